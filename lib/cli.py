@@ -1,0 +1,142 @@
+"""What every script does the same way: flags, one-line errors, seeds, output folder.
+
+A script builds its parser and parses before it imports Keras, so that `--help` and a wrong flag
+answer at once; nothing in this module's top level may import Keras.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+
+class UserError(Exception):
+    """A mistake of the user or of a file: shown as one line, exit code 2."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Answers a wrong flag with one line, and shows the script's docstring as it is written."""
+
+    def __init__(self, doc):
+        super().__init__(
+            description=doc,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message):
+        fail(f"{message} (--help lists the flags)")
+
+
+def fail(message):
+    """Prints one line that names the script and the mistake, and exits with code 2."""
+    print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def positive_int(text):
+    """An integer of at least 1, for argparse."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found '{text}'")
+    return value
+
+
+def seed_int(text):
+    """An integer in [0, 2**31), for argparse."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 2**31:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from 0 to 2147483647, found '{text}'"
+        )
+    return value
+
+
+def digit(text):
+    """A digit 0..9, for argparse."""
+    if text not in list("0123456789"):
+        raise argparse.ArgumentTypeError(f"expected a digit from 0 to 9, found '{text}'")
+    return int(text)
+
+
+def training_parser(doc, *, batch_size, train_steps=None, epochs=None):
+    """A parser with the flags that every training script shares.
+
+    Args:
+        doc: the script's docstring, shown by `--help`.
+        batch_size: default of `--batch-size`.
+        train_steps, epochs: exactly one of them, the default budget; it names the flag.
+    """
+    parser = Parser(doc)
+    if train_steps is not None:
+        budget, default, what = "--train-steps", train_steps, "training steps"
+    else:
+        budget, default, what = "--epochs", epochs, "passes over the training data"
+    parser.add_argument(
+        budget, type=positive_int, default=default, help=f"{what} (default {default})"
+    )
+    parser.add_argument(
+        "--batch-size", type=positive_int, default=batch_size, help=f"(default {batch_size})"
+    )
+    parser.add_argument("--seed", type=seed_int, default=0, help="makes a run repeat (default 0)")
+    parser.add_argument(
+        "--output-dir", type=Path, default=Path(), help="where outputs go (default: here)"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on where an interrupted run stopped"
+    )
+    parser.add_argument(
+        "--mixed-precision", action="store_true", help="compute in bfloat16, keep float32 weights"
+    )
+    parser.add_argument(
+        "--evaluate", action="store_true", help="measure the weights that are loaded or trained"
+    )
+    parser.add_argument("--show", action="store_true", help="open the figures in windows, too")
+    return parser
+
+
+def run(main, args):
+    """Runs `main(args)`: a UserError becomes one line and exit code 2, Ctrl-C exit code 130."""
+    try:
+        main(args)
+    except UserError as error:
+        fail(" ".join(str(error).split()))
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def prepare(args, name):
+    """Applies the shared flags and returns the folder for figures, `--output-dir`/`name`.
+
+    Seeds Python, NumPy and the backend, sets the precision policy, and makes the folder.
+
+    Raises:
+        UserError: if the folder cannot be made or written.
+    """
+    import keras
+    import matplotlib
+
+    if not args.show:
+        matplotlib.use("Agg")
+    keras.utils.set_random_seed(args.seed)
+    if args.mixed_precision:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+    folder = args.output_dir / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"cannot write to '{folder}': expected a folder to write in, found "
+            f"'{error.strerror}'; name another one with --output-dir"
+        ) from None
+    return folder

@@ -1,0 +1,75 @@
+"""Image grids and strips, written as small PNG files."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+
+def finish(figure, path, show=False):
+    """Saves `figure` to `path`, opens it in a window if `show`, and closes it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, bbox_inches="tight")
+    if show:
+        plt.show()
+    plt.close(figure)
+
+
+def image_grid(images, path, columns=None, titles=None, row_titles=None, show=False):
+    """Draws images as a grid without axes.
+
+    Args:
+        images: array (n, height, width, channels) or (n, height, width), values in [0, 1];
+            one channel is drawn in gray.
+        path: the PNG file.
+        columns: images in a row; by default the grid is square.
+        titles: a short text over each image.
+        row_titles: a short text left of each row.
+        show: also open a window.
+    """
+    images = np.clip(np.asarray(images, dtype="float32"), 0, 1)
+    columns = columns or int(np.ceil(np.sqrt(len(images))))
+    rows = int(np.ceil(len(images) / columns))
+    height, width = images.shape[1:3]
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(0.55 * columns, 0.55 * rows * height / width + (0.2 * rows if titles else 0)),
+        squeeze=False,
+        gridspec_kw={"wspace": 0.05, "hspace": 0.35 if titles else 0.05},
+    )
+    for i, axis in enumerate(axes.flat):
+        axis.set(xticks=[], yticks=[])
+        axis.set_frame_on(False)
+        if i < len(images):
+            axis.imshow(images[i].squeeze(), cmap="gray", vmin=0, vmax=1)
+            if titles:
+                axis.set_title(titles[i], fontsize=7, pad=2)
+        if row_titles and i % columns == 0:
+            axis.set_ylabel(
+                row_titles[i // columns], rotation=0, ha="right", va="center", fontsize=7
+            )
+    finish(figure, path, show)
+
+
+def evolution(samples, path, most=8, show=False):
+    """Draws how the samples of one noise change while a network learns, one row a moment.
+
+    Args:
+        samples: dict from the step to the images (n, height, width, channels) in [0, 1] at it.
+        path: the PNG file.
+        most: at most so many rows, spread evenly over the logarithm of the step.
+        show: also open a window.
+    """
+    steps = sorted(samples)
+    if len(steps) > most:
+        wanted = np.geomspace(max(1, steps[0]), steps[-1], most)
+        steps = sorted({min(steps, key=lambda step: abs(step - target)) for target in wanted})
+    image_grid(
+        np.concatenate([samples[step] for step in steps]),
+        path,
+        columns=len(samples[steps[0]]),
+        row_titles=[f"{step:,} steps" for step in steps],
+        show=show,
+    )

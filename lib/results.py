@@ -1,0 +1,86 @@
+"""The record of a run: its numbers with all that is needed to repeat it, as json."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+
+from lib.cli import UserError
+
+
+def write_json(path, content):
+    """Writes `content` to `path` as json, whole or not at all."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    temporary.replace(path)
+
+
+def record(path, args, **numbers):
+    """Writes the numbers of a run to `path`, with command, commit, backend, device, seed, budget.
+
+    Args:
+        path: the file, `metrics.json` beside the run's figures.
+        args: the parsed flags; seed, batch size and budget are taken from them.
+        numbers: the measured values, and facts such as `steps` and `minutes`.
+    """
+    flags = ("seed", "batch_size", "train_steps", "epochs")
+    write_json(
+        path,
+        {
+            "command": " ".join(["python3", Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "commit": COMMIT,
+            "date": time.strftime("%Y-%m-%d"),
+            "backend": f"{keras.backend.backend()}, Keras {keras.__version__}",
+            "device": device(),
+            "precision": keras.config.dtype_policy().name,
+            **{name: getattr(args, name) for name in flags if hasattr(args, name)},
+            **numbers,
+        },
+    )
+
+
+def read(path):
+    """Returns the numbers that `record` wrote to `path`, or an empty dict if there are none.
+
+    Raises:
+        UserError: if the file is there and is no json.
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read '{path}': expected json, found: {error}") from None
+
+
+def device():
+    """What Keras computes on: the name of the GPU, else the processor and its number of cores."""
+    where = str(keras.ops.zeros(1).device).lower()
+    if "gpu" in where or "cuda" in where:
+        names = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
+        return names[0] if names else "GPU"
+    model = ""
+    if Path("/proc/cpuinfo").exists():
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip() + ", "
+                break
+    return f"{model}{os.cpu_count()} CPU cores"
+
+
+def _output(*command):
+    """What a command prints, or an empty text where it does not run."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()
+
+
+# Read at the start: by the end of a long run the working tree may be another one.
+COMMIT = _output("git", "-C", Path(__file__).parent, "describe", "--always", "--dirty")

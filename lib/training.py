@@ -1,0 +1,209 @@
+"""Long training runs: progress with the time left, restart points, and Ctrl-C without loss.
+
+`train` runs `keras.Model.fit` one interval after the other. Batch number s is a function of s and
+the seed alone, and a restart point holds every variable of the model (weights, optimizer, seeds,
+moving averages), so a run that was interrupted ends as the uninterrupted one would have.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from lib.cli import UserError
+
+STRETCH_BYTES = 64 * 2**20
+
+
+def train(model, batch, *, steps, interval, restart, settings, resume, after_interval=None):
+    """Trains `model` until `steps` steps are done.
+
+    Args:
+        model: a compiled `keras.Model` whose variables all exist.
+        batch: function of the step number s = 0, 1, ... that returns the arrays of its batch; the
+            same s must give the same batch.
+        steps: number of steps, counted from the start of the run, not of its last continuation.
+        interval: steps between two restart points.
+        restart: path of the restart point. It is removed when all steps are done.
+        settings: dict of what must not differ between the run and its continuation.
+        resume: go on from the restart point instead of starting anew.
+        after_interval: called with (step, logs) at each restart point; `logs` are the mean losses
+            since the last one.
+
+    Returns:
+        (steps done, minutes spent in all continuations, logs of the last interval). The steps are
+        fewer than `steps` if Ctrl-C (or SIGTERM) stopped the run; the restart point is then saved.
+
+    Raises:
+        UserError: if there is no usable restart point to resume from.
+    """
+    restart = Path(restart)
+    step, minutes = _load_restart(restart, model, settings) if resume else (0, 0.0)
+    if step > steps:
+        raise UserError(f"'{restart}' stands at step {step}, beyond the {steps} steps asked for")
+    started = time.time() - 60 * minutes
+    progress = _Progress(step, steps)
+    logs = {}
+    with _StopOnSignal() as stop:
+        while step < steps and not stop.requested:
+            end = min(steps, (step // interval + 1) * interval)
+            while step < end and not stop.requested:
+                _fit_stretch(model, batch, step, end, [progress, stop])
+                step = progress.step
+            minutes = (time.time() - started) / 60
+            logs = progress.finish_interval()
+            _save_restart(restart, model, step, minutes, settings)
+            if step == end and after_interval is not None:
+                after_interval(step, logs)
+    if step < steps:
+        again = [argument for argument in sys.argv if argument != "--resume"]
+        print(
+            f"Stopped after step {step} of {steps}, everything is saved. Go on with:\n"
+            f"    python3 {' '.join(again)} --resume",
+            flush=True,
+        )
+    else:
+        restart.unlink(missing_ok=True)
+    return step, minutes, logs
+
+
+def _fit_stretch(model, batch, start, end, callbacks):
+    """Runs `fit` on the batches from step `start` on: up to `end`, or as many as STRETCH_BYTES hold.
+
+    They are handed over as one array each. A generator would do on every backend as well, but
+    TensorFlow's generator data set makes the process return freed memory to the system at once,
+    which costs a tenth of the speed.
+    """
+    first = batch(start)
+    size = len(first[0])
+    stretch = max(1, min(end - start, STRETCH_BYTES // sum(array.nbytes for array in first)))
+    batches = [first, *(batch(step) for step in range(start + 1, start + stretch))]
+    arrays = tuple(np.concatenate(column) for column in zip(*batches, strict=True))
+    model.fit(x=arrays, batch_size=size, shuffle=False, verbose=0, callbacks=callbacks)
+
+
+def _state(model):
+    """All variables of the model and its optimizer, in a fixed order, none twice."""
+    variables = [*model.variables, *model.optimizer.variables]
+    return list({id(v): v for v in variables}.values())
+
+
+def _save_restart(path, model, step, minutes, settings):
+    """Writes one file, whole or not at all: a kill leaves the former restart point as it was."""
+    header = {"step": step, "minutes": minutes, "settings": settings}
+    arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(_state(model))}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        np.savez(file, header=json.dumps(header), **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _load_restart(path, model, settings):
+    """Restores the model and returns (step, minutes)."""
+    try:
+        with np.load(path) as file:
+            header = json.loads(str(file["header"]))
+            arrays = [file[f"v{i}"] for i in range(len(file.files) - 1)]
+    except FileNotFoundError:
+        raise UserError(
+            f"nothing to resume: no restart point '{path}'; start without --resume"
+        ) from None
+    except Exception as error:
+        raise UserError(f"'{path}' is not a usable restart point: {error}") from None
+    for name, value in settings.items():
+        if header["settings"].get(name) != value:
+            raise UserError(
+                f"'{path}' belongs to a run with {name} {header['settings'].get(name)}, this one "
+                f"has {value}; give the same flags as that run, or start without --resume"
+            )
+    state = _state(model)
+    if [tuple(v.shape) for v in state] != [a.shape for a in arrays]:
+        raise UserError(f"'{path}' belongs to another network; start without --resume")
+    for variable, array in zip(state, arrays, strict=True):
+        variable.assign(array)
+    return header["step"], header["minutes"]
+
+
+class _StopOnSignal(keras.callbacks.Callback):
+    """While it is entered, Ctrl-C and SIGTERM end `fit` after the step at hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.requested = False
+
+    def __enter__(self):
+        names = (signal.SIGINT, signal.SIGTERM)
+        self.former = {name: signal.signal(name, self._request) for name in names}
+        return self
+
+    def __exit__(self, *_):
+        for name, handler in self.former.items():
+            signal.signal(name, handler)
+
+    def _request(self, *_):
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        print("\nStopping after this step; once more to stop at once.", file=sys.stderr)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.requested:
+            self.model.stop_training = True
+
+
+class _Progress(keras.callbacks.Callback):
+    """One line with step, time left and losses: rewritten in a terminal, one an interval in a log."""
+
+    def __init__(self, step, steps):
+        super().__init__()
+        self.first = self.step = self.interval_start = step
+        self.steps = steps
+        self.sums = {}
+        self.started = self.shown = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        now = time.time()
+        if self.started is None:
+            # The first step carries the compilation: time is counted from its end.
+            self.started = self.shown = now
+            self.first = self.step
+        if sys.stdout.isatty() and now - self.shown > 0.5:
+            self.shown = now
+            self._print(logs, end="")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.stretch_start = self.step
+
+    def on_epoch_end(self, epoch, logs=None):
+        for name, value in logs.items():
+            weighted = float(value) * (self.step - self.stretch_start)
+            self.sums[name] = self.sums.get(name, 0.0) + weighted
+
+    def finish_interval(self):
+        """Prints the line to stay, and returns the mean logs since the last call."""
+        count = max(1, self.step - self.interval_start)
+        logs = {name: value / count for name, value in self.sums.items()}
+        self._print(logs, end="\n")
+        self.sums, self.interval_start = {}, self.step
+        return logs
+
+    def _print(self, logs, end):
+        done = self.step - self.first
+        seconds = (time.time() - self.started) / done if done else 0.0
+        left = int(seconds * (self.steps - self.step))
+        filled = 20 * self.step // self.steps
+        bar = "=" * filled + "." * (20 - filled)
+        losses = "  ".join(f"{name} {float(value):.4f}" for name, value in logs.items())
+        text = (
+            f"step {self.step}/{self.steps} [{bar}] {1000 * seconds:.0f} ms/step, "
+            f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left  {losses}"
+        )
+        print(f"\r{text}\x1b[K" if sys.stdout.isatty() else text, end=end, flush=True)

@@ -1,0 +1,140 @@
+"""Find, check, load and save weight files.
+
+Weights are read into the network that the code builds, array by array with their shapes checked;
+no architecture and no code is ever taken from a file. Readable are `.h5` (a whole model or weights,
+written by Keras 2, tf.keras or Keras 3), `.weights.h5` and `.keras`.
+"""
+
+import logging
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+import h5py
+import keras
+
+from lib.cli import UserError
+
+
+def find(name, script):
+    """Returns the path of the weight file `name`: as given, else in weights/ beside `script`.
+
+    Raises:
+        UserError: if it is in neither place.
+    """
+    shipped = Path(script).resolve().parent / "weights"
+    for path in (Path(name), shipped / name):
+        if path.is_file():
+            return path
+    have = ", ".join(sorted(p.name for p in shipped.glob("*.h5"))) or "none"
+    raise UserError(
+        f"no weight file '{name}': looked for it as given and in "
+        f"{shipped.parent.name}/weights (there: {have})"
+    )
+
+
+def load(model, path):
+    """Loads the weights in the file `path` into `model`.
+
+    Raises:
+        UserError: if the file is missing, broken, of no known format or of another network; the
+            model is then as it was before.
+    """
+    path = Path(path)
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+                _load_keras_3(model, Path(archive.extract("model.weights.h5", folder)), path)
+            return
+        with h5py.File(path, "r") as file:
+            root = file["model_weights"] if "model_weights" in file else file
+            arrays = _legacy_arrays(root) if "layer_names" in root.attrs else None
+            keras_3 = "layers" in file or "_layer_checkpoint_dependencies" in file
+    except FileNotFoundError:
+        raise UserError(f"no weight file '{path}'") from None
+    except (OSError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"'{path}' is broken: expected a readable .h5 or .keras file, found: {error}; "
+            "get or make it anew"
+        ) from None
+    if arrays is not None:
+        _assign(model, arrays, path)
+    elif keras_3:
+        _load_keras_3(model, path, path)
+    else:
+        raise UserError(f"'{path}' holds no Keras weights; expected those of '{model.name}'")
+
+
+def save(model, path):
+    """Writes `model` as one whole-model `.h5` file, whole or not at all.
+
+    `keras.models.load_model` opens the file, too. The layers are written as float32 ones also after
+    training in mixed precision. The directory of `path` must exist.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    trained, model = model, keras.models.clone_model(model, clone_function=_float32)
+    model.set_weights(trained.get_weights())
+    # Keras warns that .h5 is a legacy format, which here is the format asked for.
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        model.save(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write '{path}': {error}") from None
+    finally:
+        logger.setLevel(level)
+        temporary.unlink(missing_ok=True)
+
+
+def _float32(layer):
+    return layer.__class__.from_config({**layer.get_config(), "dtype": "float32"})
+
+
+def _legacy_arrays(root):
+    """The arrays of a whole-model or weights `.h5`, in the order of the layers."""
+    arrays = []
+    for layer in root.attrs["layer_names"]:
+        group = root[layer]
+        arrays += [group[name][()] for name in group.attrs["weight_names"]]
+    return arrays
+
+
+def _assign(model, arrays, path):
+    # The format lists each layer's trainable weights before its others, nested models included.
+    variables = [
+        v for layer in model.layers for v in (*layer.trainable_weights, *layer.non_trainable_weights)
+    ]
+    expected = [tuple(v.shape) for v in variables]
+    found = [array.shape for array in arrays]
+    if expected != found:
+        raise UserError(_other_network(model, path, expected, found))
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+
+
+def _other_network(model, path, expected, found):
+    message = f"'{path}' belongs to another network than '{model.name}': expected "
+    for i, (mine, its) in enumerate(zip(expected, found, strict=False)):
+        if mine != its:
+            return f"{message}shape {mine} for array {i + 1} of {len(expected)}, found {its}"
+    return f"{message}{len(expected)} weight arrays, found {len(found)}"
+
+
+def _load_keras_3(model, weights_file, path):
+    former = model.get_weights()
+    try:
+        model.load_weights(weights_file)
+    except Exception as error:
+        model.set_weights(former)
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"'{path}' does not fit '{model.name}' ({len(former)} weight arrays, "
+            f"{model.count_params():,} parameters): {reason}"
+        ) from None
