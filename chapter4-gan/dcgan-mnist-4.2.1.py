@@ -160,7 +160,7 @@ def train(args, folder):
 
     def batch(step):
         rng = np.random.default_rng((args.seed, step))
-        return (x_train[rng.integers(0, len(x_train), args.batch_size)],)
+        return {"x": (x_train[rng.integers(0, len(x_train), args.batch_size)],)}
 
     noise = np.random.default_rng(args.seed).uniform(-1, 1, (16, LATENT_SIZE)).astype("float32")
 

@@ -1,7 +1,10 @@
-"""Image grids and strips, written as small PNG files."""
+"""Image grids, strips and model diagrams, written as small PNG files."""
 
+import importlib.util
+import shutil
 from pathlib import Path
 
+import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -73,3 +76,14 @@ def evolution(samples, path, most=8, show=False):
         row_titles=[f"{step:,} steps" for step in steps],
         show=show,
     )
+
+
+def model_diagram(model, path):
+    """Draws the layers of `model` and the shapes between them; needs pydot and Graphviz' `dot`.
+
+    Without them it prints one line and draws nothing.
+    """
+    if importlib.util.find_spec("pydot") is None or shutil.which("dot") is None:
+        print(f"no {Path(path).name}: drawing it needs pydot and Graphviz (apt install graphviz)")
+        return
+    keras.utils.plot_model(model, path, show_shapes=True, dpi=60)

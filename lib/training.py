@@ -5,6 +5,7 @@ the seed alone, and a restart point holds every variable of the model (weights, 
 moving averages), so a run that was interrupted ends as the uninterrupted one would have.
 """
 
+import functools
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import numpy as np
 
 from lib.cli import UserError
 
-STRETCH_BYTES = 64 * 2**20
+STRETCH_BYTES = 256 * 2**20
 
 
 def train(model, batch, *, steps, interval, restart, settings, resume, after_interval=None):
@@ -25,8 +26,8 @@ def train(model, batch, *, steps, interval, restart, settings, resume, after_int
 
     Args:
         model: a compiled `keras.Model` whose variables all exist.
-        batch: function of the step number s = 0, 1, ... that returns the arrays of its batch; the
-            same s must give the same batch.
+        batch: function of the step number s = 0, 1, ... that returns its batch as a dict of `fit`'s
+            arguments x and, if any, y, arrays or tuples of them; the same s must give the same batch.
         steps: number of steps, counted from the start of the run, not of its last continuation.
         interval: steps between two restart points.
         restart: path of the restart point. It is removed when all steps are done.
@@ -72,6 +73,27 @@ def train(model, batch, *, steps, interval, restart, settings, resume, after_int
     return step, minutes, logs
 
 
+def shuffled_epochs(x, y, batch_size, seed):
+    """Batches for passes over a data set, each in an order of its own.
+
+    Returns:
+        (batch, steps): the function that `train` wants, and the number of steps in one epoch. The
+        last batch of an epoch is a short one if `batch_size` does not divide the data set.
+    """
+    steps = -(-len(x) // batch_size)
+
+    @functools.lru_cache(maxsize=1)
+    def order(epoch):
+        return np.random.default_rng((seed, epoch)).permutation(len(x))
+
+    def batch(step):
+        start = step % steps * batch_size
+        index = order(step // steps)[start : start + batch_size]
+        return {"x": x[index], "y": y[index]}
+
+    return batch, steps
+
+
 def _fit_stretch(model, batch, start, end, callbacks):
     """Runs `fit` on the batches from step `start` on: up to `end`, or as many as STRETCH_BYTES hold.
 
@@ -80,11 +102,13 @@ def _fit_stretch(model, batch, start, end, callbacks):
     which costs a tenth of the speed.
     """
     first = batch(start)
-    size = len(first[0])
-    stretch = max(1, min(end - start, STRETCH_BYTES // sum(array.nbytes for array in first)))
+    arrays = keras.tree.flatten(first)
+    stretch = max(1, min(end - start, STRETCH_BYTES // sum(array.nbytes for array in arrays)))
     batches = [first, *(batch(step) for step in range(start + 1, start + stretch))]
-    arrays = tuple(np.concatenate(column) for column in zip(*batches, strict=True))
-    model.fit(x=arrays, batch_size=size, shuffle=False, verbose=0, callbacks=callbacks)
+    joined = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
+    model.fit(
+        **joined, batch_size=len(arrays[0]), shuffle=False, verbose=0, callbacks=callbacks
+    )
 
 
 def _state(model):
