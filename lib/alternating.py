@@ -105,7 +105,10 @@ class AlternatingModel(keras.Model):
             shared, pull_shared = (), None
             if self.share is not None:
                 shared, _, pull_shared = _vjp(
-                    lambda: (_as_tuple(self.share(*part)), ()), shared_variables, (), scope
+                    lambda part=part: (_as_tuple(self.share(*part)), ()),
+                    shared_variables,
+                    (),
+                    scope,
                 )
             for turn in self.turns:
                 if k >= parts - turn.times:
@@ -199,8 +202,8 @@ def _add(a, b):
     return a + b
 
 
-# What differs between the backends: `_vjp` runs a function and returns its outputs with the pullback
-# that carries gradients with respect to the outputs back to variables and tensors.
+# What differs between the backends: `_vjp` runs a function and returns its outputs with the
+# pullback that carries gradients with respect to the outputs back to variables and tensors.
 #
 #     _vjp(function, variables, tensors, scope) -> outputs, aux, pullback
 #

@@ -14,6 +14,10 @@ class UserError(Exception):
     """A mistake of the user or of a file: shown as one line, exit code 2."""
 
 
+class Stopped(Exception):
+    """A run that Ctrl-C or SIGTERM ended, with everything saved: shown as it is, exit code 130."""
+
+
 class Parser(argparse.ArgumentParser):
     """Answers a wrong flag with one line, and shows the script's docstring as it is written."""
 
@@ -102,11 +106,14 @@ def training_parser(doc, *, batch_size, train_steps=None, epochs=None):
 
 
 def run(main, args):
-    """Runs `main(args)`: a UserError becomes one line and exit code 2, Ctrl-C exit code 130."""
+    """Runs `main(args)`: a UserError becomes its message and exit code 2, Ctrl-C exit code 130."""
     try:
         main(args)
     except UserError as error:
-        fail(" ".join(str(error).split()))
+        fail(error)
+    except Stopped as message:
+        print(message, file=sys.stderr)
+        raise SystemExit(130) from None
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         raise SystemExit(130) from None

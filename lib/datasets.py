@@ -68,7 +68,7 @@ def _find(name, shape, download, last_resort=None):
         return last_resort()
     raise UserError(
         f"data set {name} not found: {tried}; download failed ({reason}).\n"
-        f"Put {name}.npz (uint8 arrays {', '.join(KEYS)}) into a folder and set ADLK_DATA_DIR to it."
+        f"Put {name}.npz (uint8 {', '.join(KEYS)}) into a folder and set ADLK_DATA_DIR to it."
     )
 
 

@@ -56,26 +56,24 @@ def image_grid(images, path, columns=None, titles=None, row_titles=None, show=Fa
     finish(figure, path, show)
 
 
-def evolution(samples, path, most=8, show=False):
-    """Draws how the samples of one noise change while a network learns, one row a moment.
+def evolution(folder, path, most=8, show=False):
+    """Draws how samples change while a network learns, from the grids saved as NNNNN.png.
 
     Args:
-        samples: dict from the step to the images (n, height, width, channels) in [0, 1] at it.
+        folder: where the grids lie; the file name is the step.
         path: the PNG file.
-        most: at most so many rows, spread evenly over the logarithm of the step.
+        most: at most so many grids, spread evenly over the logarithm of the step.
         show: also open a window.
     """
-    steps = sorted(samples)
-    if len(steps) > most:
-        wanted = np.geomspace(max(1, steps[0]), steps[-1], most)
-        steps = sorted({min(steps, key=lambda step: abs(step - target)) for target in wanted})
-    image_grid(
-        np.concatenate([samples[step] for step in steps]),
-        path,
-        columns=len(samples[steps[0]]),
-        row_titles=[f"{step:,} steps" for step in steps],
-        show=show,
-    )
+    grids = {int(p.stem): p for p in Path(folder).glob("*.png") if p.stem.isdigit()}
+    wanted = np.geomspace(min(grids), max(grids), most)
+    steps = sorted({min(grids, key=lambda step: abs(step - target)) for target in wanted})
+    figure, axes = plt.subplots(1, len(steps), figsize=(1.5 * len(steps), 1.8), squeeze=False)
+    for axis, step in zip(axes[0], steps, strict=True):
+        axis.imshow(plt.imread(grids[step]))
+        axis.set_title(f"{step:,} steps", fontsize=8)
+        axis.set_axis_off()
+    finish(figure, path, show)
 
 
 def model_diagram(model, path):

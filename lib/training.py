@@ -8,6 +8,7 @@ moving averages), so a run that was interrupted ends as the uninterrupted one wo
 import functools
 import json
 import os
+import shlex
 import signal
 import sys
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from lib.cli import UserError
+from lib.cli import Stopped, UserError
 
 STRETCH_BYTES = 256 * 2**20
 
@@ -27,7 +28,7 @@ def train(model, batch, *, steps, interval, restart, settings, resume, after_int
     Args:
         model: a compiled `keras.Model` whose variables all exist.
         batch: function of the step number s = 0, 1, ... that returns its batch as a dict of `fit`'s
-            arguments x and, if any, y, arrays or tuples of them; the same s must give the same batch.
+            arguments x and, if any, y, arrays or tuples of them; the same s gives the same batch.
         steps: number of steps, counted from the start of the run, not of its last continuation.
         interval: steps between two restart points.
         restart: path of the restart point. It is removed when all steps are done.
@@ -37,10 +38,10 @@ def train(model, batch, *, steps, interval, restart, settings, resume, after_int
             since the last one.
 
     Returns:
-        (steps done, minutes spent in all continuations, logs of the last interval). The steps are
-        fewer than `steps` if Ctrl-C (or SIGTERM) stopped the run; the restart point is then saved.
+        (minutes spent in all continuations, logs of the last interval).
 
     Raises:
+        Stopped: if Ctrl-C or SIGTERM ended the run; the restart point is then saved.
         UserError: if there is no usable restart point to resume from.
     """
     restart = Path(restart)
@@ -63,14 +64,12 @@ def train(model, batch, *, steps, interval, restart, settings, resume, after_int
                 after_interval(step, logs)
     if step < steps:
         again = [argument for argument in sys.argv if argument != "--resume"]
-        print(
+        raise Stopped(
             f"Stopped after step {step} of {steps}, everything is saved. Go on with:\n"
-            f"    python3 {' '.join(again)} --resume",
-            flush=True,
+            f"    python3 {shlex.join(again)} --resume"
         )
-    else:
-        restart.unlink(missing_ok=True)
-    return step, minutes, logs
+    restart.unlink(missing_ok=True)
+    return minutes, logs
 
 
 def shuffled_epochs(x, y, batch_size, seed):
@@ -95,7 +94,7 @@ def shuffled_epochs(x, y, batch_size, seed):
 
 
 def _fit_stretch(model, batch, start, end, callbacks):
-    """Runs `fit` on the batches from step `start` on: up to `end`, or as many as STRETCH_BYTES hold.
+    """Runs `fit` on the batches from step `start` to `end`, or as many as STRETCH_BYTES hold.
 
     They are handed over as one array each. A generator would do on every backend as well, but
     TensorFlow's generator data set makes the process return freed memory to the system at once,
@@ -106,9 +105,7 @@ def _fit_stretch(model, batch, start, end, callbacks):
     stretch = max(1, min(end - start, STRETCH_BYTES // sum(array.nbytes for array in arrays)))
     batches = [first, *(batch(step) for step in range(start + 1, start + stretch))]
     joined = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
-    model.fit(
-        **joined, batch_size=len(arrays[0]), shuffle=False, verbose=0, callbacks=callbacks
-    )
+    model.fit(**joined, batch_size=len(arrays[0]), shuffle=False, verbose=0, callbacks=callbacks)
 
 
 def _state(model):
@@ -183,7 +180,7 @@ class _StopOnSignal(keras.callbacks.Callback):
 
 
 class _Progress(keras.callbacks.Callback):
-    """One line with step, time left and losses: rewritten in a terminal, one an interval in a log."""
+    """A line with step, time left and losses: rewritten in a terminal, in a log one an interval."""
 
     def __init__(self, step, steps):
         super().__init__()

@@ -48,7 +48,7 @@ def load(model, path):
                 _load_keras_3(model, Path(archive.extract("model.weights.h5", folder)), path)
             return
         with h5py.File(path, "r") as file:
-            root = file["model_weights"] if "model_weights" in file else file
+            root = file.get("model_weights", file)
             arrays = _legacy_arrays(root) if "layer_names" in root.attrs else None
             keras_3 = "layers" in file or "_layer_checkpoint_dependencies" in file
     except FileNotFoundError:
@@ -109,7 +109,9 @@ def _legacy_arrays(root):
 def _assign(model, arrays, path):
     # The format lists each layer's trainable weights before its others, nested models included.
     variables = [
-        v for layer in model.layers for v in (*layer.trainable_weights, *layer.non_trainable_weights)
+        v
+        for layer in model.layers
+        for v in (*layer.trainable_weights, *layer.non_trainable_weights)
     ]
     expected = [tuple(v.shape) for v in variables]
     found = [array.shape for array in arrays]

@@ -1,0 +1,32 @@
+# make demo    draws digits with the shipped weights, all set-up included
+# make test    runs the tests
+# make lint    checks style and format
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+
+demo: .venv/runtime
+	cd chapter4-gan && ../$(BIN)/python dcgan-mnist-4.2.1.py --generator=dcgan_mnist.h5 --output-dir=../demo
+	cd chapter4-gan && ../$(BIN)/python cgan-mnist-4.3.1.py --generator=cgan_mnist.h5 --digit=8 --output-dir=../demo
+
+test: .venv/development
+	$(BIN)/python -m pytest
+
+lint: .venv/development
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/runtime: requirements.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	touch $@
+
+.venv/development: requirements-dev.txt requirements.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	touch $@ .venv/runtime
+
+clean:
+	rm -rf .venv demo
