@@ -1,0 +1,53 @@
+"""Tiny data sets of the real file format, and scripts as modules and as commands."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+def load_script(path):
+    """Imports a script, whose name holds dots and dashes, as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem.replace("-", "_"), ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run_script(path, *flags, folder, data, **environment):
+    """Runs a script from `folder` as a reader would; returns the finished process."""
+    return subprocess.run(
+        [sys.executable, ROOT / path, *map(str, flags)],
+        cwd=folder,
+        env={**os.environ, "ADLK_DATA_DIR": str(data), "MPLBACKEND": "Agg", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def _tiny(shape, rng):
+    def part(n):
+        return rng.integers(0, 256, (n, *shape), dtype=np.uint8), np.arange(n, dtype=np.uint8) % 10
+
+    (x_train, y_train), (x_test, y_test) = part(64), part(32)
+    return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
+
+
+@pytest.fixture
+def data_dir(tmp_path, monkeypatch):
+    """A folder with tiny mnist.npz and cifar10.npz, named by ADLK_DATA_DIR."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    np.savez(folder / "mnist.npz", **_tiny((28, 28), rng))
+    np.savez(folder / "cifar10.npz", **_tiny((32, 32, 3), rng))
+    monkeypatch.setenv("ADLK_DATA_DIR", str(folder))
+    return folder
