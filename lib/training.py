@@ -119,11 +119,16 @@ def _save_restart(path, model, step, minutes, settings):
     header = {"step": step, "minutes": minutes, "settings": settings}
     arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(_state(model))}
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        np.savez(file, header=json.dumps(header), **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            np.savez(file, header=json.dumps(header), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write the restart point '{path}': {error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _load_restart(path, model, settings):

@@ -1,0 +1,202 @@
+"""Restart points and interruption; test_backends.py runs this file on the other backends, too."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from conftest import ROOT
+from keras import layers
+
+from lib import training
+from lib.cli import Stopped, UserError
+
+# A run that kills itself with SIGKILL in step 8, two steps after the restart point at step 6.
+KILLED = f"""
+import os, signal, sys
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+from test_training import build, make_batch, state
+from lib import training
+import numpy as np
+
+def batch(step):
+    if step == 8 and "--resume" not in sys.argv:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return make_batch(step)
+
+model = build()
+training.train(model, batch, steps=12, interval=3, restart="restart.npz", settings={{}},
+               resume="--resume" in sys.argv)
+np.savez("state.npz", *state(model))
+"""
+
+
+def build():
+    """A classifier with all that a run carries along: dropout, batch normalization, RMSprop."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(8, activation="relu"),
+            layers.BatchNormalization(),
+            layers.Dropout(0.5, seed=1),
+            layers.Dense(2, activation="softmax"),
+        ]
+    )
+    model.compile(optimizer=keras.optimizers.RMSprop(0.01), loss="sparse_categorical_crossentropy")
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def make_batch(step):
+    rng = np.random.default_rng((0, step))
+    return {"x": rng.normal(size=(8, 4)).astype("float32"), "y": rng.integers(0, 2, 8)}
+
+
+def state(model):
+    return [
+        keras.ops.convert_to_numpy(v) for v in [*model.get_weights(), *model.optimizer.variables]
+    ]
+
+
+def train(model, folder, steps=12, batch=make_batch, resume=False, settings=None, after=None):
+    return training.train(
+        model,
+        batch,
+        steps=steps,
+        interval=3,
+        restart=folder / "restart.npz",
+        settings=settings or {},
+        resume=resume,
+        after_interval=after,
+    )
+
+
+def assert_equal_states(model, other):
+    for a, b in zip(state(model), state(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def interrupt_at(stop_step):
+    def batch(step):
+        if step == stop_step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return make_batch(step)
+
+    return batch
+
+
+def test_a_run_killed_between_restart_points_ends_as_an_uninterrupted_one(tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+
+    def run(*flags):
+        return subprocess.run([sys.executable, script, *flags], cwd=tmp_path).returncode
+
+    assert run() == -signal.SIGKILL
+    header = np.load(tmp_path / "restart.npz")["header"]
+    assert '"step": 6' in str(header)
+    assert run("--resume") == 0
+    whole = build()
+    train(whole, tmp_path)
+    with np.load(tmp_path / "state.npz") as file:
+        for name, expected in zip(file.files, state(whole), strict=True):
+            np.testing.assert_allclose(file[name], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_ctrl_c_stops_within_one_step_saves_and_says_how_to_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "STRETCH_BYTES", 1)
+    monkeypatch.setattr(sys, "argv", ["script.py", "--seed", "0"])
+    model = build()
+    with pytest.raises(Stopped, match=r"after step 5 of 12.*\n.*script\.py --seed 0 --resume"):
+        train(model, tmp_path, batch=interrupt_at(4))
+    resumed, whole = build(), build()
+    train(resumed, tmp_path, resume=True)
+    train(whole, tmp_path)
+    assert_equal_states(resumed, whole)
+
+
+def test_signal_handlers_are_put_back(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    train(build(), tmp_path, steps=3)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_restart_point_goes_when_all_steps_are_done(tmp_path):
+    seen = []
+    train(
+        build(),
+        tmp_path,
+        steps=7,
+        after=lambda step, logs: seen.append((step, (tmp_path / "restart.npz").exists())),
+    )
+    assert seen == [(3, True), (6, True), (7, True)]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_logs_are_means_over_the_interval_also_in_stretches(tmp_path, monkeypatch):
+    logs = {}
+    for bytes_held in (2**20, 1):
+        monkeypatch.setattr(training, "STRETCH_BYTES", bytes_held)
+        seen = logs.setdefault(bytes_held, [])
+        train(build(), tmp_path, steps=6, after=lambda step, logs, seen=seen: seen.append(logs))
+    for whole, pieces in zip(*logs.values(), strict=True):
+        assert whole["loss"] == pytest.approx(pieces["loss"], rel=1e-5)
+
+
+def test_a_failed_save_leaves_the_former_restart_point(tmp_path, monkeypatch):
+    with pytest.raises(Stopped):
+        train(build(), tmp_path, batch=interrupt_at(1))
+    before = (tmp_path / "restart.npz").read_bytes()
+
+    def fail(file, **arrays):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(UserError, match="disk full"):
+        train(build(), tmp_path, resume=True)
+    assert (tmp_path / "restart.npz").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["restart.npz"]
+
+
+def test_resume_without_a_restart_point_is_refused(tmp_path):
+    with pytest.raises(UserError, match="nothing to resume"):
+        train(build(), tmp_path, resume=True)
+
+
+def test_resume_with_other_settings_is_refused(tmp_path):
+    with pytest.raises(Stopped):
+        train(build(), tmp_path, batch=interrupt_at(1), settings={"seed": 1})
+    with pytest.raises(UserError, match="seed 1, this one has 2"):
+        train(build(), tmp_path, resume=True, settings={"seed": 2})
+
+
+def test_resume_of_a_broken_file_is_refused(tmp_path):
+    (tmp_path / "restart.npz").write_bytes(b"PK\x03\x04 not a zip")
+    with pytest.raises(UserError, match="not a usable restart point"):
+        train(build(), tmp_path, resume=True)
+
+
+def test_resume_of_another_network_is_refused(tmp_path):
+    with pytest.raises(Stopped):
+        train(build(), tmp_path, batch=interrupt_at(1))
+    other = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
+    other.compile(optimizer="sgd", loss="mse")
+    other.optimizer.build(other.trainable_variables)
+    with pytest.raises(UserError, match="another network"):
+        train(other, tmp_path, resume=True)
+
+
+def test_shuffled_epochs_visit_every_example_once_in_a_new_order():
+    x, y = np.arange(10), np.arange(10) * 2
+    batch, steps = training.shuffled_epochs(x, y, batch_size=4, seed=0)
+    assert steps == 3
+    epochs = [np.concatenate([batch(3 * e + s)["x"] for s in range(3)]) for e in range(2)]
+    assert [len(batch(s)["x"]) for s in range(3)] == [4, 4, 2]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert list(epochs[0]) != list(epochs[1])
+    assert all((batch(s)["y"] == 2 * batch(s)["x"]).all() for s in range(6))
