@@ -109,14 +109,19 @@ def main(args):
             after_interval=test,
         )
         weights.save(model, args.output_dir / f"{MODEL_NAME}.h5")
-        facts = {"minutes": round(minutes, 1), "train": logs}
+        facts = {
+            "epochs": args.epochs,
+            "batch_size": args.batch_size,
+            "train_images": len(x_train),
+            "minutes": round(minutes, 1),
+            "train": logs,
+        }
     loss, accuracy = model.evaluate(x_test, y_test, batch_size=1000, verbose=0)
     print(f"Test accuracy: {100 * accuracy:.2f} %")
     results.record(
         folder / "metrics.json",
         args,
         parameters=model.count_params(),
-        train_images=len(x_train),
         test_accuracy=round(accuracy, 4),
         test_loss=round(loss, 5),
         **facts,

@@ -198,11 +198,13 @@ def train(args, folder):
         after_interval=draw,
     )
     weights.save(gan.generator, args.output_dir / f"{MODEL_NAME}.h5")
-    plots.evolution(folder, folder / "evolution.png", show=args.show)
+    plots.evolution(folder, folder / "evolution.png", last=args.train_steps, show=args.show)
     results.record(
         folder / "metrics.json",
         args,
         train_images=len(x_train),
+        train_steps=args.train_steps,
+        batch_size=args.batch_size,
         minutes=round(minutes, 1),
         losses=losses,
     )
@@ -218,7 +220,7 @@ def draw_digits(generator, args, folder):
         digits = np.full(16, args.digit)
         path = folder / f"generated-{args.digit}.png"
     images = generator.predict([sample_noise(args.seed, 16), one_hot(digits)], verbose=0)
-    plots.image_grid(images, path, show=args.show)
+    plots.image_grid(images, path, titles=[str(digit) for digit in digits], show=args.show)
     print(f"Digits {' '.join(map(str, digits))}: {path}")
 
 
@@ -229,7 +231,8 @@ def evaluate(generator, args, folder):
     images = generator.predict([noise, one_hot(digits)], batch_size=500, verbose=0)
     numbers = metrics.judge_digits(images, digits)
     metrics.show(numbers)
-    results.record(folder / "evaluation.json", args, weights=args.generator, **numbers)
+    weights_file = args.generator or f"{MODEL_NAME}.h5"
+    results.record(folder / "evaluation.json", args, weights=weights_file, **numbers)
 
 
 def main(args):

@@ -185,11 +185,13 @@ def train(args, folder):
         after_interval=draw,
     )
     weights.save(gan.generator, args.output_dir / f"{MODEL_NAME}.h5")
-    plots.evolution(folder, folder / "evolution.png", show=args.show)
+    plots.evolution(folder, folder / "evolution.png", last=args.train_steps, show=args.show)
     results.record(
         folder / "metrics.json",
         args,
         train_images=len(x_train),
+        train_steps=args.train_steps,
+        batch_size=args.batch_size,
         minutes=round(minutes, 1),
         losses=losses,
     )
@@ -208,7 +210,8 @@ def evaluate(generator, args, folder):
     images = generator.predict(sample_noise(args.seed, EVALUATED), batch_size=500, verbose=0)
     numbers = metrics.judge_digits(images)
     metrics.show(numbers)
-    results.record(folder / "evaluation.json", args, weights=args.generator, **numbers)
+    weights_file = args.generator or f"{MODEL_NAME}.h5"
+    results.record(folder / "evaluation.json", args, weights=weights_file, **numbers)
 
 
 def main(args):

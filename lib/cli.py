@@ -9,6 +9,9 @@ import os
 import sys
 from pathlib import Path
 
+# TensorFlow's C++ parts talk of CPU instructions and of optimizations that they skip.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 
 class UserError(Exception):
     """A mistake of the user or of a file: shown as one line, exit code 2."""

@@ -84,11 +84,19 @@ def _from_npz(path, shape):
             f"'{path}' is unusable: expected an npz file with {', '.join(KEYS)}, found: {error}"
         ) from None
     for x, y in (arrays[:2], arrays[2:]):
-        if x.shape[1:] != shape or x.dtype != np.uint8 or len(x) != len(y) or not len(x):
+        if not (
+            x.shape[1:] == shape
+            and x.dtype == np.uint8
+            and y.shape in ((len(x),), (len(x), 1))
+            and y.dtype.kind in "iu"
+            and len(x)
+            and 0 <= y.min() <= y.max() <= 9
+        ):
+            span = f" from {y.min()} to {y.max()}" if y.size else ""
             raise UserError(
                 f"'{path}' is unusable: expected uint8 images of shape (n, "
-                f"{', '.join(map(str, shape))}) with n labels, found {x.dtype} {x.shape} with "
-                f"{len(y)} labels"
+                f"{', '.join(map(str, shape))}) with n labels in 0..9, found {x.dtype} {x.shape} "
+                f"with {y.dtype} labels {y.shape}{span}"
             )
     return arrays
 

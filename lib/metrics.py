@@ -56,7 +56,7 @@ def entropy(histogram):
     """Entropy of a histogram of counts in nats; ln 10 = 2.303 is the most that ten classes have."""
     p = np.asarray(histogram, "float64")
     p = p[p > 0] / p.sum()
-    return float(-(p * np.log(p)).sum())
+    return float((p * np.log(1 / p)).sum())
 
 
 def judge_digits(images, digits=None):

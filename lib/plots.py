@@ -56,16 +56,18 @@ def image_grid(images, path, columns=None, titles=None, row_titles=None, show=Fa
     finish(figure, path, show)
 
 
-def evolution(folder, path, most=8, show=False):
+def evolution(folder, path, last=None, most=8, show=False):
     """Draws how samples change while a network learns, from the grids saved as NNNNN.png.
 
     Args:
         folder: where the grids lie; the file name is the step.
         path: the PNG file.
+        last: the last step to show, where the folder may hold grids of an older, longer run.
         most: at most so many grids, spread evenly over the logarithm of the step.
         show: also open a window.
     """
     grids = {int(p.stem): p for p in Path(folder).glob("*.png") if p.stem.isdigit()}
+    grids = {step: grids[step] for step in grids if last is None or step <= last}
     wanted = np.geomspace(min(grids), max(grids), most)
     steps = sorted({min(grids, key=lambda step: abs(step - target)) for target in wanted})
     figure, axes = plt.subplots(1, len(steps), figsize=(1.5 * len(steps), 1.8), squeeze=False)

@@ -16,19 +16,23 @@ def write_json(path, content):
     """Writes `content` to `path` as json, whole or not at all."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write '{path}': {error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def record(path, args, **numbers):
-    """Writes the numbers of a run to `path`, with command, commit, backend, device, seed, budget.
+    """Writes the numbers of a run to `path`, with command, commit, date, backend, device and seed.
 
     Args:
-        path: the file, `metrics.json` beside the run's figures.
-        args: the parsed flags; seed, batch size and budget are taken from them.
-        numbers: the measured values, and facts such as `steps` and `minutes`.
+        path: the file, beside the run's figures.
+        args: the parsed flags.
+        numbers: the measured values, and the facts of the run: budget, batch size, minutes.
     """
-    flags = ("seed", "batch_size", "train_steps", "epochs")
     write_json(
         path,
         {
@@ -38,7 +42,7 @@ def record(path, args, **numbers):
             "backend": f"{keras.backend.backend()}, Keras {keras.__version__}",
             "device": device(),
             "precision": keras.config.dtype_policy().name,
-            **{name: getattr(args, name) for name in flags if hasattr(args, name)},
+            "seed": args.seed,
             **numbers,
         },
     )

@@ -45,6 +45,8 @@ def train(model, batch, *, steps, interval, restart, settings, resume, after_int
         UserError: if there is no usable restart point to resume from.
     """
     restart = Path(restart)
+    if restart.exists() and not resume:
+        print(f"Starting anew; --resume would go on from the restart point '{restart}'.")
     step, minutes = _load_restart(restart, model, settings) if resume else (0, 0.0)
     if step > steps:
         raise UserError(f"'{restart}' stands at step {step}, beyond the {steps} steps asked for")

@@ -77,14 +77,14 @@ def save(model, path):
     """
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    trained, model = model, keras.models.clone_model(model, clone_function=_float32)
-    model.set_weights(trained.get_weights())
+    copy = type(model).from_config(_float32(model.get_config()))
+    copy.set_weights(model.get_weights())
     # Keras warns that .h5 is a legacy format, which here is the format asked for.
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        model.save(temporary)
+        copy.save(temporary)
         temporary.replace(path)
     except OSError as error:
         raise UserError(f"cannot write '{path}': {error}") from None
@@ -93,8 +93,20 @@ def save(model, path):
         temporary.unlink(missing_ok=True)
 
 
-def _float32(layer):
-    return layer.__class__.from_config({**layer.get_config(), "dtype": "float32"})
+def _float32(config):
+    """A model's configuration with float32 layers, none frozen and none compiled.
+
+    The format lists the arrays of a frozen sub-model in another order than `load` expects; what a
+    model was compiled with may need code of ours to be read.
+    """
+    if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy":
+            return "float32"
+        items = {key: _float32(value) for key, value in config.items() if key != "compile_config"}
+        return {**items, "trainable": True} if "trainable" in items else items
+    if isinstance(config, (list, tuple)):
+        return type(config)(map(_float32, config))
+    return config
 
 
 def _legacy_arrays(root):
@@ -130,6 +142,13 @@ def _other_network(model, path, expected, found):
 
 
 def _load_keras_3(model, weights_file, path):
+    # Keras passes over layers that are in the file alone, so compare with the model's own file.
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder) / "own.weights.h5"
+        model.save_weights(own)
+        expected, found = _shapes(own), _shapes(weights_file)
+    if expected != found:
+        raise UserError(_other_network(model, path, expected, found))
     former = model.get_weights()
     try:
         model.load_weights(weights_file)
@@ -140,3 +159,16 @@ def _load_keras_3(model, weights_file, path):
             f"'{path}' does not fit '{model.name}' ({len(former)} weight arrays, "
             f"{model.count_params():,} parameters): {reason}"
         ) from None
+
+
+def _shapes(weights_file):
+    """The shapes of the arrays in a file of Keras 3 but for those of an optimizer."""
+    shapes = []
+
+    def add(name, item):
+        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer/"):
+            shapes.append(item.shape)
+
+    with h5py.File(weights_file, "r") as file:
+        file.visititems(add)
+    return shapes

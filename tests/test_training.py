@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from keras import layers
+from test_alternating import Noisy
 
 from lib import training
 from lib.cli import Stopped, UserError
@@ -18,9 +19,11 @@ from lib.cli import Stopped, UserError
 KILLED = f"""
 import os, signal, sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
-from test_training import build, make_batch, state
+from test_training import MODELS, state
 from lib import training
 import numpy as np
+
+build, make_batch = MODELS[sys.argv[1]]
 
 def batch(step):
     if step == 8 and "--resume" not in sys.argv:
@@ -56,6 +59,13 @@ def make_batch(step):
     return {"x": rng.normal(size=(8, 4)).astype("float32"), "y": rng.integers(0, 2, 8)}
 
 
+def make_game_batch(step):
+    return {"x": (make_batch(step)["x"][:, :1],)}
+
+
+MODELS = {"classifier": (build, make_batch), "game": (Noisy, make_game_batch)}
+
+
 def state(model):
     return [
         keras.ops.convert_to_numpy(v) for v in [*model.get_weights(), *model.optimizer.variables]
@@ -89,19 +99,22 @@ def interrupt_at(stop_step):
     return batch
 
 
-def test_a_run_killed_between_restart_points_ends_as_an_uninterrupted_one(tmp_path):
+@pytest.mark.parametrize("name", MODELS)
+def test_a_run_killed_between_restart_points_ends_as_an_uninterrupted_one(name, tmp_path):
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
 
     def run(*flags):
-        return subprocess.run([sys.executable, script, *flags], cwd=tmp_path).returncode
+        return subprocess.run([sys.executable, script, name, *flags], cwd=tmp_path).returncode
 
     assert run() == -signal.SIGKILL
     header = np.load(tmp_path / "restart.npz")["header"]
     assert '"step": 6' in str(header)
     assert run("--resume") == 0
-    whole = build()
-    train(whole, tmp_path)
+    build_model, batch = MODELS[name]
+    whole = build_model()
+    train(whole, tmp_path, batch=batch)
+    assert int(whole.optimizer.iterations.value) == 12
     with np.load(tmp_path / "state.npz") as file:
         for name, expected in zip(file.files, state(whole), strict=True):
             np.testing.assert_allclose(file[name], expected, rtol=1e-5, atol=1e-6)

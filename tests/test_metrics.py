@@ -1,0 +1,145 @@
+"""Measures against closed forms, and the judge of digits against the real ones."""
+
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from scipy import linalg
+
+from lib import metrics
+
+
+def gaussian(mean, covariance, n=50, seed=0):
+    """n points whose sample mean and covariance are exactly the given ones."""
+    x = np.random.default_rng(seed).normal(size=(n, len(mean)))
+    x -= x.mean(axis=0)
+    white = x @ np.linalg.inv(np.linalg.cholesky(np.cov(x, rowvar=False))).T
+    return white @ np.linalg.cholesky(covariance).T + mean
+
+
+def covariance(seed, size=4):
+    root = np.random.default_rng(seed).normal(size=(size, size))
+    return root @ root.T + 0.1 * np.eye(size)
+
+
+def test_frechet_distance_of_commuting_gaussians_is_that_of_their_deviations():
+    # (1 - 4)^2 + (0 - 4)^2, and the deviations (2, 3) and (5, 7): 3^2 + 4^2.
+    a = gaussian([1, 0], np.diag([4, 9]), n=20, seed=1)
+    b = gaussian([4, 4], np.diag([25, 49]), n=30, seed=2)
+    assert metrics.frechet_distance(a, b) == pytest.approx(25 + 25)
+
+
+def test_frechet_distance_is_the_formula_with_the_square_root_of_a_matrix():
+    mean_a, mean_b = np.array([1, 2, 3, 4]), np.array([0, 2, 5, 4])
+    cov_a, cov_b = covariance(1), covariance(2)
+    expected = ((mean_a - mean_b) ** 2).sum() + np.trace(
+        cov_a + cov_b - 2 * linalg.sqrtm(cov_a @ cov_b)
+    )
+    found = metrics.frechet_distance(gaussian(mean_a, cov_a), gaussian(mean_b, cov_b, seed=1))
+    assert found == pytest.approx(expected)
+
+
+def test_frechet_distance_is_zero_for_the_same_features():
+    features = gaussian([1, 2, 3, 4], covariance(1))
+    assert metrics.frechet_distance(features, features) == pytest.approx(0, abs=1e-9)
+
+
+def test_frechet_distance_is_symmetric():
+    a, b = gaussian([1, 2, 3, 4], covariance(1)), gaussian([0, 0, 0, 0], covariance(2))
+    assert metrics.frechet_distance(a, b) == pytest.approx(metrics.frechet_distance(b, a))
+
+
+def test_frechet_distance_stands_features_that_are_always_zero():
+    # As those of the judge are on few images: the covariances are singular.
+    a, b = np.zeros((10, 6), "float32"), np.zeros((10, 6), "float32")
+    a[:, :2] = gaussian([0, 0], np.eye(2), n=10)
+    b[:, :2] = gaussian([3, 4], np.eye(2), n=10)
+    assert metrics.frechet_distance(a, b) == pytest.approx(25, rel=1e-4)
+
+
+def test_entropy_of_a_uniform_histogram_is_the_logarithm_of_its_size():
+    assert metrics.entropy([7] * 10) == pytest.approx(np.log(10))
+    assert metrics.entropy([3, 0, 3]) == pytest.approx(np.log(2))
+
+
+def test_entropy_of_a_single_class_is_zero_without_a_sign():
+    assert str(metrics.entropy([0, 5, 0])) == "0.0"
+
+
+class FakeJudge:
+    """Takes the mean of an image for a tenth of its digit, its corners for the features."""
+
+    def predict(self, images, **kwargs):
+        features = images[:, :2, :2, 0].reshape(-1, 4)
+        digits = np.rint(10 * images.mean(axis=(1, 2, 3))).astype(int)
+        return features, np.eye(10)[digits.clip(0, 9)]
+
+
+@pytest.fixture
+def fake_judge(data_dir, monkeypatch):
+    monkeypatch.setattr(metrics, "judge", FakeJudge)
+
+
+def images_of(*digits):
+    return np.ones((1, 28, 28, 1)) * np.reshape(digits, (-1, 1, 1, 1)) / 10
+
+
+def test_judge_digits_counts_classes(fake_judge):
+    numbers = metrics.judge_digits(images_of(3, 3, 0, 8))
+    assert numbers["samples"] == 4
+    assert numbers["class_histogram"] == [1, 0, 0, 2, 0, 0, 0, 0, 1, 0]
+    assert numbers["class_entropy"] == round(1.5 * np.log(2), 4)
+    assert "conditional_accuracy" not in numbers
+
+
+def test_judge_digits_compares_with_the_digits_asked_for(fake_judge):
+    numbers = metrics.judge_digits(images_of(3, 3, 0, 8), np.array([3, 5, 0, 8]))
+    assert numbers["conditional_accuracy"] == 0.75
+
+
+def test_judge_digits_measures_distance_to_as_many_test_images(fake_judge):
+    _, (x_test, _) = metrics.datasets.mnist()
+    corners = [x[:, :2, :2, 0].reshape(len(x), 4) for x in (images_of(*range(10)), x_test[:10])]
+    numbers = metrics.judge_digits(images_of(*range(10)))
+    assert numbers["fid_mnist"] == pytest.approx(metrics.frechet_distance(*corners), abs=1e-3)
+    # Test images are no distance from themselves; training images, the floor, are some.
+    same = metrics.judge_digits(x_test)
+    assert same["fid_mnist"] == pytest.approx(0, abs=1e-3)
+    assert same["fid_mnist_floor"] > 0
+
+
+def test_judge_digits_has_no_more_real_images_than_there_are(fake_judge):
+    numbers = metrics.judge_digits(images_of(*[5] * 100))
+    assert numbers["samples"] == 100
+    assert sum(numbers["class_histogram"]) == 100
+
+
+def test_show_prints_what_was_measured(fake_judge, capsys):
+    metrics.show(metrics.judge_digits(images_of(3, 3, 0, 8), np.array([3, 5, 0, 8])))
+    shown = capsys.readouterr().out
+    assert "over 4 samples" in shown
+    assert "1 0 0 2 0 0 0 0 1 0" in shown
+    assert "75.00 %" in shown
+
+
+def test_the_judge_has_the_features_and_classes_of_its_docstring():
+    features, probabilities = metrics.build_judge()(images_of(1, 2))
+    assert tuple(features.shape) == (2, 576)
+    probabilities = keras.ops.convert_to_numpy(probabilities)
+    assert probabilities.shape == (2, 10)
+    np.testing.assert_allclose(probabilities.sum(axis=1), [1, 1], rtol=1e-5)
+
+
+def test_the_shipped_judge_knows_the_digits_of_mnist():
+    if not metrics.JUDGE_FILE.exists():
+        pytest.skip(f"no {metrics.JUDGE_FILE.name}")
+    path = Path(os.environ.get("ADLK_DATA_DIR", "")) / "mnist.npz"
+    if not path.is_file():
+        pytest.skip("no mnist.npz in ADLK_DATA_DIR")
+    _, (images, labels) = metrics.datasets.mnist()
+    if len(labels) != 10_000:
+        pytest.skip("the MNIST in ADLK_DATA_DIR is not the whole one")
+    judged = metrics.judge().predict(images, batch_size=500, verbose=0)[1].argmax(axis=1)
+    assert (judged == labels).mean() >= 0.993

@@ -1,0 +1,143 @@
+"""Figures, judged by their pixels."""
+
+import keras
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from lib import plots
+
+matplotlib.use("Agg")
+
+
+def quadrants(path):
+    """The colours at the centres of a picture's quadrants, in reading order, in 0..255."""
+    pixels = np.rint(255 * plt.imread(path)[..., :3]).astype(int)
+    height, width = pixels.shape[:2]
+    return [tuple(pixels[y * height // 4, x * width // 4].tolist()) for y in (1, 3) for x in (1, 3)]
+
+
+def gray(*levels):
+    return [(level,) * 3 for level in levels]
+
+
+def tiles(*levels):
+    return np.ones((1, 8, 8, 1)) * np.reshape(levels, (-1, 1, 1, 1))
+
+
+def test_image_grid_shows_gray_tiles_in_reading_order(tmp_path):
+    plots.image_grid(tiles(0, 1, 0.2, 0.8), tmp_path / "grid.png")
+    assert quadrants(tmp_path / "grid.png") == gray(0, 255, 51, 204)
+
+
+def test_image_grid_takes_images_without_a_channel_axis(tmp_path):
+    plots.image_grid(tiles(0, 1, 0.2, 0.8)[..., 0], tmp_path / "grid.png")
+    assert quadrants(tmp_path / "grid.png") == gray(0, 255, 51, 204)
+
+
+def test_image_grid_shows_colours(tmp_path):
+    red, green, blue, yellow = (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0)
+    images = np.ones((4, 8, 8, 3)) * np.reshape([red, green, blue, yellow], (4, 1, 1, 3))
+    plots.image_grid(images, tmp_path / "grid.png")
+    assert quadrants(tmp_path / "grid.png") == [
+        tuple(255 * part for part in colour) for colour in (red, green, blue, yellow)
+    ]
+
+
+def test_image_grid_clips_and_leaves_unused_places_white(tmp_path):
+    plots.image_grid(tiles(-5, 5, 0), tmp_path / "grid.png")
+    assert quadrants(tmp_path / "grid.png") == gray(0, 255, 0, 255)
+
+
+@pytest.mark.parametrize(("columns", "wider"), [(4, True), (1, False)])
+def test_image_grid_has_the_columns_asked_for(tmp_path, columns, wider):
+    plots.image_grid(tiles(0, 0, 0, 0), tmp_path / "grid.png", columns=columns)
+    height, width = plt.imread(tmp_path / "grid.png").shape[:2]
+    assert width > 3 * height if wider else height > 3 * width
+
+
+def test_image_grid_writes_titles_over_and_beside_the_tiles(tmp_path):
+    images = tiles(0, 0, 0, 0)
+    plots.image_grid(images, tmp_path / "plain.png")
+    plots.image_grid(images, tmp_path / "over.png", titles="abcd")
+    plots.image_grid(images, tmp_path / "beside.png", row_titles=("first", "second"))
+    height, width = plt.imread(tmp_path / "plain.png").shape[:2]
+    assert plt.imread(tmp_path / "over.png").shape[0] > height
+    assert plt.imread(tmp_path / "beside.png").shape[1] > width
+
+
+def test_image_grid_makes_the_folder_and_closes_its_figure(tmp_path):
+    plots.image_grid(tiles(0), tmp_path / "new" / "grid.png")
+    assert (tmp_path / "new" / "grid.png").exists()
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("show", [False, True])
+def test_image_grid_opens_a_window_only_when_asked(tmp_path, monkeypatch, show):
+    shown = []
+    monkeypatch.setattr(plt, "show", lambda: shown.append(plt.get_fignums()))
+    plots.image_grid(tiles(0), tmp_path / "grid.png", show=show)
+    assert len(shown) == show
+
+
+def grids(folder, steps):
+    """Saves one picture for each step, each of a colour of its own; returns these colours."""
+    folder.mkdir()
+    colours = {}
+    for i, step in enumerate(steps):
+        colours[step] = (0, 8 + 4 * i, 200)
+        picture = np.tile(np.uint8(colours[step]), (8, 8, 1))
+        plt.imsave(folder / f"{step:05d}.png", picture)
+    return colours
+
+
+def chosen(path, colours):
+    """The steps whose colour is in the picture, from left to right."""
+    pixels = np.rint(255 * plt.imread(path)[..., :3]).astype(int)
+    places = {}
+    for step, colour in colours.items():
+        columns = np.flatnonzero((pixels == colour).all(axis=2).any(axis=0))
+        if len(columns):
+            places[step] = columns.mean()
+    return sorted(places, key=places.get)
+
+
+def test_evolution_spreads_over_the_logarithm_of_the_step(tmp_path):
+    colours = grids(tmp_path / "run", range(500, 20_500, 500))
+    plots.evolution(tmp_path / "run", tmp_path / "evolution.png", most=4)
+    assert chosen(tmp_path / "evolution.png", colours) == [500, 1500, 6000, 20_000]
+
+
+def test_evolution_shows_first_and_last_and_at_most_eight(tmp_path):
+    colours = grids(tmp_path / "run", range(500, 20_500, 500))
+    plots.evolution(tmp_path / "run", tmp_path / "evolution.png")
+    steps = chosen(tmp_path / "evolution.png", colours)
+    assert len(steps) == 8
+    assert (steps[0], steps[-1]) == (500, 20_000)
+
+
+def test_evolution_shows_a_single_grid(tmp_path):
+    colours = grids(tmp_path / "run", [300])
+    plots.evolution(tmp_path / "run", tmp_path / "evolution.png")
+    assert chosen(tmp_path / "evolution.png", colours) == [300]
+
+
+def test_evolution_passes_over_other_pictures(tmp_path):
+    colours = grids(tmp_path / "run", [500, 1000])
+    (tmp_path / "run" / "generated.png").write_text("no grid of a step")
+    plots.evolution(tmp_path / "run", tmp_path / "run" / "evolution.png")
+    plots.evolution(tmp_path / "run", tmp_path / "run" / "evolution.png")
+    assert chosen(tmp_path / "run" / "evolution.png", colours) == [500, 1000]
+
+
+def test_model_diagram_without_graphviz_prints_one_line_and_writes_nothing(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(plots.shutil, "which", lambda name: None)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    plots.model_diagram(model, tmp_path / "model.png")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "model.png" in line
+    assert "Graphviz" in line
+    assert list(tmp_path.iterdir()) == []

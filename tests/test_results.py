@@ -1,0 +1,100 @@
+"""The record of a run."""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+from conftest import ROOT
+
+from lib import results
+from lib.cli import UserError
+
+
+def test_record_holds_what_is_needed_to_repeat_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/some/where/gan.py", "--train-steps=50", "--seed=3"])
+    args = argparse.Namespace(train_steps=50, seed=3, show=False)
+    results.record(tmp_path / "metrics.json", args, minutes=1.5, losses={"critic": [0.5, 0.25]})
+
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", written.pop("date"))
+    assert written == {
+        "command": "python3 gan.py --train-steps=50 --seed=3",
+        "commit": results.COMMIT,
+        "backend": f"{keras.backend.backend()}, Keras {keras.__version__}",
+        "device": results.device(),
+        "precision": "float32",
+        "seed": 3,
+        "minutes": 1.5,
+        "losses": {"critic": [0.5, 0.25]},
+    }
+
+
+def test_the_commit_is_one_of_this_repository():
+    if not results._output("git", "-C", ROOT, "rev-parse", "HEAD"):
+        pytest.skip("no git, or no checkout")
+    revision = results.COMMIT.removesuffix("-dirty")
+    done = subprocess.run(
+        ["git", "-C", ROOT, "cat-file", "-t", revision], capture_output=True, text=True
+    )
+    assert done.stdout.strip() in ("commit", "tag")
+
+
+def test_a_command_that_is_not_there_gives_an_empty_text():
+    assert results._output("no-such-command-anywhere") == ""
+
+
+def test_the_device_without_a_gpu_is_the_processor_and_its_cores():
+    if "cpu" not in str(keras.ops.zeros(1).device).lower():
+        pytest.skip("Keras computes on a GPU here")
+    assert results.device().endswith(f"{os.cpu_count()} CPU cores")
+
+
+def test_write_json_replaces_the_former_file(tmp_path):
+    results.write_json(tmp_path / "numbers.json", {"a": 1})
+    results.write_json(tmp_path / "numbers.json", {"b": [2, 3]})
+    assert json.loads((tmp_path / "numbers.json").read_text()) == {"b": [2, 3]}
+    assert os.listdir(tmp_path) == ["numbers.json"]
+
+
+def test_write_json_of_what_is_no_json_leaves_the_former_file_and_nothing_else(tmp_path):
+    results.write_json(tmp_path / "numbers.json", {"a": 1})
+    with pytest.raises(TypeError):
+        results.write_json(tmp_path / "numbers.json", {"b": object()})
+    assert results.read(tmp_path / "numbers.json") == {"a": 1}
+    assert os.listdir(tmp_path) == ["numbers.json"]
+
+
+def test_write_json_that_fails_leaves_the_former_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "numbers.json"
+    results.write_json(path, {"a": 1})
+
+    def fail(source, target, **kwargs):
+        # Up to here all of the new file is written, and beside the former one.
+        assert json.loads(Path(source).read_text()) == {"b": 2}
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises((OSError, UserError), match="No space left"):
+        results.write_json(path, {"b": 2})
+    assert results.read(path) == {"a": 1}
+    assert os.listdir(tmp_path) == ["numbers.json"]
+
+
+def test_read_of_a_missing_file_is_empty(tmp_path):
+    assert results.read(tmp_path / "metrics.json") == {}
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\x89PNG\xff"])
+def test_read_of_a_broken_file_is_one_line_that_names_it(tmp_path, content):
+    path = tmp_path / "metrics.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        results.read(path)
+    assert f"cannot read '{path}': expected json" in str(error.value)
+    assert "\n" not in str(error.value)

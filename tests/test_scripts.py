@@ -1,0 +1,220 @@
+"""Every script runs through its real command line on a tiny budget, and answers bad input."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from conftest import ROOT, load_script, run_script
+from matplotlib.image import imread
+
+CNN = "chapter1-keras-quick-tour/cnn-mnist-1.4.1.py"
+DCGAN = "chapter4-gan/dcgan-mnist-4.2.1.py"
+CGAN = "chapter4-gan/cgan-mnist-4.3.1.py"
+
+
+def assert_one_line_error(done, *parts):
+    assert done.returncode == 2, done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    for part in parts:
+        assert part in lines[0]
+
+
+def read_json(path):
+    return json.loads(path.read_text())
+
+
+def test_cnn_has_the_books_parameters():
+    assert load_script(CNN).build_classifier().count_params() == 80_266
+
+
+def test_dcgan_networks():
+    script = load_script(DCGAN)
+    generator, discriminator = script.build_generator(), script.build_discriminator()
+    dense = 100 * 6272 + 6272
+    normalizations = 4 * (128 + 128 + 64 + 32)
+    convolutions = sum(
+        25 * a * b + b for a, b in ((128, 128), (128, 64), (64, 32), (32, 1), (1, 32), (32, 64))
+    )
+    assert generator.count_params() + discriminator.count_params() == (
+        dense
+        + normalizations
+        + convolutions
+        + sum(25 * a * b + b for a, b in ((64, 128), (128, 256)))
+        + 4096
+        + 1
+    )
+    assert generator.output_shape == (None, 28, 28, 1)
+    assert not any("Normalization" in type(layer).__name__ for layer in discriminator.layers)
+
+
+def test_cgan_networks_add_the_label_only():
+    dcgan, cgan = load_script(DCGAN), load_script(CGAN)
+    extra = cgan.build_generator().count_params() - dcgan.build_generator().count_params()
+    assert extra == 10 * 6272
+    extra = cgan.build_discriminator().count_params() - dcgan.build_discriminator().count_params()
+    assert extra == 10 * 784 + 784 + 25 * 32
+
+
+@pytest.mark.parametrize("path", [DCGAN, CGAN])
+def test_gan_losses_against_numpy(path):
+    script = load_script(path)
+    build = script.build_dcgan if path == DCGAN else script.build_cgan
+    gan = build(seed=0)
+    rng = np.random.default_rng(0)
+    images, fakes = rng.random((2, 3, 28, 28, 1), "float32")
+    labels, fake_labels = np.eye(10, dtype="float32")[rng.integers(0, 10, (2, 3))]
+    inputs = (images,) if path == DCGAN else (images, labels, fake_labels)
+
+    def judged(x, y):
+        inputs = x if path == DCGAN else [x, y]
+        return keras.ops.convert_to_numpy(gan.discriminator(inputs)).astype("float64")
+
+    real, fake = judged(images, labels), judged(fakes, fake_labels)
+    loss, accuracy = gan.discriminator_loss(*inputs, fakes)
+    expected = -(np.log(real).mean() + np.log(1 - fake).mean()) / 2
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
+    assert float(accuracy) == pytest.approx((np.mean(real > 0.5) + np.mean(fake <= 0.5)) / 2)
+    loss = gan.generator_loss(*inputs, fakes)
+    assert float(loss) == pytest.approx(-np.log(fake).mean(), rel=1e-4)
+
+
+def test_learning_rates_decay_as_in_keras_2():
+    gan = load_script(DCGAN).build_dcgan(seed=0)
+    for turn, rate, decay in zip(gan.turns, (2e-4, 1e-4), (6e-8, 3e-8), strict=True):
+        schedule = turn.optimizer._learning_rate
+        for step in (0, 40_000):
+            assert float(schedule(step)) == pytest.approx(rate / (1 + decay * step), rel=1e-6)
+
+
+@pytest.mark.parametrize("path, name", [(DCGAN, "dcgan_mnist"), (CGAN, "cgan_mnist")])
+def test_gan_trains_draws_and_evaluates(path, name, tmp_path, data_dir):
+    flags = ("--train-steps", 3, "--batch-size", 4, "--seed", 5)
+    done = run_script(path, *flags, folder=tmp_path, data=data_dir)
+    assert done.returncode == 0, done.stderr
+    assert "step 3/3" in done.stdout
+    metrics = read_json(tmp_path / name / "metrics.json")
+    assert {"command", "commit", "backend", "device", "minutes", "losses"} <= set(metrics)
+    assert (metrics["seed"], metrics["train_steps"], metrics["train_images"]) == (5, 3, 64)
+    assert imread(tmp_path / name / "00003.png").std() > 0
+    assert not (tmp_path / name / "restart.npz").exists()
+
+    flags = ("--generator", f"{name}.h5", "--output-dir", "drawn", "--evaluate")
+    digit = ("--digit", 8) if path == CGAN else ()
+    done = run_script(path, *flags, *digit, folder=tmp_path, data=data_dir)
+    assert done.returncode == 0, done.stderr
+    drawn = tmp_path / "drawn" / name
+    assert imread(drawn / ("generated-8.png" if digit else "generated.png")).std() > 0
+    measured = read_json(drawn / "evaluation.json")
+    assert sum(measured["class_histogram"]) == 10_000
+    assert ("conditional_accuracy" in measured) == (path == CGAN)
+    assert not (tmp_path / "drawn" / f"{name}.h5").exists()
+
+
+def test_the_saved_generator_is_the_trained_one(tmp_path, data_dir):
+    flags = ("--train-steps", 1, "--batch-size", 2)
+    assert run_script(DCGAN, *flags, folder=tmp_path, data=data_dir).returncode == 0
+    opened = keras.models.load_model(tmp_path / "dcgan_mnist.h5", compile=False)
+    script = load_script(DCGAN)
+    generator = script.build_generator()
+    script.weights.load(generator, tmp_path / "dcgan_mnist.h5")
+    noise = script.sample_noise(0, 4)
+    np.testing.assert_array_equal(
+        opened.predict(noise, verbose=0), generator.predict(noise, verbose=0)
+    )
+
+
+def test_equal_seeds_write_equal_weights(tmp_path, data_dir):
+    for folder in ("a", "b"):
+        flags = ("--train-steps", 2, "--batch-size", 4, "--output-dir", folder)
+        assert run_script(CGAN, *flags, folder=tmp_path, data=data_dir).returncode == 0
+    with (
+        h5py.File(tmp_path / "a/cgan_mnist.h5") as a,
+        h5py.File(tmp_path / "b/cgan_mnist.h5") as b,
+    ):
+        names = []
+        a["model_weights"].visititems(
+            lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
+        )
+        assert len(names) == 26
+        for name in names:
+            np.testing.assert_allclose(a["model_weights"][name], b["model_weights"][name])
+
+
+def test_cnn_trains_and_loads(tmp_path, data_dir):
+    done = run_script(CNN, "--epochs", 2, "--batch-size", 24, folder=tmp_path, data=data_dir)
+    assert done.returncode == 0, done.stderr
+    trained = read_json(tmp_path / "cnn_mnist" / "metrics.json")
+    assert trained["parameters"] == 80_266
+    done = run_script(CNN, "--weights=cnn_mnist.h5", folder=tmp_path, data=data_dir)
+    assert done.returncode == 0, done.stderr
+    loaded = read_json(tmp_path / "cnn_mnist" / "metrics.json")
+    assert loaded["test_accuracy"] == trained["test_accuracy"]
+    assert loaded["test_loss"] == pytest.approx(trained["test_loss"], abs=1e-4)
+    if shutil.which("dot"):
+        assert imread(tmp_path / "cnn_mnist" / "cnn-mnist.png").std() > 0
+
+
+def test_ctrl_c_saves_and_resume_goes_on(tmp_path, data_dir):
+    command = [sys.executable, ROOT / DCGAN, "--train-steps=4000", "--batch-size=2"]
+    running = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    # The first interval's line tells that training is under way.
+    for line in running.stdout:
+        if line.startswith("step 500/4000"):
+            break
+    asked = time.time()
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert time.time() - asked < 20
+    assert "--train-steps=4000 --batch-size=2 --resume" in errors
+    assert (tmp_path / "dcgan_mnist" / "restart.npz").exists()
+    stopped_at = int(errors.split("Stopped after step ")[1].split()[0])
+    assert stopped_at >= 500
+
+    flags = ("--train-steps", stopped_at + 1, "--batch-size", 2, "--resume")
+    done = run_script(DCGAN, *flags, folder=tmp_path, data=data_dir)
+    assert done.returncode == 0, done.stderr
+    assert f"step {stopped_at + 1}/{stopped_at + 1}" in done.stdout
+    assert f"step {stopped_at}/" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "flags, parts",
+    [
+        (("--generator=none.h5",), ("none.h5", "weights")),
+        (("--generator=truncated.h5",), ("truncated.h5", "is broken")),
+        (("--generator=text.h5",), ("text.h5", "is broken")),
+        (("--generator=cnn.h5",), ("another network", "expected", "found")),
+        (("--digit=12",), ("--digit", "0 to 9", "'12'")),
+        (("--train-steps=-5",), ("--train-steps", "at least 1", "'-5'")),
+        (("--batch-size=0",), ("--batch-size", "at least 1", "'0'")),
+        (("--output-dir=file",), ("cannot write", "file")),
+        (("--steps=5",), ("--steps", "--help")),
+        (("--resume",), ("nothing to resume", "restart.npz")),
+    ],
+)
+def test_bad_input_gets_one_line_and_exit_code_2(flags, parts, tmp_path, data_dir):
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(tmp_path / "cnn.h5")
+    whole = (tmp_path / "cnn.h5").read_bytes()
+    (tmp_path / "truncated.h5").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.h5").write_text("no weights here\n")
+    (tmp_path / "file").write_text("a file, not a folder\n")
+    done = run_script(CGAN, *flags, folder=tmp_path, data=data_dir)
+    assert_one_line_error(done, *parts)
+    assert (tmp_path / "file").read_text() == "a file, not a folder\n"
+
+
+def test_a_broken_data_file_gets_one_line(tmp_path, data_dir):
+    (data_dir / "mnist.npz").write_bytes(b"PK\x03\x04")
+    done = run_script(DCGAN, "--train-steps=1", folder=tmp_path, data=data_dir)
+    assert_one_line_error(done, "mnist.npz", "x_train")

@@ -1,0 +1,306 @@
+"""Weight files: what is written, what is read, and what is refused without harm."""
+
+import os
+import shutil
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from lib import weights
+from lib.cli import UserError
+
+FORMATS = (".h5", ".weights.h5", ".keras")
+
+
+def build(outputs=2, more=False):
+    """A network with each kind of state: weights, moving statistics, dropout's seed.
+
+    `more` puts a layer to its end, so that what comes before fits a file of the other one.
+    """
+    inputs = keras.Input((3,))
+    x = layers.Dense(4, activation="relu")(inputs)
+    x = layers.BatchNormalization()(x)
+    x = layers.Dropout(0.5)(x)
+    x = layers.Dense(outputs)(x)
+    if more:
+        x = layers.Dense(outputs)(x)
+    return keras.Model(inputs, x, name="net")
+
+
+def build_nested(frozen=False):
+    """Two batch normalizations in a sub-model: their arrays differ in order only, not in shape."""
+    inputs = keras.Input((4,))
+    x = layers.BatchNormalization()(inputs)
+    x = layers.BatchNormalization()(x)
+    inner = keras.Model(inputs, x, name="inner")
+    inner.trainable = not frozen
+    inputs = keras.Input((3,))
+    return keras.Model(inputs, layers.Dense(2)(inner(layers.Dense(4)(inputs))), name="outer")
+
+
+def randomized(model, seed=1):
+    rng = np.random.default_rng(seed)
+    model.set_weights([rng.uniform(0.5, 1.5, v.shape) for v in model.weights])
+    return model
+
+
+def write(model, path):
+    """Saves in the format that the name of `path` tells, by Keras alone."""
+    if path.name.endswith(".weights.h5"):
+        model.save_weights(path)
+    else:
+        model.save(path)
+    return path
+
+
+def write_keras_2(model, path, text):
+    """Writes a weights-only .h5 as Keras 2 did; `text` makes the type of the names in it."""
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [text(layer.name) for layer in model.layers]
+        for layer in model.layers:
+            group = file.create_group(layer.name)
+            names = [f"{layer.name}/{variable.name}:0" for variable in layer.weights]
+            group.attrs["weight_names"] = [text(name) for name in names]
+            for name, variable in zip(names, layer.weights, strict=True):
+                group[name] = keras.ops.convert_to_numpy(variable)
+    return path
+
+
+def outputs(model):
+    x = np.random.default_rng(0).normal(size=(5, *model.input_shape[1:])).astype("float32")
+    return keras.ops.convert_to_numpy(model(x, training=False))
+
+
+def assert_equal_weights(model, arrays):
+    for mine, its in zip(model.get_weights(), arrays, strict=True):
+        np.testing.assert_array_equal(mine, its)
+
+
+def refusal(model, path):
+    """The message that refuses `path`, after a check that `model` is as it was before."""
+    former = model.get_weights()
+    with pytest.raises(UserError) as error:
+        weights.load(model, path)
+    assert_equal_weights(model, former)
+    message = str(error.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+@pytest.fixture
+def bfloat16():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize("make", [build, build_nested])
+def test_what_is_saved_and_loaded_computes_the_same(tmp_path, make):
+    saved = randomized(make())
+    weights.save(saved, tmp_path / "net.h5")
+    loaded = randomized(make(), seed=2)
+    weights.load(loaded, tmp_path / "net.h5")
+    np.testing.assert_array_equal(outputs(loaded), outputs(saved))
+
+
+def test_weights_of_a_frozen_sub_model_load_into_one_that_is_not(tmp_path):
+    # The format lists the arrays of a frozen model in another order.
+    saved = randomized(build_nested(frozen=True))
+    weights.save(saved, tmp_path / "net.h5")
+    loaded = build_nested()
+    weights.load(loaded, tmp_path / "net.h5")
+    np.testing.assert_array_equal(outputs(loaded), outputs(saved))
+
+
+def test_keras_alone_opens_what_is_saved(tmp_path):
+    saved = randomized(build())
+    weights.save(saved, tmp_path / "net.h5")
+    np.testing.assert_array_equal(
+        outputs(keras.models.load_model(tmp_path / "net.h5")), outputs(saved)
+    )
+
+
+def test_keras_alone_opens_what_was_trained_with_a_loss_of_ours(tmp_path):
+    def our_loss(target, output):
+        return keras.ops.mean((target - output) ** 2)
+
+    trained = build()
+    trained.compile("adam", our_loss)
+    weights.save(trained, tmp_path / "net.h5")
+    opened = keras.models.load_model(tmp_path / "net.h5")
+    np.testing.assert_array_equal(outputs(opened), outputs(trained))
+
+
+@pytest.mark.parametrize("make", [build, build_nested])
+def test_a_model_trained_in_mixed_precision_is_saved_with_float32_layers(tmp_path, make, bfloat16):
+    trained = make()
+    trained.compile("sgd", "mean_squared_error")
+    trained.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
+    weights.save(trained, tmp_path / "net.h5")
+
+    keras.config.set_dtype_policy("float32")
+    opened = keras.models.load_model(tmp_path / "net.h5")
+    policies = {layer.dtype_policy.name for layer in opened._flatten_layers(include_self=False)}
+    assert policies == {"float32"}
+    assert_equal_weights(opened, trained.get_weights())
+    same = make()
+    same.set_weights(trained.get_weights())
+    np.testing.assert_array_equal(outputs(opened), outputs(same))
+
+
+def test_saving_leaves_the_model_in_mixed_precision(tmp_path, bfloat16):
+    model = build()
+    weights.save(model, tmp_path / "net.h5")
+    assert model.layers[1].dtype_policy.name == "mixed_bfloat16"
+
+
+def test_saving_replaces_the_former_file(tmp_path):
+    weights.save(randomized(build(), seed=1), tmp_path / "net.h5")
+    saved = randomized(build(), seed=2)
+    weights.save(saved, tmp_path / "net.h5")
+    loaded = build()
+    weights.load(loaded, tmp_path / "net.h5")
+    assert_equal_weights(loaded, saved.get_weights())
+    assert os.listdir(tmp_path) == ["net.h5"]
+
+
+def test_a_save_that_fails_midway_leaves_the_former_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "net.h5"
+    weights.save(randomized(build()), path)
+    former = path.read_bytes()
+
+    def half(self, filepath, *args, **kwargs):
+        with open(filepath, "wb") as file:
+            file.write(former[: len(former) // 2])
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(keras.Model, "save", half)
+    with pytest.raises(UserError, match=f"{path}.*No space left on device"):
+        weights.save(build(), path)
+    assert path.read_bytes() == former
+    assert os.listdir(tmp_path) == ["net.h5"]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("make", [build, build_nested])
+def test_files_that_keras_wrote_load(tmp_path, suffix, make):
+    saved = randomized(make())
+    # A compiled model has the state of its optimizer in the file, too.
+    saved.compile("adam", "mean_squared_error")
+    saved.optimizer.build(saved.trainable_variables)
+    loaded = make()
+    weights.load(loaded, write(saved, tmp_path / f"net{suffix}"))
+    np.testing.assert_array_equal(outputs(loaded), outputs(saved))
+
+
+@pytest.mark.parametrize("text", [str, str.encode], ids=["str", "bytes"])
+def test_weights_that_keras_2_wrote_load(tmp_path, text):
+    saved = randomized(build())
+    loaded = build()
+    weights.load(loaded, write_keras_2(saved, tmp_path / "net.h5", text))
+    np.testing.assert_array_equal(outputs(loaded), outputs(saved))
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_file_loads_into_a_model_of_mixed_precision(tmp_path, suffix, bfloat16):
+    keras.config.set_dtype_policy("float32")
+    saved = randomized(build())
+    path = write(saved, tmp_path / f"net{suffix}")
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    loaded = build()
+    weights.load(loaded, path)
+    assert_equal_weights(loaded, saved.get_weights())
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_missing_file_is_named(tmp_path, suffix):
+    assert "no weight file" in refusal(build(), tmp_path / f"net{suffix}")
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+def test_a_truncated_file_is_refused(tmp_path, suffix, share):
+    path = write(build(), tmp_path / f"net{suffix}")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    assert "is broken: expected a readable .h5 or .keras file" in refusal(build(), path)
+
+
+def test_a_text_file_named_h5_is_refused(tmp_path):
+    path = tmp_path / "net.h5"
+    path.write_text("<html>404 Not Found</html>")
+    assert "is broken: expected a readable .h5 or .keras file" in refusal(build(), path)
+
+
+def test_an_archive_of_something_else_is_refused(tmp_path):
+    np.savez(tmp_path / "data.npz", x=np.zeros(1))
+    assert "model.weights.h5" in refusal(build(), tmp_path / "data.npz")
+
+
+def test_an_h5_of_something_else_is_refused(tmp_path):
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["x"] = np.zeros(1)
+    assert "holds no Keras weights; expected those of 'net'" in refusal(
+        build(), tmp_path / "data.h5"
+    )
+
+
+def test_an_h5_of_another_network_is_refused_with_both_shapes(tmp_path):
+    path = write(build(outputs=5), tmp_path / "net.h5")
+    message = refusal(build(), path)
+    assert "another network" in message
+    assert "expected shape (4, 2)" in message
+    assert "found (4, 5)" in message
+
+
+OTHERS = {
+    "shape": (build, {"outputs": 5}),
+    "smaller": (build, {}),
+    "larger": (build, {"more": True}),
+    "nested": (build_nested, {}),
+}
+
+
+# Where Keras cannot load a file it warns in many lines: the reader is to see one.
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_file_of_another_network_is_refused_without_a_warning(tmp_path, suffix, other):
+    make, arguments = OTHERS[other]
+    path = write(make(**arguments), tmp_path / f"other{suffix}")
+    refusal(build(more=other == "smaller"), path)
+
+
+@pytest.fixture
+def script(tmp_path):
+    """The path of a script with a weight file in weights/ beside it."""
+    folder = tmp_path / "chapter"
+    (folder / "weights").mkdir(parents=True)
+    for name in ("b.h5", "a.h5"):
+        (folder / "weights" / name).touch()
+    return folder / "script.py"
+
+
+def test_find_prefers_the_file_as_given(script, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(script.parent / "weights" / "a.h5", tmp_path)
+    assert weights.find("a.h5", script).resolve() == tmp_path / "a.h5"
+
+
+def test_find_looks_beside_the_script(script, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert weights.find("a.h5", script) == script.parent / "weights" / "a.h5"
+
+
+def test_find_lists_what_is_there_when_it_finds_nothing(script):
+    with pytest.raises(UserError, match=r"'c.h5'.*chapter/weights \(there: a.h5, b.h5\)"):
+        weights.find("c.h5", script)
+
+
+def test_find_takes_no_folder_for_a_file(script, tmp_path):
+    with pytest.raises(UserError, match="no weight file"):
+        weights.find(str(tmp_path), script)
