@@ -12,7 +12,6 @@ import zipfile
 from pathlib import Path
 
 import h5py
-import keras
 
 from lib.cli import UserError
 

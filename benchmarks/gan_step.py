@@ -1,0 +1,700 @@
+"""Milliseconds per training step of a GAN, side by side with the alternatives, in one run.
+
+    python3 benchmarks/gan_step.py                                 5 rounds of 20 steps, batch 64
+    python3 benchmarks/gan_step.py --gans dcgan --output FILE.json
+
+The contenders have the same networks, batch size and synthetic images in memory, and each draws its
+batches from them inside the time that is measured:
+
+    ours   the model of the script, under fit() on arrays as lib/training.py runs it; the start of
+           each fit() is measured too, once a round (in training it comes once in 500 steps)
+    book   the loop of the book's listing: generator.predict(), discriminator.train_on_batch(), then
+           train_on_batch() of generator and discriminator combined, on noise of its own: one pass
+           of the generator more than the others, which its GFLOP count
+    torch  a plain PyTorch loop that does the work of ours: one batch of fakes for both turns, cut
+           off by detach() for the discriminator's, and no gradients for the discriminator's weights
+           in the generator's. It is measured in both memory layouts and shown in the faster
+
+bfloat16 is mixed precision, with float32 weights: Keras' mixed_bfloat16 policy, PyTorch's autocast.
+
+How the book's loop was made to work in Keras 3, which reads `trainable` when it traces a train
+function: discriminator.train_on_batch() is called once while the discriminator is still trainable,
+so its train function is traced with all weights in it and stays so; only then is the discriminator
+frozen and the combined model compiled. Before anything is measured each contender checks that each
+of its calls moves the weights that it should, and no others.
+
+Every contender is a process of its own, so that the thread pools of TensorFlow and PyTorch do not
+meet. Only one computes at a time, and the rounds go around (A B C, A B C, ...), so that a machine
+that slows down does so for all. One more contender, "peak", measures in the same rounds what this
+machine reaches in large plain convolutions with TensorFlow (the best of a few shapes): a
+contender's share of the peak is its GFLOP/s, from its median, over the peak of its precision.
+
+GFLOP are 2 x the multiply-adds of the Dense, Conv2D and Conv2DTranspose layers, padding included,
+forward and in those gradients, with respect to inputs and to weights, that a step needs.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import math
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib import cli
+from lib.cli import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+ROUNDS = 5
+STEPS = 20
+BATCH_SIZE = 64
+IMAGES = 4096
+PEAK_KERNEL = 5
+PEAK_INPUTS = ((64, 14, 14, 128), (64, 28, 28, 128))
+PEAK_CALLS = 2
+
+
+def mnist_batch(rng, size):
+    """(images,), as the DCGAN of MNIST takes them."""
+    return (synthetic_images()[rng.integers(0, IMAGES, size)],)
+
+
+def labelled_mnist_batch(rng, size):
+    """(images, their labels, labels of the fakes), as the CGAN of MNIST takes them."""
+    labels, fake_labels = np.eye(10, dtype="float32")[rng.integers(0, 10, (2, size))]
+    return *mnist_batch(rng, size), labels, fake_labels
+
+
+@dataclass
+class Gan:
+    """A GAN to measure.
+
+    Args:
+        script: its path in the repository.
+        build: name of the script's function that takes a seed and returns the model to train.
+        batch: function of a NumPy generator and a size that returns what `fit` gets as one batch.
+        contenders: who plays, each a key of CONTENDERS and a precision.
+    """
+
+    script: str
+    build: str
+    batch: Callable
+    contenders: tuple[str, ...] = ("ours float32", "ours bfloat16")
+
+
+GANS = {
+    "dcgan": Gan(
+        "chapter4-gan/dcgan-mnist-4.2.1.py",
+        "build_dcgan",
+        mnist_batch,
+        ("ours float32", "ours bfloat16", "book float32", "torch float32", "torch bfloat16"),
+    ),
+    "cgan": Gan("chapter4-gan/cgan-mnist-4.3.1.py", "build_cgan", labelled_mnist_batch),
+}
+
+
+def parse_args():
+    parser = cli.Parser(__doc__)
+    parser.add_argument(
+        "--rounds", type=cli.positive_int, default=ROUNDS, help=f"(default {ROUNDS})"
+    )
+    parser.add_argument(
+        "--steps", type=cli.positive_int, default=STEPS, help=f"steps a round (default {STEPS})"
+    )
+    parser.add_argument(
+        "--batch-size", type=cli.positive_int, default=BATCH_SIZE, help=f"(default {BATCH_SIZE})"
+    )
+    parser.add_argument(
+        "--gans", type=gan_names, default=list(GANS), help=f"(default {','.join(GANS)})"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the numbers there")
+    parser.add_argument("--contender", help=argparse.SUPPRESS)  # be this one
+    return parser.parse_args()
+
+
+def gan_names(text):
+    """Names of GANS separated by commas, for argparse."""
+    names = list(dict.fromkeys(text.split(",")))
+    if not set(names) <= set(GANS):
+        raise argparse.ArgumentTypeError(
+            f"expected names out of {', '.join(GANS)} separated by commas, found '{text}'"
+        )
+    return names
+
+
+# Arithmetic
+
+
+@dataclass
+class LayerCost:
+    """What a layer costs and which gradients flow through it.
+
+    Args:
+        multiply_adds: of one sample's forward pass, and of its gradient with respect to the
+            layer's input, and of that with respect to its weights.
+        after_weights: whether its input depends on weights of its network.
+        after_input: whether its input depends on the first input of its network.
+    """
+
+    multiply_adds: int
+    after_weights: bool
+    after_input: bool
+
+
+def layer_costs(network):
+    """A `LayerCost` for each Dense, Conv2D and Conv2DTranspose layer of a functional model.
+
+    Raises:
+        ValueError: if another layer has a kernel, too, so that it would go uncounted.
+    """
+    import keras
+    from keras import layers
+
+    first_input = network.inputs[0]._keras_history.operation
+    before = {}  # from each operation to all those that its input depends on
+    costs = []
+    for operation in network.operations:
+        before[operation] = set()
+        if isinstance(operation, layers.InputLayer):
+            continue
+        for tensor in keras.tree.flatten(operation.input):
+            parent = tensor._keras_history.operation
+            before[operation] |= {parent} | before[parent]
+        if isinstance(operation, (layers.Dense, layers.Conv2D, layers.Conv2DTranspose)):
+            transposed = isinstance(operation, layers.Conv2DTranspose)
+            positions = (operation.input if transposed else operation.output).shape[1:-1]
+            costs.append(
+                LayerCost(
+                    math.prod(operation.kernel.shape) * math.prod(positions),
+                    any(getattr(o, "weights", ()) for o in before[operation]),
+                    first_input in before[operation],
+                )
+            )
+        elif any(len(v.shape) > 1 for v in getattr(operation, "weights", ())):
+            raise ValueError(f"cannot count the multiply-adds of layer '{operation.name}'")
+    return costs
+
+
+def forward_multiply_adds(network):
+    """Multiply-adds of one sample's way through the network."""
+    return sum(cost.multiply_adds for cost in layer_costs(network))
+
+
+def step_multiply_adds(generator, discriminator):
+    """Multiply-adds of one training step for each image of the batch.
+
+    The generator draws one fake. The discriminator's turn takes it and a real image forward, and
+    back to all its weights. The generator's turn takes the fake through the discriminator and back
+    to its input, the first one, and from there to all weights of the generator.
+    """
+    through = sum(c.multiply_adds for c in layer_costs(discriminator) if c.after_input)
+    return (
+        forward_multiply_adds(generator)
+        + 2 * (forward_multiply_adds(discriminator) + _to_weights(discriminator))
+        + forward_multiply_adds(discriminator)
+        + through
+        + _to_weights(generator)
+    )
+
+
+def _to_weights(network):
+    """Multiply-adds of all weights' gradients: a first layer needs none for its input."""
+    return sum(c.multiply_adds * (2 if c.after_weights else 1) for c in layer_costs(network))
+
+
+# The contenders. Each function makes one ready and returns (facts, play): facts about it, and a
+# function that plays one round and returns {variant: measured value}.
+
+
+def ours(gan, precision, args):
+    """The script's own model under `fit`."""
+    import keras
+    import tensorflow as tf
+
+    from lib import results
+
+    keras.utils.set_random_seed(0)
+    if precision == "bfloat16":
+        keras.config.set_dtype_policy("mixed_bfloat16")
+    model = getattr(load_script(gan.script), gan.build)(0)
+    rng = np.random.default_rng(0)
+    # The progress line of a training run looks at each step, too.
+    look = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
+
+    def train(steps):
+        batches = [gan.batch(rng, args.batch_size) for _ in range(steps)]
+        x = tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
+        model.fit(x, batch_size=args.batch_size, shuffle=False, verbose=0, callbacks=[look])
+
+    networks = (model.generator, model.discriminator)
+    check_moves("fit()", lambda: train(1), moved=[values_of(n) for n in networks])
+    facts = {
+        "gflop": gflop(step_multiply_adds(*networks), args),
+        "parameters": [sum(math.prod(v.shape) for v in n.trainable_variables) for n in networks],
+        "device": results.device(),
+        "commit": results.COMMIT,
+        "versions": {
+            "python": sys.version.split()[0],
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+        },
+    }
+    return facts, lambda: {"": milliseconds(lambda: train(args.steps), args.steps)}
+
+
+def book(gan, precision, args):
+    """The loop of the book's listing."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    script = load_script(gan.script)
+    size = args.batch_size
+    rng = np.random.default_rng(0)
+    generator, discriminator = script.build_generator(), script.build_discriminator()
+
+    def compile_for(network, learning_rate, decay):
+        optimizer = script.build_optimizer(learning_rate, decay)
+        network.compile(loss="binary_crossentropy", optimizer=optimizer, metrics=["accuracy"])
+
+    def noise():
+        return rng.uniform(-1.0, 1.0, (size, script.LATENT_SIZE))
+
+    def draw_fakes():
+        return generator.predict(noise(), verbose=0)
+
+    def train_discriminator(fakes):
+        (images,) = gan.batch(rng, size)
+        x = np.concatenate((images, fakes))
+        y = np.ones((2 * size, 1))
+        y[size:] = 0.0
+        discriminator.train_on_batch(x, y)
+
+    def train_generator():
+        adversarial.train_on_batch(noise(), np.ones((size, 1)))
+
+    compile_for(discriminator, script.LEARNING_RATE, script.DECAY)
+    train_discriminator(draw_fakes())  # traced here, trainable: see the top of this file
+    discriminator.trainable = False
+    adversarial = keras.Model(generator.input, discriminator(generator.output))
+    compile_for(adversarial, script.LEARNING_RATE / 2, script.DECAY / 2)
+
+    g, d = values_of(generator), values_of(discriminator)
+    check_moves("generator.predict()", draw_fakes, kept=[g, d])
+    fakes = draw_fakes()
+    check_moves(
+        "discriminator.train_on_batch()", lambda: train_discriminator(fakes), moved=[d], kept=[g]
+    )
+    check_moves("adversarial.train_on_batch()", train_generator, moved=[g], kept=[d])
+
+    def train():
+        for _ in range(args.steps):
+            train_discriminator(draw_fakes())
+            train_generator()
+
+    work = step_multiply_adds(generator, discriminator) + forward_multiply_adds(generator)
+    return {"gflop": gflop(work, args)}, lambda: {"": milliseconds(train, args.steps)}
+
+
+def plain_torch(gan, precision, args):
+    """A plain PyTorch loop with the DCGAN's networks, in each memory layout."""
+    import torch
+
+    torch.manual_seed(0)
+    torch.set_num_threads(os.cpu_count())
+    layouts = {
+        "contiguous": torch.contiguous_format,
+        "channels last": torch.channels_last,
+    }
+    loops = {name: _torch_loop(gan, precision, args, layouts[name]) for name in layouts}
+    facts = {
+        "parameters": loops["contiguous"][0],
+        "versions": {"torch": torch.__version__},
+    }
+
+    def play():
+        return {name: milliseconds(train, args.steps) for name, (_, train) in loops.items()}
+
+    return facts, play
+
+
+def _torch_loop(gan, precision, args, layout):
+    """Returns ([parameters of the generator, of the discriminator], function that plays a round).
+
+    Keras' "same" padding of 5 x 5 kernels in strides of 2 is (1, 2), here it is (2, 2): the sizes
+    and the work are the same, the images lie half a pixel elsewhere.
+    """
+    import torch
+    from torch import nn
+    from torch.nn.functional import binary_cross_entropy
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    generator = nn.Sequential(nn.Linear(100, 7 * 7 * 128), nn.Unflatten(1, (128, 7, 7)))
+    channels = 128
+    for filters, stride in ((128, 2), (64, 2), (32, 1), (1, 1)):
+        generator += nn.Sequential(
+            nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01),
+            nn.ReLU(),
+            nn.ConvTranspose2d(channels, filters, 5, stride, padding=2, output_padding=stride - 1),
+        )
+        channels = filters
+    discriminator = nn.Sequential()
+    for filters, stride in ((32, 2), (64, 2), (128, 2), (256, 1)):
+        discriminator += nn.Sequential(
+            nn.LeakyReLU(0.2), nn.Conv2d(channels, filters, 5, stride, padding=2)
+        )
+        channels = filters
+    discriminator += nn.Sequential(nn.Flatten(), nn.Linear(4 * 4 * 256, 1))
+    networks = (generator, discriminator)
+    for network in networks:
+        network.to(device, memory_format=layout)
+
+    g_optimizer = torch.optim.RMSprop(generator.parameters(), lr=1e-4, alpha=0.9, eps=1e-7)
+    d_optimizer = torch.optim.RMSprop(discriminator.parameters(), lr=2e-4, alpha=0.9, eps=1e-7)
+    ones = torch.ones((args.batch_size, 1), device=device)
+    real_then_fake = torch.cat([ones, torch.zeros_like(ones)])
+    rng = np.random.default_rng(0)
+
+    def run(network, x):
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+            x = network(x)
+        return torch.sigmoid(x.float())
+
+    def draw_fakes():
+        return run(generator, torch.rand((args.batch_size, 100), device=device) * 2 - 1)
+
+    def train_discriminator(fakes):
+        (images,) = gan.batch(rng, args.batch_size)
+        images = torch.from_numpy(images).to(device).reshape(fakes.shape)
+        real = run(discriminator, torch.cat([images, fakes.detach()]))
+        return learn(binary_cross_entropy(real, real_then_fake), d_optimizer)
+
+    def train_generator(fakes):
+        discriminator.requires_grad_(False)
+        loss = learn(binary_cross_entropy(run(discriminator, fakes), ones), g_optimizer)
+        discriminator.requires_grad_(True)
+        return loss
+
+    def learn(loss, optimizer):
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    def train():
+        for _ in range(args.steps):
+            fakes = draw_fakes()
+            train_discriminator(fakes)
+            train_generator(fakes)
+
+    def values(network):
+        return lambda: [tensor.cpu() for tensor in network.state_dict().values()]
+
+    g, d = values(generator), values(discriminator)
+    fakes = draw_fakes()
+    check_moves("discriminator's turn", lambda: train_discriminator(fakes), moved=[d], kept=[g])
+    check_moves("generator's turn", lambda: train_generator(fakes), moved=[g], kept=[d])
+    return [sum(p.numel() for p in network.parameters()) for network in networks], train
+
+
+CONTENDERS = {"ours": ours, "book": book, "torch": plain_torch}
+
+
+def peak(args):
+    """Large plain convolutions, forward: GFLOP/s for each shape and precision."""
+    import tensorflow as tf
+
+    @tf.function
+    def convolve(x, kernel):
+        for _ in range(PEAK_CALLS):
+            x = tf.nn.conv2d(x, kernel, strides=1, padding="SAME")
+        return x[0, 0, 0, 0]
+
+    def speed(x, kernel, work):
+        return 1000 * work / milliseconds(lambda: convolve(x, kernel).numpy(), 1)
+
+    inputs = {}
+    for shape in PEAK_INPUTS:
+        channels = shape[-1]
+        shape_of_kernel = (PEAK_KERNEL, PEAK_KERNEL, channels, channels)
+        work = 2e-9 * PEAK_CALLS * math.prod(shape) * PEAK_KERNEL**2 * channels
+        for precision in ("float32", "bfloat16"):
+            x = tf.cast(tf.random.normal(shape), precision)
+            kernel = tf.random.normal(shape_of_kernel, stddev=(PEAK_KERNEL**2 * channels) ** -0.5)
+            kernel = tf.cast(kernel, precision)
+            inputs[f"{precision} {'x'.join(map(str, shape))}"] = (x, kernel, work)
+            speed(x, kernel, work)
+    return {}, lambda: {name: speed(*values) for name, values in inputs.items()}
+
+
+def synthetic_images():
+    """IMAGES images (28, 28, 1) in [0, 1], made once."""
+    if not _images:
+        rng = np.random.default_rng(0)
+        _images.append(rng.random((IMAGES, 28, 28, 1), dtype="float32"))
+    return _images[0]
+
+
+_images = []
+
+
+def load_script(path):
+    """Imports a script, whose name holds dots and dashes, as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem.replace("-", "_"), ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def gflop(multiply_adds, args):
+    """GFLOP of a whole batch."""
+    return 2e-9 * multiply_adds * args.batch_size
+
+
+def milliseconds(function, steps):
+    """How long a step of `function()` takes, which makes so many."""
+    started = time.perf_counter()
+    function()
+    return 1000 * (time.perf_counter() - started) / steps
+
+
+def values_of(network):
+    """A function that returns the values of a Keras network's variables, averages included."""
+    return lambda: [variable.numpy() for variable in network.variables]
+
+
+def check_moves(what, call, moved=(), kept=()):
+    """Calls, and checks that it changed all kernels of some networks and nothing of others.
+
+    Args:
+        what: name of the call.
+        call: the function to call.
+        moved, kept: functions that return arrays, one function for each network.
+
+    Raises:
+        RuntimeError: if a kernel stood still or a value moved that should have stood still.
+    """
+
+    def copies():
+        return [[np.array(array) for array in values()] for values in (*moved, *kept)]
+
+    before = copies()
+    call()
+    for i, (old, new) in enumerate(zip(before, copies(), strict=True)):
+        same = [np.array_equal(a, b) for a, b in zip(old, new, strict=True)]
+        if i >= len(moved) and not all(same):
+            raise RuntimeError(f"{what} moves weights that it should leave alone")
+        if i < len(moved) and any(s for s, a in zip(same, old, strict=True) if a.ndim > 1):
+            raise RuntimeError(f"{what} leaves weights alone that it should move")
+
+
+def contend(args):
+    """Is a contender: gets ready, then plays a round for each line of stdin; replies in json."""
+    import resource
+
+    replies, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints is no reply
+    if args.contender == "peak":
+        facts, play = peak(args)
+    else:
+        name, kind, precision = args.contender.split()
+        facts, play = CONTENDERS[kind](GANS[name], precision, args)
+    print(json.dumps(facts), file=replies, flush=True)
+    for _ in sys.stdin:
+        values = play()
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        memory /= 2**20 if sys.platform == "darwin" else 2**10
+        print(json.dumps({"values": values, "peak_rss_mb": memory}), file=replies, flush=True)
+
+
+# The referee
+
+
+class Contender:
+    """A contender as the referee sees it: a process that computes when it is told to."""
+
+    def __init__(self, name, args):
+        self.name = name
+        self.values = {}
+        self.peak_rss_mb = 0.0
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, close() closes it
+        flags = {"--contender": name, "--steps": args.steps, "--batch-size": args.batch_size}
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, *(str(word) for flag in flags.items() for word in flag)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            env={
+                **os.environ,
+                "KERAS_BACKEND": "tensorflow",
+                "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # one contender must not take all memory
+            },
+        )
+
+    def reply(self):
+        """The next line that the process writes.
+
+        Raises:
+            UserError: if it ended instead.
+        """
+        line = self.process.stdout.readline()
+        if line:
+            return json.loads(line)
+        code = self.process.wait()
+        self.errors.seek(0)
+        lines = self.errors.read().split("\n")
+        reason = next((line for line in reversed(lines) if line.strip()), f"exit code {code}")
+        raise UserError(f"contender '{self.name}' failed: {reason}")
+
+    def play(self):
+        """Plays a round."""
+        with contextlib.suppress(BrokenPipeError):  # it ended: reply() says why
+            print("round", file=self.process.stdin, flush=True)
+        reply = self.reply()
+        for variant, value in reply["values"].items():
+            self.values.setdefault(variant, []).append(value)
+        self.peak_rss_mb = reply["peak_rss_mb"]
+
+    def close(self):
+        """Ends the process."""
+        self.process.kill()
+        self.process.communicate()
+        self.errors.close()
+
+
+def available(names):
+    """The contenders that can play here; prints why others cannot."""
+    if importlib.util.find_spec("torch") is None:
+        skipped = [name for name in names if name.split()[1] == "torch"]
+        if skipped:
+            print(f"Skipped: {', '.join(skipped)}: PyTorch is not installed (pip install torch).")
+        names = [name for name in names if name not in skipped]
+    return names
+
+
+def best_peaks(contender):
+    """{precision: GFLOP/s}, the best shape's median."""
+    peaks = {}
+    for variant, values in contender.values.items():
+        precision = variant.split()[0]
+        peaks[precision] = max(peaks.get(precision, 0.0), statistics.median(values))
+    return peaks
+
+
+def summary(contender, gflop, peaks):
+    """The numbers of a contender, in the fastest of its variants."""
+    _, kind, precision = contender.name.split()
+    variant, values = min(contender.values.items(), key=lambda item: statistics.median(item[1]))
+    median = statistics.median(values)
+    numbers = {
+        "median_ms": round(median, 2),
+        "min_ms": round(min(values), 2),
+        "max_ms": round(max(values), 2),
+        "gflop_per_step": round(gflop, 3),
+        "share_of_peak": round(1000 * gflop / median / peaks[precision], 4),
+    }
+    if variant:
+        numbers["layout"] = variant
+        numbers["median_ms_by_layout"] = {
+            name: round(statistics.median(v), 2) for name, v in contender.values.items()
+        }
+    if kind == "ours":
+        numbers["peak_rss_mb"] = round(contender.peak_rss_mb)
+    return numbers
+
+
+def play_rounds(args):
+    """Starts the contenders, plays all rounds and returns the contenders by name."""
+    names = [f"{gan} {who}" for gan in args.gans for who in GANS[gan].contenders]
+    contenders = []
+    try:
+        for name in [*available(names), "peak"]:
+            contenders.append(Contender(name, args))
+        print(f"{len(contenders)} contenders get ready.", flush=True)
+        for contender in contenders:
+            contender.facts = contender.reply()
+        for number in range(args.rounds):
+            print(f"Round {number + 1} of {args.rounds}", flush=True)
+            for contender in contenders:
+                contender.play()
+    finally:
+        for contender in contenders:
+            contender.close()
+    return {contender.name: contender for contender in contenders}
+
+
+def main(args):
+    if args.contender:
+        contend(args)
+        return
+    if args.output and (
+        args.output.is_dir() or not os.access(args.output.absolute().parent, os.W_OK)
+    ):
+        raise UserError(f"cannot write '{args.output}': expected a file name in a writable folder")
+    contenders = play_rounds(args)
+    peaks = best_peaks(contenders.pop("peak"))
+    table = {}
+    for name, contender in contenders.items():
+        reference = contenders[f"{name.split()[0]} ours float32"].facts
+        if contender.facts.get("parameters", reference["parameters"]) != reference["parameters"]:
+            raise UserError(
+                f"'{name}' has other networks: {contender.facts['parameters']} parameters, "
+                f"expected {reference['parameters']}"
+            )
+        table[name] = summary(contender, contender.facts.get("gflop", reference["gflop"]), peaks)
+    first = contenders[f"{args.gans[0]} ours float32"].facts
+    show(table, peaks, first["device"], args)
+    if args.output:
+        from lib import results
+
+        versions = {}
+        for contender in contenders.values():
+            versions |= contender.facts.get("versions", {})
+        results.write_json(
+            args.output,
+            {
+                "command": shlex.join(["python3", "benchmarks/gan_step.py", *sys.argv[1:]]),
+                "commit": first["commit"],
+                "date": time.strftime("%Y-%m-%d"),
+                "device": first["device"],
+                "versions": versions,
+                "batch_size": args.batch_size,
+                "rounds": args.rounds,
+                "steps": args.steps,
+                "gflop_per_step": {
+                    gan: round(contenders[f"{gan} ours float32"].facts["gflop"], 3)
+                    for gan in args.gans
+                },
+                "peak_gflop_per_s": {precision: round(peaks[precision], 1) for precision in peaks},
+                "contenders": table,
+            },
+        )
+
+
+def show(table, peaks, device, args):
+    """Prints the numbers of all contenders."""
+    print(f"\n{device}, batch size {args.batch_size}, {args.rounds} rounds of {args.steps} steps")
+    print("peak: " + ", ".join(f"{p} {speed:.0f} GFLOP/s" for p, speed in peaks.items()))
+    print(f"\n{'ms per step':24}{'median':>9}{'min':>9}{'max':>9}{'GFLOP':>9}{'of peak':>9}")
+    for name, row in table.items():
+        times = "".join(f"{row[key]:9.1f}" for key in ("median_ms", "min_ms", "max_ms"))
+        notes = row.get("layout", "")
+        if "peak_rss_mb" in row:
+            notes = f"{row['peak_rss_mb']} MB at most"
+        print(f"{name:24}{times}{row['gflop_per_step']:9.1f}{row['share_of_peak']:9.0%}  {notes}")
+
+
+if __name__ == "__main__":
+    cli.run(main, parse_args())

@@ -1,0 +1,158 @@
+"""The benchmark counts the work of a training step right, and measures every contender."""
+
+import argparse
+import importlib.util
+import json
+
+import keras
+import numpy as np
+import pytest
+from conftest import load_script, run_script
+from keras import layers
+
+from lib.cli import UserError
+
+gan_step = load_script("benchmarks/gan_step.py")
+
+GENERATOR = [
+    100 * 6272,
+    7 * 7 * 25 * 128 * 128,
+    14 * 14 * 25 * 128 * 64,
+    28 * 28 * 25 * 64 * 32,
+    28 * 28 * 25 * 32 * 1,
+]
+DISCRIMINATOR = [
+    14 * 14 * 25 * 1 * 32,
+    7 * 7 * 25 * 32 * 64,
+    4 * 4 * 25 * 64 * 128,
+    4 * 4 * 25 * 128 * 256,
+    4096 * 1,
+]
+
+
+def multiply_adds(network):
+    return [cost.multiply_adds for cost in gan_step.layer_costs(network)]
+
+
+def tiny_networks():
+    """A generator, and a discriminator that has labels for a second input."""
+    noise = keras.Input((2,))
+    x = layers.Dense(12)(noise)
+    x = layers.Reshape((2, 2, 3))(x)
+    x = layers.BatchNormalization()(x)
+    generator = keras.Model(noise, layers.Conv2DTranspose(1, 3, strides=2, padding="same")(x))
+    images, labels = keras.Input((4, 4, 1)), keras.Input((5,))
+    x = layers.Reshape((4, 4, 1))(layers.Dense(16)(labels))
+    x = layers.Concatenate()([images, x])
+    x = layers.LeakyReLU()(x)
+    x = layers.Conv2D(3, 3, strides=2, padding="same")(x)
+    x = layers.Dense(1)(layers.Flatten()(x))
+    return generator, keras.Model([images, labels], x)
+
+
+def test_counts_a_tiny_network_by_hand():
+    generator, discriminator = tiny_networks()
+    dense, transposed = 2 * 12, 2 * 2 * 9 * 3 * 1
+    of_labels, convolution, last = 5 * 16, 2 * 2 * 9 * 2 * 3, 12 * 1
+    assert multiply_adds(generator) == [dense, transposed]
+    assert sorted(multiply_adds(discriminator)) == sorted([of_labels, convolution, last])
+    # The labels get no gradient in any turn, and neither does the noise.
+    generators_pass = 2 * dense + 3 * transposed
+    own_turn = 2 * (2 * of_labels + 3 * convolution + 3 * last)
+    generators_turn = of_labels + 2 * convolution + 2 * last
+    assert gan_step.step_multiply_adds(generator, discriminator) == (
+        generators_pass + own_turn + generators_turn
+    )
+
+
+def test_counts_the_dcgan_by_hand():
+    script = load_script(gan_step.GANS["dcgan"].script)
+    generator, discriminator = script.build_generator(), script.build_discriminator()
+    assert multiply_adds(generator) == GENERATOR
+    assert multiply_adds(discriminator) == DISCRIMINATOR
+    g, d = sum(GENERATOR), sum(DISCRIMINATOR)
+    step = (3 * g - GENERATOR[0]) + 2 * (3 * d - DISCRIMINATOR[0]) + 2 * d
+    assert gan_step.forward_multiply_adds(generator) == g
+    assert gan_step.step_multiply_adds(generator, discriminator) == step
+    discriminator.trainable = False  # as the book's loop leaves it
+    assert gan_step.step_multiply_adds(generator, discriminator) == step
+
+
+def test_refuses_a_layer_that_it_cannot_count():
+    x = keras.Input((4, 4, 2))
+    with pytest.raises(ValueError, match="cannot count"):
+        gan_step.layer_costs(keras.Model(x, layers.DepthwiseConv2D(3)(x)))
+
+
+def test_a_call_must_move_all_kernels_of_its_network_and_no_other():
+    still, moving = np.zeros((2, 2)), np.zeros((2, 2))
+
+    def move():
+        moving[0, 0] += 1
+
+    def values(*arrays):
+        return lambda: arrays
+
+    gan_step.check_moves("a call", move, moved=[values(moving, np.zeros(2))], kept=[values(still)])
+    with pytest.raises(RuntimeError, match="should move"):
+        gan_step.check_moves("a call", move, moved=[values(moving, still)])
+    with pytest.raises(RuntimeError, match="leave alone"):
+        gan_step.check_moves("a call", move, kept=[values(still, moving)])
+
+
+def test_every_contender_is_measured(tmp_path):
+    done = run_script(
+        "benchmarks/gan_step.py",
+        *("--rounds", 1, "--steps", 1, "--batch-size", 2, "--output", "speed.json"),
+        folder=tmp_path,
+        data=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "speed.json").read_text())
+    expected = {f"{gan} {who}" for gan in gan_step.GANS for who in gan_step.GANS[gan].contenders}
+    if importlib.util.find_spec("torch") is None:
+        assert "PyTorch is not installed" in done.stdout
+        expected = {name for name in expected if "torch" not in name}
+    assert set(numbers["contenders"]) == expected
+    for name, row in numbers["contenders"].items():
+        assert name in done.stdout
+        assert 0 < row["min_ms"] <= row["median_ms"] <= row["max_ms"], name
+        assert row["share_of_peak"] > 0, name
+    assert min(numbers["peak_gflop_per_s"].values()) > 0
+    assert numbers["contenders"]["dcgan ours float32"]["peak_rss_mb"] > 100
+    g, d = sum(GENERATOR), sum(DISCRIMINATOR)
+    step = 3 * g - GENERATOR[0] + 8 * d - 2 * DISCRIMINATOR[0]
+    assert numbers["gflop_per_step"]["dcgan"] == pytest.approx(2 * 2e-9 * step, abs=0.001)
+    book = numbers["contenders"]["dcgan book float32"]["gflop_per_step"]
+    assert book == pytest.approx(2 * 2e-9 * (step + g), abs=0.001)
+
+
+def test_without_pytorch_its_contenders_are_skipped(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    names = ["dcgan ours float32", "dcgan torch float32"]
+    assert gan_step.available(names) == ["dcgan ours float32"]
+    assert "dcgan torch float32: PyTorch is not installed" in capsys.readouterr().out
+
+
+def test_a_contender_that_fails_is_one_line():
+    contender = gan_step.Contender(
+        "dcgan nobody float32", argparse.Namespace(steps=1, batch_size=1)
+    )
+    with pytest.raises(UserError, match=r"^contender 'dcgan nobody float32' failed: .*nobody.*$"):
+        contender.reply()
+    contender.close()
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--gans", "dcgan,wgan", "expected names out of dcgan, cgan"),
+        ("--rounds", "0", "expected a whole number of at least 1"),
+        ("--output", "no/such/folder.json", "expected a file name in a writable folder"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(tmp_path, flag, value, message):
+    done = run_script("benchmarks/gan_step.py", flag, value, folder=tmp_path, data=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
