@@ -7,9 +7,10 @@ answer at once; nothing in this module's top level may import Keras.
 import argparse
 import os
 import sys
+import tempfile
 from pathlib import Path
 
-# TensorFlow's C++ parts talk of CPU instructions and of optimizations that they skip.
+# TensorFlow's C++ parts talk of optimizations that they skip.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
@@ -33,6 +34,36 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         fail(f"{message} (--help lists the flags)")
+
+
+class _ScriptParser(Parser):
+    """Parses, then loads Keras, so that a wrong flag does not wait for it."""
+
+    def parse_args(self, *args, **kwargs):
+        parsed = super().parse_args(*args, **kwargs)
+        _load_keras()
+        return parsed
+
+
+def _load_keras():
+    """Imports Keras, holding back what TensorFlow's C++ parts say while they are loaded.
+
+    No log level silences that (github.com/tensorflow/tensorflow/issues/100442).
+    """
+    terminal = os.dup(2)
+    reason = None
+    with tempfile.TemporaryFile() as held_back:
+        os.dup2(held_back.fileno(), 2)
+        try:
+            import keras  # noqa: F401
+        except (ImportError, ValueError) as error:
+            reason = error
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+    if reason is not None:
+        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+        fail(f"cannot load Keras with the backend {backend}: {reason}; pip install what is missing")
 
 
 def fail(message):
@@ -73,14 +104,14 @@ def digit(text):
 
 
 def training_parser(doc, *, batch_size, train_steps=None, epochs=None):
-    """A parser with the flags that every training script shares.
+    """A parser with the flags that every training script shares; parsing also loads Keras.
 
     Args:
         doc: the script's docstring, shown by `--help`.
         batch_size: default of `--batch-size`.
         train_steps, epochs: exactly one of them, the default budget; it names the flag.
     """
-    parser = Parser(doc)
+    parser = _ScriptParser(doc)
     if train_steps is not None:
         budget, default, what = "--train-steps", train_steps, "training steps"
     else:
