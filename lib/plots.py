@@ -70,7 +70,7 @@ def evolution(folder, path, last=None, most=8, show=False):
     grids = {step: grids[step] for step in grids if last is None or step <= last}
     wanted = np.geomspace(min(grids), max(grids), most)
     steps = sorted({min(grids, key=lambda step: abs(step - target)) for target in wanted})
-    figure, axes = plt.subplots(1, len(steps), figsize=(1.5 * len(steps), 1.8), squeeze=False)
+    figure, axes = plt.subplots(1, len(steps), figsize=(2 * len(steps), 2.3), squeeze=False)
     for axis, step in zip(axes[0], steps, strict=True):
         axis.imshow(plt.imread(grids[step]))
         axis.set_title(f"{step:,} steps", fontsize=8)
