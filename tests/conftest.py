@@ -23,10 +23,12 @@ def load_script(path):
 
 def run_script(path, *flags, folder, data, **environment):
     """Runs a script from `folder` as a reader would; returns the finished process."""
+    # JAX, where Keras has found it, has set a log level for this process: a reader has none.
+    inherited = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     return subprocess.run(
         [sys.executable, ROOT / path, *map(str, flags)],
         cwd=folder,
-        env={**os.environ, "ADLK_DATA_DIR": str(data), "MPLBACKEND": "Agg", **environment},
+        env={**inherited, "ADLK_DATA_DIR": str(data), "MPLBACKEND": "Agg", **environment},
         capture_output=True,
         text=True,
         timeout=300,
