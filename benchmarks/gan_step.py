@@ -228,6 +228,7 @@ def ours(gan, precision, args):
     import tensorflow as tf
 
     from lib import results
+    from lib.alternating import feed
 
     keras.utils.set_random_seed(0)
     if precision == "bfloat16":
@@ -240,7 +241,7 @@ def ours(gan, precision, args):
     def train(steps):
         batches = [gan.batch(rng, args.batch_size) for _ in range(steps)]
         x = tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
-        model.fit(x, batch_size=args.batch_size, shuffle=False, verbose=0, callbacks=[look])
+        model.fit(**feed({"x": x}, args.batch_size), verbose=0, callbacks=[look])
 
     networks = (model.generator, model.discriminator)
     check_moves("fit()", lambda: train(1), moved=[values_of(n) for n in networks])
@@ -447,8 +448,7 @@ def peak(args):
 def mnist():
     """Real images (n, 28, 28, 1) and labels (n,), at most IMAGES of them, read once.
 
-    Noise in their place is told from fakes within some steps. The losses then vanish, the gradients
-    become denormal numbers, and float32 arithmetic on these takes twice the time.
+    Noise in their place is told from fakes within some steps, and the game is then over.
     """
     (images, labels), _ = datasets.mnist()
     return images[:IMAGES].copy(), labels[:IMAGES]

@@ -17,6 +17,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from lib.alternating import feed
 from lib.cli import Stopped, UserError
 
 STRETCH_BYTES = 256 * 2**20
@@ -107,7 +108,7 @@ def _fit_stretch(model, batch, start, end, callbacks):
     stretch = max(1, min(end - start, STRETCH_BYTES // sum(array.nbytes for array in arrays)))
     batches = [first, *(batch(step) for step in range(start + 1, start + stretch))]
     joined = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
-    model.fit(**joined, batch_size=len(arrays[0]), shuffle=False, verbose=0, callbacks=callbacks)
+    model.fit(**feed(joined, len(arrays[0])), verbose=0, callbacks=callbacks)
 
 
 def _state(model):
