@@ -6,6 +6,8 @@ Realizes listing 1.4.1 of "Advanced Deep Learning with Keras" (R. Atienza), with
     python3 cnn-mnist-1.4.1.py --epochs 20                   train for longer
     python3 cnn-mnist-1.4.1.py --weights=cnn_mnist.h5        load trained weights and test them
 
+Result to expect: 99.3 % test accuracy (99.32 % and 99.27 % with seeds 0 and 1; the book: 99.4 %).
+
 Departures from the printed listing, and why:
  1. Adam's learning rate falls from 1e-3 to 0 along a cosine, so that the last epoch is a settled
     one. `--constant` holds it, as printed.
