@@ -23,6 +23,8 @@ def test_record_holds_what_is_needed_to_repeat_the_run(tmp_path, monkeypatch):
 
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", written.pop("date"))
+    # Python with Keras loaded: over 100 MB, and in the unit that was meant.
+    assert 100 < written.pop("peak_rss_mb") < 20_000
     assert written == {
         "command": "python3 gan.py --train-steps=50 --seed=3",
         "commit": results.COMMIT,
