@@ -75,9 +75,9 @@ def judge_digits(images, digits=None):
     (x_train, _), (x_test, _) = datasets.mnist()
     model = judge()
     features, probabilities = model.predict(images, batch_size=500, verbose=0)
-    real = model.predict(x_test[: len(images)], batch_size=500, verbose=0)[0]
+    real, _ = model.predict(x_test[: len(images)], batch_size=500, verbose=0)
     index = np.random.default_rng(0).permutation(len(x_train))[: len(images)]
-    other = model.predict(x_train[index], batch_size=500, verbose=0)[0]
+    other, _ = model.predict(x_train[index], batch_size=500, verbose=0)
     judged = probabilities.argmax(axis=1)
     histogram = np.bincount(judged, minlength=10)
     numbers = {
