@@ -43,7 +43,7 @@ if __name__ == "__main__":
 import keras
 from keras import layers
 
-from lib import datasets, plots, results, training, weights
+from lib import classification, datasets, plots
 
 
 def build_classifier():
@@ -79,54 +79,18 @@ def compile_classifier(model, steps, constant=False):
 
 def main(args):
     folder = cli.prepare(args, MODEL_NAME)
-    (x_train, y_train), (x_test, y_test) = datasets.mnist()
     model = build_classifier()
     model.summary()
     plots.model_diagram(model, folder / "cnn-mnist.png")
-    facts = {}
-    if args.weights:
-        weights.load(model, weights.find(args.weights, __file__))
-        compile_classifier(model, steps=1)
-    else:
-        batch, epoch_steps = training.shuffled_epochs(x_train, y_train, args.batch_size, args.seed)
-        compile_classifier(model, args.epochs * epoch_steps, args.constant)
-
-        def test(step, logs):
-            _, accuracy = model.evaluate(x_test, y_test, batch_size=1000, verbose=0)
-            print(f"epoch {step // epoch_steps}: test accuracy {100 * accuracy:.2f} %", flush=True)
-
-        minutes, logs = training.train(
-            model,
-            batch,
-            steps=args.epochs * epoch_steps,
-            interval=epoch_steps,
-            restart=folder / "restart.npz",
-            settings={
-                "seed": args.seed,
-                "batch size": args.batch_size,
-                "epochs": args.epochs,
-                "constant rate": args.constant,
-            },
-            resume=args.resume,
-            after_interval=test,
-        )
-        weights.save(model, args.output_dir / f"{MODEL_NAME}.h5")
-        facts = {
-            "epochs": args.epochs,
-            "batch_size": args.batch_size,
-            "train_images": len(x_train),
-            "minutes": round(minutes, 1),
-            "train": logs,
-        }
-    loss, accuracy = model.evaluate(x_test, y_test, batch_size=1000, verbose=0)
-    print(f"Test accuracy: {100 * accuracy:.2f} %")
-    results.record(
-        folder / "metrics.json",
+    classification.train_and_test(
+        model,
+        datasets.mnist(),
         args,
-        parameters=model.count_params(),
-        test_accuracy=round(accuracy, 4),
-        test_loss=round(loss, 5),
-        **facts,
+        folder,
+        script=__file__,
+        name=MODEL_NAME,
+        compile_for=lambda steps: compile_classifier(model, steps, args.constant),
+        settings={"epochs": args.epochs, "constant rate": args.constant},
     )
 
 

@@ -78,6 +78,31 @@ def evolution(folder, path, last=None, most=8, show=False):
     finish(figure, path, show)
 
 
+def confusion_matrix(counts, path, names=None, show=False):
+    """Draws how often each true class (row) was taken for each class (column).
+
+    Args:
+        counts: array (classes, classes).
+        path: the PNG file.
+        names: of the classes; by default their numbers.
+        show: also open a window.
+    """
+    counts = np.asarray(counts)
+    names = names or [str(i) for i in range(len(counts))]
+    figure, axis = plt.subplots(figsize=(4.2, 4.2))
+    # The square root shows the few errors beside the many hits.
+    axis.imshow(np.sqrt(counts), cmap="Blues")
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            color = "white" if row == column else "black"
+            axis.text(column, row, count, ha="center", va="center", fontsize=6, color=color)
+    turn = 90 if max(map(len, names)) > 2 else 0
+    axis.set_xticks(range(len(names)), names, rotation=turn, fontsize=7)
+    axis.set_yticks(range(len(names)), names, fontsize=7)
+    axis.set(xlabel="judged", ylabel="true")
+    finish(figure, path, show)
+
+
 def model_diagram(model, path):
     """Draws the layers of `model` and the shapes between them; needs pydot and Graphviz' `dot`.
 

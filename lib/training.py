@@ -23,7 +23,9 @@ from lib.cli import Stopped, UserError
 STRETCH_BYTES = 256 * 2**20
 
 
-def train(model, batch, *, steps, interval, restart, settings, resume, after_interval=None):
+def train(
+    model, batch, *, steps, interval, restart, settings, resume, after_interval=None, memory=None
+):
     """Trains `model` until `steps` steps are done.
 
     Args:
@@ -35,8 +37,10 @@ def train(model, batch, *, steps, interval, restart, settings, resume, after_int
         restart: path of the restart point. It is removed when all steps are done.
         settings: dict of what must not differ between the run and its continuation.
         resume: go on from the restart point instead of starting anew.
-        after_interval: called with (step, logs) at each restart point; `logs` are the mean losses
-            since the last one.
+        after_interval: called with (step, logs) after each interval, before its restart point is
+            saved; `logs` are the mean losses since the last one.
+        memory: a dict of json values that `after_interval` keeps up to date, such as the best loss
+            so far. The restart point holds it, and a continuation finds it as it was.
 
     Returns:
         (minutes spent in all continuations, logs of the last interval).
@@ -48,7 +52,8 @@ def train(model, batch, *, steps, interval, restart, settings, resume, after_int
     restart = Path(restart)
     if restart.exists() and not resume:
         print(f"Starting anew; --resume would go on from the restart point '{restart}'.")
-    step, minutes = _load_restart(restart, model, settings) if resume else (0, 0.0)
+    memory = {} if memory is None else memory
+    step, minutes = _load_restart(restart, model, settings, memory) if resume else (0, 0.0)
     if step > steps:
         raise UserError(f"'{restart}' stands at step {step}, beyond the {steps} steps asked for")
     started = time.time() - 60 * minutes
@@ -60,11 +65,11 @@ def train(model, batch, *, steps, interval, restart, settings, resume, after_int
             while step < end and not stop.requested:
                 _fit_stretch(model, batch, step, end, [progress, stop])
                 step = progress.step
-            minutes = (time.time() - started) / 60
             logs = progress.finish_interval()
-            _save_restart(restart, model, step, minutes, settings)
             if step == end and after_interval is not None:
                 after_interval(step, logs)
+            minutes = (time.time() - started) / 60
+            _save_restart(restart, model, step, minutes, settings, memory)
     if step < steps:
         again = [argument for argument in sys.argv if argument != "--resume"]
         raise Stopped(
@@ -75,23 +80,85 @@ def train(model, batch, *, steps, interval, restart, settings, resume, after_int
     return minutes, logs
 
 
+def train_epochs(model, x, y, args, folder, settings=None, after_epoch=None, memory=None):
+    """Trains a compiled model for `args.epochs` passes over x and y, each in an order of its own.
+
+    Args:
+        model: see `train`.
+        x, y: arrays, or tuples of arrays, of equal length.
+        args: the parsed flags epochs, batch_size, seed and resume.
+        folder: where the restart point lies.
+        settings: further hyper-parameters that a continuation must not change.
+        after_epoch: called with (epoch, logs) after each pass, counted from 1.
+        memory: see `train`.
+
+    Returns:
+        The facts of the run for its record: epochs, batch size, minutes and the last pass' logs.
+    """
+    batch, steps = shuffled_epochs(x, y, args.batch_size, args.seed)
+
+    def after_interval(step, logs):
+        if after_epoch is not None:
+            after_epoch(step // steps, logs)
+
+    minutes, logs = train(
+        model,
+        batch,
+        steps=args.epochs * steps,
+        interval=steps,
+        restart=folder / "restart.npz",
+        settings={"seed": args.seed, "batch size": args.batch_size, **(settings or {})},
+        resume=args.resume,
+        after_interval=after_interval,
+        memory=memory,
+    )
+    return {
+        "epochs": args.epochs,
+        "batch_size": args.batch_size,
+        "train_images": _length(x),
+        "minutes": round(minutes, 1),
+        "train": logs,
+    }
+
+
+def steps_per_epoch(x, args):
+    """Steps that one pass over x takes at `args.batch_size`, for learning rate schedules."""
+    return -(-_length(x) // args.batch_size)
+
+
+def evaluate(model, x, y, batch_size=1000):
+    """What `model.evaluate` measures on x and y, as a dict."""
+    data = feed({"x": x, "y": y}, batch_size)
+    data.pop("shuffle")
+    return model.evaluate(**data, verbose=0, return_dict=True)
+
+
+def _length(arrays):
+    return len(keras.tree.flatten(arrays)[0])
+
+
 def shuffled_epochs(x, y, batch_size, seed):
     """Batches for passes over a data set, each in an order of its own.
+
+    Args:
+        x, y: arrays, or tuples of arrays, of equal length.
+        batch_size: examples in a batch.
+        seed: of the orders.
 
     Returns:
         (batch, steps): the function that `train` wants, and the number of steps in one epoch. The
         last batch of an epoch is a short one if `batch_size` does not divide the data set.
     """
-    steps = -(-len(x) // batch_size)
+    steps = -(-_length(x) // batch_size)
 
     @functools.lru_cache(maxsize=1)
     def order(epoch):
-        return np.random.default_rng((seed, epoch)).permutation(len(x))
+        return np.random.default_rng((seed, epoch)).permutation(_length(x))
 
     def batch(step):
         start = step % steps * batch_size
         index = order(step // steps)[start : start + batch_size]
-        return {"x": x[index], "y": y[index]}
+        return keras.tree.map_structure(lambda array: array[index], {"x": x, "y": y})
 
     return batch, steps
 
@@ -117,9 +184,9 @@ def _state(model):
     return list({id(v): v for v in variables}.values())
 
 
-def _save_restart(path, model, step, minutes, settings):
+def _save_restart(path, model, step, minutes, settings, memory):
     """Writes one file, whole or not at all: a kill leaves the former restart point as it was."""
-    header = {"step": step, "minutes": minutes, "settings": settings}
+    header = {"step": step, "minutes": minutes, "settings": settings, "memory": memory}
     arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(_state(model))}
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -134,8 +201,8 @@ def _save_restart(path, model, step, minutes, settings):
         temporary.unlink(missing_ok=True)
 
 
-def _load_restart(path, model, settings):
-    """Restores the model and returns (step, minutes)."""
+def _load_restart(path, model, settings, memory):
+    """Restores the model and `memory`, and returns (step, minutes)."""
     try:
         with np.load(path) as file:
             header = json.loads(str(file["header"]))
@@ -157,6 +224,7 @@ def _load_restart(path, model, settings):
         raise UserError(f"'{path}' belongs to another network; start without --resume")
     for variable, array in zip(state, arrays, strict=True):
         variable.assign(array)
+    memory.update(header["memory"])
     return header["step"], header["minutes"]
 
 
@@ -198,7 +266,7 @@ class _Progress(keras.callbacks.Callback):
         self.started = self.shown = None
 
     def on_train_batch_end(self, batch, logs=None):
-        self.step += 1
+        self.step = self.stretch_start + batch + 1
         now = time.time()
         if self.started is None:
             # The first step carries the compilation: time is counted from its end.

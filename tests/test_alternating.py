@@ -1,9 +1,12 @@
 """The engine on the backend that KERAS_BACKEND names; test_backends.py runs it on the others."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
-from conftest import load_script
+from conftest import ROOT, load_script
 from keras import layers, ops
 
 from lib.alternating import AlternatingModel, Turn
@@ -254,3 +257,36 @@ def test_dcgan_turns_move_their_own_network(index, moved):
     for name in networks:
         same = [np.array_equal(a, b) for a, b in zip(before[name], after[name], strict=True)]
         assert not any(same) if name == moved else all(same), name
+
+
+NORMALIZATION = """
+import sys
+import keras
+import numpy as np
+from keras import layers, ops
+if sys.argv[1] == "lib":
+    sys.path.insert(0, sys.argv[2])
+    import lib.alternating
+x = np.random.default_rng(0).normal(2, 3, (8, 5, 4, 6)).astype("float32")
+keras.utils.set_random_seed(0)
+model = keras.Sequential([keras.Input(x.shape[1:]), layers.Conv2D(3, 3, padding="same"),
+                          layers.BatchNormalization(), layers.Activation("tanh"),
+                          layers.GlobalAveragePooling2D(), layers.Dense(1)])
+model.layers[1].gamma.assign([1.0, 2.0, 3.0])
+model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+model.fit(x, np.ones((8, 1)), batch_size=4, epochs=2, shuffle=False, verbose=0)
+np.savez(sys.argv[3], predicted=model.predict(x, verbose=0), *model.get_weights())
+"""
+
+
+def test_batch_normalization_learns_as_keras_own_does(tmp_path):
+    results = {}
+    for who in ("lib", "keras"):
+        path = tmp_path / f"{who}.npz"
+        subprocess.run([sys.executable, "-c", NORMALIZATION, who, ROOT, path], check=True)
+        results[who] = np.load(path)
+    assert len(results["keras"].files) == 9
+    for name in results["keras"].files:
+        np.testing.assert_allclose(
+            results["lib"][name], results["keras"][name], rtol=1e-4, atol=1e-5, err_msg=name
+        )

@@ -155,7 +155,9 @@ def test_cnn_trains_and_loads(tmp_path, data_dir):
     assert trained["parameters"] == 80_266
     done = run_script(CNN, "--weights=cnn_mnist.h5", folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
-    loaded = read_json(tmp_path / "cnn_mnist" / "metrics.json")
+    loaded = read_json(tmp_path / "cnn_mnist" / "evaluation.json")
+    assert np.sum(loaded["confusion_matrix"]) == 32
+    assert np.trace(loaded["confusion_matrix"]) == round(32 * loaded["test_accuracy"])
     assert loaded["test_accuracy"] == trained["test_accuracy"]
     assert loaded["test_loss"] == pytest.approx(trained["test_loss"], abs=1e-4)
     if shutil.which("dot"):

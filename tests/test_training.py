@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -72,7 +73,16 @@ def state(model):
     ]
 
 
-def train(model, folder, steps=12, batch=make_batch, resume=False, settings=None, after=None):
+def train(
+    model,
+    folder,
+    steps=12,
+    batch=make_batch,
+    resume=False,
+    settings=None,
+    after=None,
+    memory=None,
+):
     return training.train(
         model,
         batch,
@@ -82,6 +92,7 @@ def train(model, folder, steps=12, batch=make_batch, resume=False, settings=None
         settings=settings or {},
         resume=resume,
         after_interval=after,
+        memory=memory,
     )
 
 
@@ -146,7 +157,7 @@ def test_the_restart_point_goes_when_all_steps_are_done(tmp_path):
         steps=7,
         after=lambda step, logs: seen.append((step, (tmp_path / "restart.npz").exists())),
     )
-    assert seen == [(3, True), (6, True), (7, True)]
+    assert seen == [(3, False), (6, True), (7, True)]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -158,6 +169,41 @@ def test_logs_are_means_over_the_interval_also_in_stretches(tmp_path, monkeypatc
         train(build(), tmp_path, steps=6, after=lambda step, logs, seen=seen: seen.append(logs))
     for whole, pieces in zip(*logs.values(), strict=True):
         assert whole["loss"] == pytest.approx(pieces["loss"], rel=1e-5)
+
+
+def test_what_after_interval_keeps_outlives_an_interruption(tmp_path):
+    def keep(memory):
+        return lambda step, logs: memory.update(seen=[*memory.get("seen", []), step])
+
+    memory = {}
+    with pytest.raises(Stopped):
+        train(build(), tmp_path, batch=interrupt_at(7), after=keep(memory), memory=memory)
+    continued = {}
+    train(build(), tmp_path, resume=True, after=keep(continued), memory=continued)
+    assert continued == {"seen": [3, 6, 9, 12]}
+
+
+def test_train_epochs_trains_on_all_inputs_and_tells_the_run(tmp_path):
+    keras.utils.set_random_seed(0)
+    left, right = keras.Input((2,)), keras.Input((2,))
+    model = keras.Model([left, right], layers.Dense(1)(layers.concatenate([left, right])))
+    model.compile(optimizer="sgd", loss="mse")
+    model.optimizer.build(model.trainable_variables)
+    rng = np.random.default_rng(0)
+    x, y = tuple(rng.normal(size=(2, 10, 2)).astype("float32")), np.ones((10, 1), "float32")
+    args = SimpleNamespace(epochs=3, batch_size=4, seed=0, resume=False)
+    before = training.evaluate(model, x, y)["loss"]
+    epochs = []
+    facts = training.train_epochs(
+        model, x, y, args, tmp_path, after_epoch=lambda epoch, logs: epochs.append(epoch)
+    )
+    assert epochs == [1, 2, 3]
+    assert (facts["epochs"], facts["batch_size"], facts["train_images"]) == (3, 4, 10)
+    assert int(model.optimizer.iterations.value) == 3 * training.steps_per_epoch(x, args) == 9
+    assert training.evaluate(model, x, y)["loss"] < before
+    assert training.evaluate(model, x, y)["loss"] == pytest.approx(
+        float(np.mean((model.predict(list(x), verbose=0) - y) ** 2)), rel=1e-5
+    )
 
 
 def test_a_failed_save_leaves_the_former_restart_point(tmp_path, monkeypatch):

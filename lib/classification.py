@@ -1,0 +1,71 @@
+"""What every classifier script does once its network stands: train or load, test, measure, draw."""
+
+import numpy as np
+
+from lib import plots, results, training, weights
+
+
+def train_and_test(model, data, args, folder, *, script, name, compile_for, settings=None):
+    """Trains `model`, or loads `args.weights` into it, and tests it.
+
+    A training run saves the weights beside `folder` and writes metrics.json into it; `--evaluate`
+    and `--weights` write evaluation.json and confusion-matrix.png.
+
+    Args:
+        model: network that returns class probabilities.
+        data: (x_train, y_train), (x_test, y_test), where x may be a tuple of inputs.
+        args: the parsed flags, with `weights`.
+        folder: of the figures.
+        script: the script's `__file__`.
+        name: of the weight file, without `.h5`.
+        compile_for: function of the number of training steps that compiles `model`.
+        settings: further hyper-parameters that a continuation must not change.
+
+    Returns:
+        (the share of test images that are classified right, what else the run measured).
+    """
+    (x_train, y_train), (x_test, y_test) = data
+    facts = {}
+    if args.weights:
+        weights.load(model, weights.find(args.weights, script))
+        compile_for(1)
+    else:
+        compile_for(args.epochs * training.steps_per_epoch(x_train, args))
+
+        def test(epoch, logs):
+            accuracy = training.evaluate(model, x_test, y_test)["accuracy"]
+            print(f"epoch {epoch}: test accuracy {100 * accuracy:.2f} %", flush=True)
+
+        facts = training.train_epochs(
+            model, x_train, y_train, args, folder, settings=settings, after_epoch=test
+        )
+        weights.save(model, args.output_dir / f"{name}.h5")
+    measured = training.evaluate(model, x_test, y_test)
+    accuracy = measured["accuracy"]
+    print(f"Test accuracy: {100 * accuracy:.2f} %")
+    numbers = {
+        "parameters": model.count_params(),
+        "test_accuracy": round(accuracy, 4),
+        "test_loss": round(measured["loss"], 5),
+    }
+    if not args.weights:
+        results.record(folder / "metrics.json", args, **numbers, **facts)
+    if args.weights or args.evaluate:
+        confusion = confusion_matrix(model, x_test, y_test)
+        plots.confusion_matrix(confusion, folder / "confusion-matrix.png", show=args.show)
+        results.record(
+            folder / "evaluation.json",
+            args,
+            weights=args.weights or f"{name}.h5",
+            **numbers,
+            confusion_matrix=confusion.tolist(),
+        )
+    return accuracy, facts
+
+
+def confusion_matrix(model, x, y):
+    """Counts (classes, classes): row the true class, column the one that `model` says."""
+    probabilities = model.predict(x, batch_size=1000, verbose=0)
+    classes = probabilities.shape[1]
+    pairs = np.bincount(classes * y + probabilities.argmax(axis=1), minlength=classes**2)
+    return pairs.reshape(classes, classes)
