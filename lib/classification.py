@@ -5,7 +5,19 @@ import numpy as np
 from lib import plots, results, training, weights
 
 
-def train_and_test(model, data, args, folder, *, script, name, compile_for, settings=None):
+def train_and_test(
+    model,
+    data,
+    args,
+    folder,
+    *,
+    script,
+    name,
+    compile_for,
+    settings=None,
+    class_names=None,
+    keep_best=False,
+):
     """Trains `model`, or loads `args.weights` into it, and tests it.
 
     A training run saves the weights beside `folder` and writes metrics.json into it; `--evaluate`
@@ -20,6 +32,9 @@ def train_and_test(model, data, args, folder, *, script, name, compile_for, sett
         name: of the weight file, without `.h5`.
         compile_for: function of the number of training steps that compiles `model`.
         settings: further hyper-parameters that a continuation must not change.
+        class_names: for the confusion matrix, where the classes are no digits.
+        keep_best: also save the weights of the epoch with the highest test accuracy, to
+            saved_models/`name`_model.NNN.h5 in `folder`.
 
     Returns:
         (the share of test images that are classified right, what else the run measured).
@@ -35,10 +50,17 @@ def train_and_test(model, data, args, folder, *, script, name, compile_for, sett
         def test(epoch, logs):
             accuracy = training.evaluate(model, x_test, y_test)["accuracy"]
             print(f"epoch {epoch}: test accuracy {100 * accuracy:.2f} %", flush=True)
+            if keep_best and accuracy > best.get("test_accuracy", 0):
+                _save_best(model, folder / "saved_models", name, epoch, best)
+                best["test_accuracy"] = round(accuracy, 4)
 
+        best = {}
         facts = training.train_epochs(
-            model, x_train, y_train, args, folder, settings=settings, after_epoch=test
+            model, x_train, y_train, args, folder, settings, after_epoch=test, memory=best
         )
+        if keep_best:
+            facts["best_epoch"] = best
+            print(f"Best epoch, chosen by its test accuracy: {best['epoch']}")
         weights.save(model, args.output_dir / f"{name}.h5")
     measured = training.evaluate(model, x_test, y_test)
     accuracy = measured["accuracy"]
@@ -52,7 +74,8 @@ def train_and_test(model, data, args, folder, *, script, name, compile_for, sett
         results.record(folder / "metrics.json", args, **numbers, **facts)
     if args.weights or args.evaluate:
         confusion = confusion_matrix(model, x_test, y_test)
-        plots.confusion_matrix(confusion, folder / "confusion-matrix.png", show=args.show)
+        path = folder / "confusion-matrix.png"
+        plots.confusion_matrix(confusion, path, names=class_names, show=args.show)
         results.record(
             folder / "evaluation.json",
             args,
@@ -61,6 +84,15 @@ def train_and_test(model, data, args, folder, *, script, name, compile_for, sett
             confusion_matrix=confusion.tolist(),
         )
     return accuracy, facts
+
+
+def _save_best(model, folder, name, epoch, best):
+    """Puts this epoch's weights in the place of those of the best epoch so far."""
+    folder.mkdir(exist_ok=True)
+    weights.save(model, folder / f"{name}_model.{epoch:03d}.h5")
+    if "epoch" in best:
+        (folder / f"{name}_model.{best['epoch']:03d}.h5").unlink(missing_ok=True)
+    best["epoch"] = epoch
 
 
 def confusion_matrix(model, x, y):

@@ -15,6 +15,18 @@ import numpy as np
 from lib.cli import UserError
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+CIFAR10_NAMES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
 
 
 def mnist():

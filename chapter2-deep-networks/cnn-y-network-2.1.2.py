@@ -1,0 +1,109 @@
+"""Y-network on MNIST: two branches see the same digit, one of them through dilated kernels.
+
+Each branch is a stack of convolutions; where the left one looks at neighbours, the right one leaves
+a gap of one pixel between the values that its kernels read, and so sees more of the digit at once.
+The branches meet in a concatenation, the leg of the Y.
+
+Realizes listing 2.1.2 of "Advanced Deep Learning with Keras" (R. Atienza).
+
+    python3 cnn-y-network-2.1.2.py                               train, 20 epochs
+    python3 cnn-y-network-2.1.2.py --weights=cnn_y_network.h5    load trained weights, test them
+
+Result to expect: RESULT
+
+Departures from the printed listing, and why:
+ 1. Adam's learning rate falls from 1e-3 to 0 along a cosine, so that the last epoch is a settled
+    one. `--constant` holds it, as printed.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib import cli
+
+BATCH_SIZE = 32
+EPOCHS = 20
+LEARNING_RATE = 1e-3
+KERNEL_SIZE = 3
+FILTERS = (32, 64, 128)
+POOL_SIZE = 2
+DROPOUT = 0.4
+MODEL_NAME = "cnn_y_network"
+
+
+def parse_args():
+    parser = cli.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
+    parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
+    parser.add_argument("--constant", action="store_true", help="hold the learning rate")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    args = parse_args()  # before the imports that take seconds
+
+import keras
+from keras import layers
+
+from lib import classification, datasets, plots
+
+
+def build_branch(images, dilation_rate):
+    """Images (batch, 28, 28, 1) -> feature maps (batch, 3, 3, 128)."""
+    x = images
+    for filters in FILTERS:
+        x = layers.Conv2D(
+            filters, KERNEL_SIZE, padding="same", activation="relu", dilation_rate=dilation_rate
+        )(x)
+        x = layers.Dropout(DROPOUT)(x)
+        x = layers.MaxPooling2D(POOL_SIZE)(x)
+    return x
+
+
+def build_classifier():
+    """Two times images (batch, 28, 28, 1) -> probabilities (batch, 10)."""
+    left = keras.Input((28, 28, 1), name="left")
+    right = keras.Input((28, 28, 1), name="right")
+    x = layers.Concatenate()(
+        [build_branch(left, dilation_rate=1), build_branch(right, dilation_rate=2)]
+    )
+    x = layers.Flatten()(x)
+    x = layers.Dropout(DROPOUT)(x)
+    x = layers.Dense(10)(x)
+    digits = layers.Activation("softmax", dtype="float32", name="digits")(x)
+    return keras.Model([left, right], digits, name=MODEL_NAME)
+
+
+def compile_classifier(model, steps, constant=False):
+    """Sets Adam, with its cosine over `steps` steps unless `constant`, and the loss."""
+    rate = LEARNING_RATE
+    if not constant:
+        rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
+    model.compile(
+        optimizer=keras.optimizers.Adam(rate),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+
+
+def main(args):
+    folder = cli.prepare(args, MODEL_NAME)
+    model = build_classifier()
+    model.summary()
+    plots.model_diagram(model, folder / "cnn-y-network.png")
+    (x_train, y_train), (x_test, y_test) = datasets.mnist()
+    classification.train_and_test(
+        model,
+        (((x_train, x_train), y_train), ((x_test, x_test), y_test)),
+        args,
+        folder,
+        script=__file__,
+        name=MODEL_NAME,
+        compile_for=lambda steps: compile_classifier(model, steps, args.constant),
+        settings={"epochs": args.epochs, "constant rate": args.constant},
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, args)
