@@ -23,9 +23,7 @@ so its train function is traced with all weights in it and stays so; only then i
 frozen and the combined model compiled. Before anything is measured each contender checks that each
 of its calls moves the weights that it should, and no others.
 
-Every contender is a process of its own, so that the thread pools of TensorFlow and PyTorch do not
-meet. Only one computes at a time, and the rounds go around (A B C, A B C, ...), so that a machine
-that slows down does so for all. One more contender, "peak", measures in the same rounds what this
+The contenders take turns, see rounds.py. One more, "peak", measures in the same rounds what this
 machine reaches in large plain convolutions with TensorFlow (the best of a few shapes): a
 contender's share of the peak is its GFLOP/s, from its median, over the peak of its precision.
 
@@ -34,17 +32,12 @@ forward and in those gradients, with respect to inputs and to weights, that a st
 """
 
 import argparse
-import contextlib
 import functools
-import importlib.util
-import json
 import math
 import os
 import shlex
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,10 +47,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import rounds
+from benchmarks.rounds import load_script, milliseconds
 from lib import cli, datasets
 from lib.cli import UserError
 
-ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 5
 STEPS = 20
 BATCH_SIZE = 64
@@ -264,8 +258,12 @@ def book(gan, precision, args):
     """The loop of the book's listing."""
     import keras
 
+    from lib import alternating
+
     keras.utils.set_random_seed(0)
     script = load_script(gan.script)
+    # Keras as a reader of the book finds it.
+    keras.layers.BatchNormalization.call = alternating.plain_batch_normalization
     size = args.batch_size
     rng = np.random.default_rng(0)
     generator, discriminator = script.build_generator(), script.build_discriminator()
@@ -454,24 +452,9 @@ def mnist():
     return images[:IMAGES].copy(), labels[:IMAGES]
 
 
-def load_script(path):
-    """Imports a script, whose name holds dots and dashes, as a module."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem.replace("-", "_"), ROOT / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def gflop(multiply_adds, args):
     """GFLOP of a whole batch."""
     return 2e-9 * multiply_adds * args.batch_size
-
-
-def milliseconds(function, steps):
-    """How long a step of `function()` takes, which makes so many."""
-    started = time.perf_counter()
-    function()
-    return 1000 * (time.perf_counter() - started) / steps
 
 
 def values_of(network):
@@ -504,90 +487,6 @@ def check_moves(what, call, moved=(), kept=()):
             raise RuntimeError(f"{what} leaves weights alone that it should move")
 
 
-def contend(args):
-    """Is a contender: gets ready, then plays a round for each line of stdin; replies in json."""
-    import resource
-
-    replies, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints is no reply
-    if args.contender == "peak":
-        facts, play = peak(args)
-    else:
-        name, kind, precision = args.contender.split()
-        facts, play = CONTENDERS[kind](GANS[name], precision, args)
-    print(json.dumps(facts), file=replies, flush=True)
-    for _ in sys.stdin:
-        values = play()
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        memory /= 2**20 if sys.platform == "darwin" else 2**10
-        print(json.dumps({"values": values, "peak_rss_mb": memory}), file=replies, flush=True)
-
-
-# The referee
-
-
-class Contender:
-    """A contender as the referee sees it: a process that computes when it is told to."""
-
-    def __init__(self, name, args):
-        self.name = name
-        self.values = {}
-        self.peak_rss_mb = 0.0
-        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, close() closes it
-        flags = {"--contender": name, "--steps": args.steps, "--batch-size": args.batch_size}
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, *(str(word) for flag in flags.items() for word in flag)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            text=True,
-            env={
-                **os.environ,
-                "KERAS_BACKEND": "tensorflow",
-                "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # one contender must not take all memory
-            },
-        )
-
-    def reply(self):
-        """The next line that the process writes.
-
-        Raises:
-            UserError: if it ended instead.
-        """
-        line = self.process.stdout.readline()
-        if line:
-            return json.loads(line)
-        code = self.process.wait()
-        self.errors.seek(0)
-        lines = self.errors.read().split("\n")
-        reason = next((line for line in reversed(lines) if line.strip()), f"exit code {code}")
-        raise UserError(f"contender '{self.name}' failed: {reason}")
-
-    def play(self):
-        """Plays a round."""
-        with contextlib.suppress(BrokenPipeError):  # it ended: reply() says why
-            print("round", file=self.process.stdin, flush=True)
-        reply = self.reply()
-        for variant, value in reply["values"].items():
-            self.values.setdefault(variant, []).append(value)
-        self.peak_rss_mb = reply["peak_rss_mb"]
-
-    def close(self):
-        """Ends the process."""
-        self.process.kill()
-        self.process.communicate()
-        self.errors.close()
-
-
-def available(names):
-    """The contenders that can play here; prints why others cannot."""
-    if importlib.util.find_spec("torch") is None:
-        skipped = [name for name in names if name.split()[1] == "torch"]
-        if skipped:
-            print(f"Skipped: {', '.join(skipped)}: PyTorch is not installed (pip install torch).")
-        names = [name for name in names if name not in skipped]
-    return names
-
-
 def best_peaks(contender):
     """{precision: GFLOP/s}, the best shape's median."""
     peaks = {}
@@ -600,7 +499,7 @@ def best_peaks(contender):
 def summary(contender, gflop, peaks):
     """The numbers of a contender, in the fastest of its variants."""
     _, kind, precision = contender.name.split()
-    variant, values = min(contender.values.items(), key=lambda item: statistics.median(item[1]))
+    variant, values = contender.fastest()
     median = statistics.median(values)
     numbers = {
         "median_ms": round(median, 2),
@@ -619,35 +518,22 @@ def summary(contender, gflop, peaks):
     return numbers
 
 
-def play_rounds(args):
-    """Starts the contenders, plays all rounds and returns the contenders by name."""
-    names = [f"{gan} {who}" for gan in args.gans for who in GANS[gan].contenders]
-    contenders = []
-    try:
-        for name in [*available(names), "peak"]:
-            contenders.append(Contender(name, args))
-        print(f"{len(contenders)} contenders get ready.", flush=True)
-        for contender in contenders:
-            contender.facts = contender.reply()
-        for number in range(args.rounds):
-            print(f"Round {number + 1} of {args.rounds}", flush=True)
-            for contender in contenders:
-                contender.play()
-    finally:
-        for contender in contenders:
-            contender.close()
-    return {contender.name: contender for contender in contenders}
+def ready(args):
+    """What `rounds.contend` asks for."""
+    if args.contender == "peak":
+        return peak(args)
+    name, kind, precision = args.contender.split()
+    return CONTENDERS[kind](GANS[name], precision, args)
 
 
 def main(args):
     if args.contender:
-        contend(args)
+        rounds.contend(lambda: ready(args))
         return
-    if args.output and (
-        args.output.is_dir() or not os.access(args.output.absolute().parent, os.W_OK)
-    ):
-        raise UserError(f"cannot write '{args.output}': expected a file name in a writable folder")
-    contenders = play_rounds(args)
+    rounds.check_output(args.output)
+    names = [f"{gan} {who}" for gan in args.gans for who in GANS[gan].contenders]
+    flags = {"--steps": args.steps, "--batch-size": args.batch_size}
+    contenders = rounds.play(__file__, [*names, "peak"], flags, args.rounds)
     peaks = best_peaks(contenders.pop("peak"))
     table = {}
     for name, contender in contenders.items():
@@ -663,9 +549,6 @@ def main(args):
     if args.output:
         from lib import results
 
-        versions = {}
-        for contender in contenders.values():
-            versions |= contender.facts.get("versions", {})
         results.write_json(
             args.output,
             {
@@ -673,7 +556,7 @@ def main(args):
                 "commit": first["commit"],
                 "date": time.strftime("%Y-%m-%d"),
                 "device": first["device"],
-                "versions": versions,
+                "versions": rounds.versions(contenders.values()),
                 "batch_size": args.batch_size,
                 "rounds": args.rounds,
                 "steps": args.steps,

@@ -319,7 +319,7 @@ else:
 if BACKEND == "tensorflow":
     # Keras writes batch normalization as a dozen passes over its input. For images TensorFlow has a
     # kernel that needs two or three, and half of the time of a ResNet is spent here.
-    _plain_batch_normalization = keras.layers.BatchNormalization.call
+    plain_batch_normalization = keras.layers.BatchNormalization.call
 
     def _batch_normalization(layer, inputs, training=None, mask=None):
         """`keras.layers.BatchNormalization.call`, with TensorFlow's own kernel where it fits."""
@@ -333,7 +333,7 @@ if BACKEND == "tensorflow":
             and not (layer.synchronized or layer.renorm)
         )
         if not (training and layer.trainable and fits):
-            return _plain_batch_normalization(layer, inputs, training=training, mask=mask)
+            return plain_batch_normalization(layer, inputs, training=training, mask=mask)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=tf.convert_to_tensor(layer.gamma),

@@ -1,6 +1,5 @@
 """The benchmark counts the work of a training step right, and measures every contender."""
 
-import argparse
 import importlib.util
 import json
 
@@ -10,6 +9,7 @@ import pytest
 from conftest import load_script, run_script
 from keras import layers
 
+from benchmarks import rounds
 from lib.cli import UserError
 
 gan_step = load_script("benchmarks/gan_step.py")
@@ -130,13 +130,13 @@ def test_every_contender_is_measured(tmp_path):
 def test_without_pytorch_its_contenders_are_skipped(monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     names = ["dcgan ours float32", "dcgan torch float32"]
-    assert gan_step.available(names) == ["dcgan ours float32"]
+    assert rounds.available(names) == ["dcgan ours float32"]
     assert "dcgan torch float32: PyTorch is not installed" in capsys.readouterr().out
 
 
 def test_a_contender_that_fails_is_one_line():
-    contender = gan_step.Contender(
-        "dcgan nobody float32", argparse.Namespace(steps=1, batch_size=1)
+    contender = rounds.Contender(
+        gan_step.__file__, "dcgan nobody float32", {"--steps": 1, "--batch-size": 1}
     )
     with pytest.raises(UserError, match=r"^contender 'dcgan nobody float32' failed: .*nobody.*$"):
         contender.reply()

@@ -1,0 +1,450 @@
+"""Seconds per epoch of the classifiers beside a plain PyTorch loop, side by side in one run.
+
+    python3 benchmarks/epochs.py                                 5 rounds of 40 steps
+    python3 benchmarks/epochs.py --networks cnn,resnet --output FILE.json
+
+A contender trains for some steps a round, at the listing's batch size, on images in memory; seconds
+per epoch are its milliseconds per step times the steps of an epoch. The contenders:
+
+    ours       network, loss and optimizer of the script, under fit() as lib/training.py runs it and
+               without augmentation; the start of each fit(), once an epoch in training, is measured
+    augmented  the same with the script's augmentation, for the networks that have one
+    torch      a plain PyTorch loop of the same network with the same optimizer on the same images,
+               in both memory layouts, shown in the faster; without augmentation
+
+bfloat16 is mixed precision with float32 weights, Keras' mixed_bfloat16 policy. The contenders take
+turns, see rounds.py.
+"""
+
+import argparse
+import math
+import os
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import rounds
+from benchmarks.rounds import load_script, milliseconds
+from lib import cli
+
+ROUNDS = 5
+STEPS = 40
+L2 = 1e-4
+
+
+@dataclass
+class Network:
+    """A network to measure.
+
+    Args:
+        script: its path in the repository.
+        build: function of the script as a module, and of whether to augment, that returns the
+            model, compiled.
+        shape: of one input.
+        torch: function that returns (network, optimizer) in PyTorch for this input.
+        epoch_images: images in the training set.
+        batch_size: the listing's.
+        inputs: how many inputs of that shape there are.
+        augments: whether the script has an augmentation.
+    """
+
+    script: str
+    build: Callable
+    shape: tuple[int, ...]
+    torch: Callable
+    epoch_images: int = 60_000
+    batch_size: int = 128
+    augments: bool = False
+
+    @property
+    def contenders(self):
+        augmented = ["augmented float32"] if self.augments else []
+        return ["ours float32", "ours bfloat16", *augmented, "torch float32"]
+
+
+def build_mlp(script, augmentation):
+    model = script.build_classifier()
+    script.compile_classifier(model, 1000)
+    return model
+
+
+def build_cnn(script, augmentation):
+    model = script.build_classifier()
+    script.compile_classifier(model, 1000)
+    return model
+
+
+def build_resnet20(script, augmentation):
+    model = script.build_resnet(20, 1, augmentation)
+    script.compile_classifier(model, 1000)
+    return model
+
+
+def build_densenet100(script, augmentation):
+    model = script.build_densenet(100, 12, augmentation)
+    # With augmentation the network has no dropout; the PyTorch network has none either.
+    script.compile_classifier(model, 1000)
+    return model
+
+
+# The networks in PyTorch
+
+
+def torch_mlp():
+    from torch import nn, optim
+
+    network = nn.Sequential(nn.Flatten())
+    inputs = 784
+    for _ in range(2):
+        network += nn.Sequential(nn.Linear(inputs, 256), nn.ReLU(), nn.Dropout(0.45))
+        inputs = 256
+    network += nn.Sequential(nn.Linear(256, 10))
+    return network, optim.Adam(network.parameters())
+
+
+def torch_cnn():
+    from torch import nn, optim
+
+    network = nn.Sequential()
+    channels = 1
+    for pool in (True, True, False):
+        network += nn.Sequential(nn.Conv2d(channels, 64, 3), nn.ReLU())
+        if pool:
+            network += nn.Sequential(nn.MaxPool2d(2))
+        channels = 64
+    network += nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(576, 10))
+    return network, optim.Adam(network.parameters())
+
+
+def torch_rnn():
+    import torch
+    from torch import nn, optim
+
+    class RNN(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dropout = nn.Dropout(0.2)
+            # One bias, as Keras' SimpleRNN has.
+            self.cells = nn.RNN(28, 256, batch_first=True, bias=False)
+            self.bias = nn.Parameter(torch.zeros(256))
+            self.dense = nn.Linear(256, 10)
+
+        def forward(self, x):
+            x = self.dropout(x.reshape(-1, 28, 28))
+            h = x.new_zeros(len(x), 256)
+            projected = x @ self.cells.weight_ih_l0.T + self.bias
+            for t in range(28):
+                h = torch.tanh(projected[:, t] + h @ self.cells.weight_hh_l0.T)
+            return self.dense(h)
+
+    network = RNN()
+    return network, optim.SGD(network.parameters(), 0.01)
+
+
+def torch_resnet20():
+    from torch import nn, optim
+
+    def conv(inputs, outputs, size, strides):
+        return nn.Conv2d(inputs, outputs, size, strides, padding=size // 2)
+
+    class Block(nn.Module):
+        def __init__(self, inputs, outputs, strides):
+            super().__init__()
+            self.branch = nn.Sequential(
+                conv(inputs, outputs, 3, strides),
+                nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01),
+                nn.ReLU(),
+                conv(outputs, outputs, 3, 1),
+                nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01),
+            )
+            self.shortcut = conv(inputs, outputs, 1, 2) if strides == 2 else nn.Identity()
+
+        def forward(self, x):
+            return nn.functional.relu(self.branch(x) + self.shortcut(x))
+
+    network = nn.Sequential(
+        conv(3, 16, 3, 1), nn.BatchNorm2d(16, eps=1e-3, momentum=0.01), nn.ReLU()
+    )
+    channels = 16
+    for stage in range(3):
+        for block in range(3):
+            strides = 2 if stage and not block else 1
+            network += nn.Sequential(Block(channels, 16 * 2**stage, strides))
+            channels = 16 * 2**stage
+    network += nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(64, 10))
+    kernels = [p for p in network.parameters() if p.ndim == 4]
+    others = [p for p in network.parameters() if p.ndim != 4]
+    # The gradient of Keras' L2(1e-4) is 2e-4 times the kernel.
+    groups = [{"params": kernels, "weight_decay": 2 * L2}, {"params": others}]
+    return network, optim.Adam(groups, 1e-3)
+
+
+def torch_densenet100():
+    import torch
+    from torch import nn, optim
+
+    def layer(inputs, outputs, size):
+        return nn.Sequential(
+            nn.BatchNorm2d(inputs, eps=1e-3, momentum=0.01),
+            nn.ReLU(),
+            nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False),
+        )
+
+    class Bottleneck(nn.Module):
+        def __init__(self, inputs):
+            super().__init__()
+            self.branch = nn.Sequential(layer(inputs, 48, 1), layer(48, 12, 3))
+
+        def forward(self, x):
+            return torch.cat([x, self.branch(x)], 1)
+
+    network = nn.Sequential(nn.Conv2d(3, 24, 3, padding=1, bias=False))
+    channels = 24
+    for block in range(3):
+        if block:
+            network += nn.Sequential(layer(channels, channels // 2, 1), nn.AvgPool2d(2))
+            channels //= 2
+        for _ in range(16):
+            network += nn.Sequential(Bottleneck(channels))
+            channels += 12
+    network += nn.Sequential(
+        nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01),
+        nn.ReLU(),
+        nn.AvgPool2d(8),
+        nn.Flatten(),
+        nn.Linear(channels, 10),
+    )
+    return network, optim.RMSprop(network.parameters(), 1e-3, alpha=0.9, eps=1e-7)
+
+
+NETWORKS = {
+    "mlp": Network("chapter1-keras-quick-tour/mlp-mnist-1.3.2.py", build_mlp, (784,), torch_mlp),
+    "cnn": Network(
+        "chapter1-keras-quick-tour/cnn-mnist-1.4.1.py", build_cnn, (28, 28, 1), torch_cnn
+    ),
+    "rnn": Network("chapter1-keras-quick-tour/rnn-mnist-1.5.1.py", build_cnn, (28, 28), torch_rnn),
+    "resnet": Network(
+        "chapter2-deep-networks/resnet-cifar10-2.2.1.py",
+        build_resnet20,
+        (32, 32, 3),
+        torch_resnet20,
+        epoch_images=50_000,
+        batch_size=32,
+        augments=True,
+    ),
+    "densenet": Network(
+        "chapter2-deep-networks/densenet-cifar10-2.4.1.py",
+        build_densenet100,
+        (32, 32, 3),
+        torch_densenet100,
+        epoch_images=50_000,
+        batch_size=32,
+        augments=True,
+    ),
+}
+
+
+def parse_args():
+    parser = cli.Parser(__doc__)
+    parser.add_argument(
+        "--rounds", type=cli.positive_int, default=ROUNDS, help=f"(default {ROUNDS})"
+    )
+    parser.add_argument(
+        "--steps", type=cli.positive_int, default=STEPS, help=f"steps a round (default {STEPS})"
+    )
+    parser.add_argument(
+        "--networks", type=network_names, default=list(NETWORKS), help=f"{','.join(NETWORKS)}"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the numbers there")
+    parser.add_argument("--contender", help=argparse.SUPPRESS)  # be this one
+    return parser.parse_args()
+
+
+def network_names(text):
+    """Names of NETWORKS separated by commas, for argparse."""
+    names = list(dict.fromkeys(text.split(",")))
+    if not set(names) <= set(NETWORKS):
+        raise argparse.ArgumentTypeError(
+            f"expected names out of {', '.join(NETWORKS)} separated by commas, found '{text}'"
+        )
+    return names
+
+
+def examples(network, steps):
+    """Random images and labels for so many steps: what they show costs no time."""
+    rng = np.random.default_rng(0)
+    count = steps * network.batch_size
+    return rng.random((count, *network.shape), "float32"), rng.integers(0, 10, count)
+
+
+def ours(network, kind, precision, args):
+    """The script's own network under `fit`."""
+    import keras
+    import tensorflow as tf
+
+    from lib import results
+    from lib.alternating import feed
+
+    keras.utils.set_random_seed(0)
+    if precision == "bfloat16":
+        keras.config.set_dtype_policy("mixed_bfloat16")
+    script = load_script(network.script)
+    dropout_free = network.augments and kind == "ours"
+    if dropout_free and hasattr(script, "DROPOUT"):
+        script.DROPOUT = 0
+    model = network.build(script, kind == "augmented")
+    x, y = examples(network, args.steps)
+    data = feed({"x": x, "y": y}, network.batch_size)
+    look = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
+
+    def train():
+        model.fit(**data, verbose=0, callbacks=[look])
+
+    train()
+    facts = {
+        "parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
+        "device": results.device(),
+        "commit": results.COMMIT,
+        "versions": {
+            "python": sys.version.split()[0],
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+        },
+    }
+    return facts, lambda: {"": milliseconds(train, args.steps)}
+
+
+def plain_torch(network, kind, precision, args):
+    """A plain PyTorch loop, in each memory layout where there are images."""
+    import torch
+
+    torch.manual_seed(0)
+    torch.set_num_threads(os.cpu_count())
+    layouts = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
+    if len(network.shape) < 3:
+        layouts.pop("channels last")
+    loops = {name: torch_loop(network, args, layouts[name]) for name in layouts}
+    for _, train in loops.values():
+        train()
+    facts = {
+        "parameters": loops["contiguous"][0],
+        "versions": {"torch": torch.__version__},
+    }
+
+    def play():
+        return {name: milliseconds(train, args.steps) for name, (_, train) in loops.items()}
+
+    return facts, play
+
+
+def torch_loop(network, args, layout):
+    """Returns (number of parameters, function that plays a round)."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model, optimizer = network.torch()
+    model.to(device, memory_format=layout)
+    x, y = examples(network, args.steps)
+    if len(network.shape) == 3:
+        x = x.transpose(0, 3, 1, 2)
+    x, y = torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(y)
+    if x.ndim == 4:
+        x = x.contiguous(memory_format=layout)
+
+    def train():
+        right = loss_sum = 0.0
+        for step in range(args.steps):
+            part = slice(step * network.batch_size, (step + 1) * network.batch_size)
+            images, labels = x[part].to(device), y[part].to(device)
+            logits = model(images)
+            loss = cross_entropy(logits, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            # What Keras logs, too.
+            loss_sum += loss.item()
+            right += (logits.argmax(1) == labels).sum().item()
+
+    return sum(p.numel() for p in model.parameters()), train
+
+
+CONTENDERS = {"ours": ours, "augmented": ours, "torch": plain_torch}
+
+
+def ready(args):
+    """What `rounds.contend` asks for."""
+    name, kind, precision = args.contender.split()
+    return CONTENDERS[kind](NETWORKS[name], kind, precision, args)
+
+
+def summary(contender, network):
+    """The numbers of a contender, in the fastest of its variants."""
+    variant, values = contender.fastest()
+    epoch = math.ceil(network.epoch_images / network.batch_size) / 1000
+    median = statistics.median(values)
+    numbers = {
+        "median_ms": round(median, 3),
+        "min_ms": round(min(values), 3),
+        "max_ms": round(max(values), 3),
+        "seconds_per_epoch": round(epoch * median, 2),
+        "peak_rss_mb": round(contender.peak_rss_mb),
+    }
+    if variant:
+        numbers["layout"] = variant
+    return numbers
+
+
+def main(args):
+    if args.contender:
+        rounds.contend(lambda: ready(args))
+        return
+    rounds.check_output(args.output)
+    names = [f"{name} {who}" for name in args.networks for who in NETWORKS[name].contenders]
+    contenders = rounds.play(__file__, names, {"--steps": args.steps}, args.rounds)
+    for name, contender in contenders.items():
+        reference = contenders[f"{name.split()[0]} ours float32"].facts
+        if contender.facts["parameters"] != reference["parameters"]:
+            raise cli.UserError(
+                f"'{name}' is another network: {contender.facts['parameters']} parameters, "
+                f"expected {reference['parameters']}"
+            )
+    table = {
+        name: summary(contender, NETWORKS[name.split()[0]])
+        for name, contender in contenders.items()
+    }
+    first = contenders[names[0]].facts
+    print(f"\n{first['device']}, {args.rounds} rounds of {args.steps} steps")
+    print(f"\n{'':28}{'ms/step':>9}{'min':>9}{'max':>9}{'s/epoch':>9}")
+    for name, row in table.items():
+        keys = ("median_ms", "min_ms", "max_ms", "seconds_per_epoch")
+        print(f"{name:28}" + "".join(f"{row[k]:9.2f}" for k in keys) + f"  {row.get('layout', '')}")
+    if args.output:
+        from lib import results
+
+        results.write_json(
+            args.output,
+            {
+                "command": shlex.join(["python3", "benchmarks/epochs.py", *sys.argv[1:]]),
+                "commit": first["commit"],
+                "date": time.strftime("%Y-%m-%d"),
+                "device": first["device"],
+                "versions": rounds.versions(contenders.values()),
+                "rounds": args.rounds,
+                "steps": args.steps,
+                "batch_sizes": {name: NETWORKS[name].batch_size for name in args.networks},
+                "contenders": table,
+            },
+        )
+
+
+if __name__ == "__main__":
+    cli.run(main, parse_args())
