@@ -71,8 +71,8 @@ class AlternatingModel(keras.Model):
             share: function of the arrays of the batch. What it returns, a tensor or a tuple of
                 them, is computed once for all turns and handed to every loss after the batch: the
                 fakes that the discriminator judges, and that the generator is then judged by. Only
-                turns with `through_shared` send gradients into it. Variables that it reads must not
-                be moved by any but the last of the turns.
+                turns with `through_shared` send gradients into it. No variable that it reads may be
+                moved before the last turn whose gradients flow through that variable.
             kwargs: go to `keras.Model.compile`.
 
         Raises:
@@ -128,12 +128,8 @@ class AlternatingModel(keras.Model):
         size = len(turn.variables)
         gradients, onto_shared = gradients[:size], gradients[size:]
         if turn.through_shared:
-            own = {id(v) for v in turn.variables}
-            further = [
-                gradient
-                for v, gradient in zip(shared_variables, pull_shared(onto_shared), strict=True)
-                if id(v) in own
-            ]
+            index = {id(v): i for i, v in enumerate(shared_variables)}
+            further = pull_shared(onto_shared, [index[id(v)] for v in turn.variables])
             gradients = [_add(a, b) for a, b in zip(gradients, further, strict=True)]
         _apply(turn, gradients)
         if turn.after is not None:
@@ -207,8 +203,9 @@ def _add(a, b):
 #
 #     _vjp(function, variables, tensors, scope) -> outputs, aux, pullback
 #
-# `function(*tensors)` returns (outputs, aux), two tuples; `pullback(gradients)`, one gradient for
-# each output, returns a list with one gradient for each variable, then one for each tensor.
+# `function(*tensors)` returns (outputs, aux), two tuples; `pullback(gradients, only)`, one gradient
+# or None for each output, returns a list with one gradient for each variable, then one for each
+# tensor, or for those alone whose indices are in `only`.
 
 if BACKEND == "tensorflow":
 
@@ -218,8 +215,13 @@ if BACKEND == "tensorflow":
             tape.watch(inputs)
             outputs, aux = function(*inputs[len(variables) :])
 
-        def pullback(gradients):
-            return tape.gradient(outputs, inputs, output_gradients=tuple(gradients))
+        def pullback(gradients, only=None):
+            reached = [i for i, gradient in enumerate(gradients) if gradient is not None]
+            return tape.gradient(
+                [outputs[i] for i in reached],
+                inputs if only is None else [inputs[i] for i in only],
+                output_gradients=[gradients[i] for i in reached],
+            )
 
         return outputs, aux, pullback
 
@@ -234,10 +236,15 @@ elif BACKEND == "torch":
         inputs = [*(v.value for v in variables), *tensors]
         outputs, aux = function(*tensors)
 
-        def pullback(gradients):
+        def pullback(gradients, only=None):
+            reached = [i for i, gradient in enumerate(gradients) if gradient is not None]
             return list(
                 torch.autograd.grad(
-                    outputs, inputs, tuple(gradients), retain_graph=True, allow_unused=True
+                    [outputs[i] for i in reached],
+                    inputs if only is None else [inputs[i] for i in only],
+                    [gradients[i] for i in reached],
+                    retain_graph=True,
+                    allow_unused=True,
                 )
             )
 
@@ -265,8 +272,10 @@ else:
         outputs, pull, (aux, moved) = jax.vjp(pure, values, list(tensors), has_aux=True)
         scope.state_mapping.update(moved)
 
-        def pullback(gradients):
-            return [g for group in pull(tuple(gradients)) for g in group]
+        def pullback(gradients, only=None):
+            # What is not asked for is not computed either: the compiler drops it.
+            everything = [g for group in pull(tuple(gradients)) for g in group]
+            return everything if only is None else [everything[i] for i in only]
 
         return outputs, aux, pullback
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import scipy.stats
 from keras import layers
 
 from lib import datasets, weights
@@ -59,6 +60,12 @@ def entropy(histogram):
     return float((p * np.log(1 / p)).sum())
 
 
+def judged_digits(images):
+    """The digits (n,) that the judge sees in images (n, 28, 28, 1)."""
+    _, probabilities = judge().predict(images, batch_size=500, verbose=0)
+    return probabilities.argmax(axis=1)
+
+
 def judge_digits(images, digits=None):
     """Measures generated digits.
 
@@ -102,3 +109,48 @@ def show(numbers):
     print(f"entropy of the classes: {numbers['class_entropy']} nats (most: {np.log(10):.4f})")
     if "conditional_accuracy" in numbers:
         print(f"judged as the digit asked for: {100 * numbers['conditional_accuracy']:.2f} %")
+
+
+def stroke_thickness(images):
+    """Mean thickness of the strokes in images (n, 28, 28, 1), in pixels.
+
+    A long stroke of thickness t has the area t times its length and a border of twice its length;
+    the border's length is the sum of the gradient's magnitude (coarea formula).
+    """
+    ink = np.pad(np.asarray(images, "float64")[..., 0], ((0, 0), (1, 1), (1, 1)))
+    dy, dx = np.gradient(ink, axis=(1, 2))
+    border = np.hypot(dx, dy).sum(axis=(1, 2))
+    return 2 * ink.sum(axis=(1, 2)) / np.maximum(border, 1e-6)
+
+
+def slant(images):
+    """Slant of the digits in images (n, 28, 28, 1): columns to the right for a row upwards.
+
+    The covariance of column and height over the variance of the height (second image moments).
+    """
+    ink = np.asarray(images, "float64")[..., 0]
+    ink = ink / np.maximum(ink.sum(axis=(1, 2), keepdims=True), 1e-6)
+    height, column = np.mgrid[ink.shape[1] : 0 : -1, 0 : ink.shape[2]]
+    dy = height - (ink * height).sum(axis=(1, 2), keepdims=True)
+    dx = column - (ink * column).sum(axis=(1, 2), keepdims=True)
+    return (ink * dx * dy).sum(axis=(1, 2)) / np.maximum((ink * dy**2).sum(axis=(1, 2)), 1e-6)
+
+
+def code_attributes(images, codes):
+    """How well a code orders what it draws: rank correlations with stroke thickness and slant.
+
+    Args:
+        images: array (series, steps, 28, 28, 1); in each series the code alone changes.
+        codes: array (steps,), its values.
+
+    Returns:
+        {"thickness": r, "slant": r}, the mean over the series of Spearman's rank correlation.
+    """
+    series, steps = images.shape[:2]
+    flat = images.reshape(-1, *images.shape[2:])
+    correlations = {}
+    for name, attribute in (("thickness", stroke_thickness), ("slant", slant)):
+        values = attribute(flat).reshape(series, steps)
+        each = [scipy.stats.spearmanr(codes, row).statistic for row in values]
+        correlations[name] = round(float(np.nanmean(each)), 4)
+    return correlations
