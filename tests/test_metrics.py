@@ -143,3 +143,34 @@ def test_the_shipped_judge_knows_the_digits_of_mnist():
         pytest.skip("the MNIST in ADLK_DATA_DIR is not the whole one")
     judged = metrics.judge().predict(images, batch_size=500, verbose=0)[1].argmax(axis=1)
     assert (judged == labels).mean() >= 0.993
+
+
+def bar(width, slope, size=28):
+    """A white bar from bottom to top, `width` pixels wide, leaning right by `slope`."""
+    height, column = np.mgrid[size:0:-1, 0:size]
+    distance = np.abs(column - size / 2 - slope * (height - size / 2))
+    image = np.clip(width / 2 + 0.5 - distance, 0, 1)
+    image[(height < 4) | (height > size - 4)] = 0
+    return image[..., None]
+
+
+def test_stroke_thickness_grows_with_the_stroke():
+    widths = np.array([2, 3, 4, 5])
+    measured = metrics.stroke_thickness(np.stack([bar(w, 0) for w in widths]))
+    assert (np.diff(measured) > 0.3).all()
+    np.testing.assert_allclose(measured, widths, rtol=0.35)
+
+
+def test_slant_is_the_slope_of_a_leaning_bar():
+    slopes = np.array([-0.5, 0, 0.3, 0.6])
+    measured = metrics.slant(np.stack([bar(3, s) for s in slopes]))
+    np.testing.assert_allclose(measured, slopes, atol=0.06)
+
+
+def test_code_attributes_tell_what_a_code_does():
+    codes = np.linspace(-1, 1, 6)
+    thick = [np.stack([bar(4 + 2 * c, lean) for c in codes]) for lean in (0, 0.4)]
+    measured = metrics.code_attributes(np.stack(thick), codes)
+    assert measured["thickness"] == 1
+    leaning = np.stack([[bar(3, -0.5 * c) for c in codes]])
+    assert metrics.code_attributes(leaning, codes)["slant"] == -1

@@ -1,0 +1,320 @@
+"""Chapters 5 and 6: builders, losses against NumPy, turns, and every script by its command line."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from conftest import load_script, run_script
+from keras import ops
+from matplotlib.image import imread
+
+from lib import gan
+
+WGAN = "chapter5-improved-gan/wgan-mnist-5.1.2.py"
+LSGAN = "chapter5-improved-gan/lsgan-mnist-5.2.1.py"
+ACGAN = "chapter5-improved-gan/acgan-mnist-5.3.1.py"
+INFOGAN = "chapter6-disentangled-gan/infogan-mnist-6.1.1.py"
+STACKEDGAN = "chapter6-disentangled-gan/stackedgan-mnist-6.2.1.py"
+
+
+def numbers(tensor):
+    return ops.convert_to_numpy(tensor).astype("float64")
+
+
+def images_input():
+    return keras.Input((28, 28, 1))
+
+
+def cross_entropy(target, probability):
+    return -(target * np.log(probability) + (1 - target) * np.log(1 - probability)).mean()
+
+
+def moved(variables, before):
+    return [not np.array_equal(numbers(v), old) for v, old in zip(variables, before, strict=True)]
+
+
+@pytest.mark.parametrize(
+    "kwargs, heads",
+    [
+        ({"activation": "linear"}, [("source", 1, "linear")]),
+        ({"activation": "sigmoid"}, [("source", 1, "sigmoid")]),
+        ({"num_labels": 10}, [("source", 1, "sigmoid"), ("label", 10, "softmax")]),
+        (
+            {"num_labels": 10, "num_codes": 2},
+            [
+                ("source", 1, "sigmoid"),
+                ("label", 10, "softmax"),
+                ("code1", 1, "sigmoid"),
+                ("code2", 1, "sigmoid"),
+            ],
+        ),
+        ({"num_codes": 50}, [("source", 1, "sigmoid"), ("z0", 50, "tanh")]),
+    ],
+)
+def test_discriminator_heads(kwargs, heads):
+    model = gan.discriminator(images_input(), **kwargs)
+    found = [
+        (name, tensor.shape[-1], model.get_layer(name).activation.__name__)
+        for name, tensor in zip(model.output_names, model.outputs, strict=True)
+    ]
+    assert found == heads
+    assert all(tensor.dtype == "float32" for tensor in model.outputs)
+
+
+def test_label_and_codes_share_a_dense_layer_of_128():
+    plain = gan.discriminator(images_input()).count_params()
+    full = gan.discriminator(images_input(), num_labels=10, num_codes=2).count_params()
+    assert full - plain == 4096 * 128 + 128 + 128 * 10 + 10 + 2 * (128 + 1)
+
+
+def test_batch_norm_in_the_discriminator():
+    def normalized(**kwargs):
+        model = gan.discriminator(images_input(), **kwargs)
+        return [
+            layer.gamma.shape[0]
+            for layer in model.layers
+            if isinstance(layer, keras.layers.BatchNormalization)
+        ]
+
+    assert normalized() == []
+    assert normalized(batch_norm=True) == [32, 64, 128]
+
+
+def test_generator_inputs():
+    noise, labels = keras.Input((62,)), keras.Input((10,))
+    codes = [keras.Input((1,)), keras.Input((1,))]
+    plain = gan.generator(noise, 28)
+    assert plain.output_shape == (None, 28, 28, 1)
+    full = gan.generator(noise, 28, labels=labels, codes=codes)
+    assert [t.shape[-1] for t in full.inputs] == [62, 10, 1, 1]
+    assert full.count_params() - plain.count_params() == 12 * 7 * 7 * 128
+    assert gan.generator(noise, 32).output_shape == (None, 32, 32, 1)
+
+
+def test_generator_and_discriminator_are_those_of_the_dcgan():
+    script = load_script("chapter4-gan/dcgan-mnist-4.2.1.py")
+    ours = gan.generator(keras.Input((100,)), 28), gan.discriminator(images_input())
+    for a, b in zip(ours, (script.build_generator(), script.build_discriminator()), strict=True):
+        assert [w.shape for w in a.weights] == [w.shape for w in b.weights]
+
+
+def test_wgan_losses_give_fakes_the_label_minus_one():
+    model = load_script(WGAN).build_wgan(seed=0)
+    images, fakes = np.random.default_rng(0).random((2, 3, 28, 28, 1), "float32")
+    real, fake = numbers(model.discriminator(images)), numbers(model.discriminator(fakes))
+    loss = float(model.discriminator_loss(images, fakes))
+    assert loss == pytest.approx((fake.mean() - real.mean()) / 2, rel=1e-3)
+    assert float(model.generator_loss(images, fakes)) == pytest.approx(-fake.mean(), rel=1e-3)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_wgan_plays_five_clipped_turns_of_the_critic(batch_norm):
+    script = load_script(WGAN)
+    model = script.build_wgan(seed=0, batch_norm=batch_norm)
+    assert max(np.abs(numbers(v)).max() for v in model.discriminator.trainable_variables) > 0.02
+    x = np.random.default_rng(0).random((10, 28, 28, 1)).astype("float32")
+    model.fit(x=(x,), batch_size=10, verbose=0)
+    for variable in model.discriminator.trainable_variables:
+        assert np.abs(numbers(variable)).max() <= 0.01 + 1e-8
+    critic, generator = (int(turn.optimizer.iterations.value) for turn in model.turns)
+    assert (critic, generator) == (5, 1)
+
+
+def test_lsgan_losses():
+    model = load_script(LSGAN).build_lsgan(seed=0)
+    images, fakes = np.random.default_rng(0).random((2, 3, 28, 28, 1), "float32")
+    real, fake = numbers(model.discriminator(images)), numbers(model.discriminator(fakes))
+    loss, _ = model.discriminator_loss(images, fakes)
+    assert float(loss) == pytest.approx((((1 - real) ** 2).mean() + (fake**2).mean()) / 2, rel=1e-4)
+    loss = float(model.generator_loss(images, fakes))
+    assert loss == pytest.approx(((1 - fake) ** 2).mean(), rel=1e-4)
+
+
+def labelled_batch(rng, size=3):
+    images, fakes = rng.random((2, size, 28, 28, 1), "float32")
+    labels, fake_labels = gan.one_hot(rng.integers(0, 10, (2, size)))
+    return images, labels, fake_labels, fakes
+
+
+def test_acgan_losses():
+    model = load_script(ACGAN).build_acgan(seed=0)
+    images, labels, fake_labels, fakes = labelled_batch(np.random.default_rng(0))
+    real, label = map(numbers, model.discriminator(images))
+    fake, fake_label = map(numbers, model.discriminator(fakes))
+    source = (cross_entropy(1, real) + cross_entropy(0, fake)) / 2
+    of_reals = -np.log((labels * label).sum(axis=1)).mean()
+    of_fakes = -np.log((fake_labels * fake_label).sum(axis=1)).mean()
+    loss, _, label_loss = model.discriminator_loss(images, labels, fake_labels, fakes)
+    assert float(label_loss) == pytest.approx((of_reals + of_fakes) / 2, rel=1e-4)
+    assert float(loss) == pytest.approx(source + (of_reals + of_fakes) / 2, rel=1e-4)
+    loss, _ = model.generator_loss(images, labels, fake_labels, fakes)
+    assert float(loss) == pytest.approx(cross_entropy(1, fake) + of_fakes, rel=1e-4)
+
+
+@pytest.mark.parametrize("form", ["gaussian", "book"])
+def test_infogan_losses_and_that_codes_come_from_fakes_alone(form):
+    script = load_script(INFOGAN)
+    model = script.build_infogan(seed=0, code_loss=form)
+    rng = np.random.default_rng(0)
+    images, labels, fake_labels, fakes = labelled_batch(rng)
+    codes = script.sample_codes(rng, 3)
+    batch = (images, labels, fake_labels, *codes, fakes)
+    fake, _, *q = map(numbers, model.discriminator(fakes))
+    if form == "gaussian":
+        expected = sum(((c - p) ** 2).mean() / (2 * 0.25) for c, p in zip(codes, q, strict=True))
+    else:
+        expected = sum(-(c * np.log(p + 1e-7)).mean() for c, p in zip(codes, q, strict=True))
+        assert all(((p > 0) & (p < 1)).all() for p in q)
+    *_, codes_loss = model.discriminator_loss(*batch)
+    assert float(codes_loss) == pytest.approx(0.5 * expected, rel=1e-3)
+    loss, label_loss, codes_loss = model.generator_loss(*batch)
+    assert float(codes_loss) == pytest.approx(0.5 * expected, rel=1e-3)
+    assert float(loss) == pytest.approx(
+        cross_entropy(1, fake) + float(label_loss) + float(codes_loss), rel=1e-4
+    )
+    other = (rng.random(images.shape, "float32"), *batch[1:])
+    *_, with_other_reals = model.discriminator_loss(*other)
+    assert float(with_other_reals) == pytest.approx(0.5 * expected, rel=1e-3)
+
+
+def test_infogan_codes_are_normal_with_the_books_deviation():
+    codes = load_script(INFOGAN).sample_codes(np.random.default_rng(0), 20_000)
+    assert [c.shape for c in codes] == [(20_000, 1)] * 2
+    for code in codes:
+        assert code.mean() == pytest.approx(0, abs=0.02)
+        assert code.std() == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.fixture(scope="module")
+def stacked():
+    script = load_script(STACKEDGAN)
+    keras.utils.set_random_seed(0)
+    return script, script.build_stackedgan(*script.build_encoder())
+
+
+def stacked_batch(script, model, rng, size=4):
+    images = rng.random((size, 28, 28, 1), "float32")
+    labels = gan.one_hot(rng.integers(0, 10, size))
+    features = model.encoder0.predict(images, verbose=0)
+    return images, features, labels, script.sample_z(rng, size), script.sample_z(rng, size)
+
+
+def test_stackedgan_losses(stacked):
+    script, model = stacked
+    rng = np.random.default_rng(0)
+    batch = images, features, labels, z1, z0 = stacked_batch(script, model, rng)
+    fake_images = rng.random(images.shape, "float32")
+    fake_features = rng.random(features.shape, "float32")
+    batch += (fake_features, fake_images)
+
+    for level, reals, fakes, z, weight in (
+        (1, features, fake_features, z1, 1),
+        (0, images, fake_images, z0, 10),
+    ):
+        discriminator = getattr(model, f"discriminator{level}")
+        real = numbers(discriminator(reals)[0])
+        fake, recovered = map(numbers, discriminator(fakes))
+        source = (cross_entropy(1, real) + cross_entropy(0, fake)) / 2
+        entropy = weight * ((recovered - z) ** 2).mean()
+        loss, _ = getattr(model, f"discriminator{level}_loss")(*batch)
+        assert float(loss) == pytest.approx(source + entropy, rel=1e-4)
+        if level == 1:
+            judged = numbers(model.encoder1(fakes))
+            conditional = -np.log((labels * judged).sum(axis=1)).mean()
+        else:
+            conditional = ((numbers(model.encoder0(fakes)) - features) ** 2).mean()
+        loss, entropy_loss, conditional_loss = getattr(model, f"generator{level}_loss")(*batch)
+        assert float(entropy_loss) == pytest.approx(entropy, rel=1e-4)
+        assert float(conditional_loss) == pytest.approx(conditional, rel=1e-4)
+        assert float(loss) == pytest.approx(
+            cross_entropy(1, fake) + entropy + conditional, rel=1e-4
+        )
+
+
+def test_stackedgan_moves_all_four_networks_and_no_encoder(stacked):
+    script, model = stacked
+    names = ("generator0", "generator1", "discriminator0", "discriminator1")
+    networks = {name: getattr(model, name).trainable_variables for name in names}
+    encoders = [*model.encoder0.variables, *model.encoder1.variables]
+    before = {name: [numbers(v) for v in variables] for name, variables in networks.items()}
+    encoders_before = [numbers(v) for v in encoders]
+    model.fit(x=stacked_batch(script, model, np.random.default_rng(1)), batch_size=4, verbose=0)
+    for name, variables in networks.items():
+        still = [
+            v.path for v, m in zip(variables, moved(variables, before[name]), strict=True) if not m
+        ]
+        assert not [path for path in still if path.endswith("kernel")]
+    assert not any(moved(encoders, encoders_before))
+    assert [turn.name for turn in model.turns] == [
+        "discriminator1",
+        "discriminator0",
+        "generator1",
+        "generator0",
+    ]
+
+
+@pytest.mark.parametrize("path, name", [(WGAN, "wgan_mnist"), (LSGAN, "lsgan_mnist")])
+def test_unconditional_scripts(path, name, tmp_path, data_dir):
+    flags = ("--train-steps", 2, "--batch-size", 4, *(("--bn",) if path == WGAN else ()))
+    done = run_script(path, *flags, folder=tmp_path, data=data_dir)
+    assert done.returncode == 0, done.stderr
+    assert imread(tmp_path / name / "00002.png").std() > 0
+    metrics = json.loads((tmp_path / name / "metrics.json").read_text())
+    assert metrics["train_steps"] == 2 and {"discriminator", "adversarial"} <= set(
+        metrics["losses"]
+    )
+    flags = (f"--generator={name}.h5", "--evaluate")
+    done = run_script(path, *flags, folder=tmp_path, data=data_dir)
+    assert done.returncode == 0, done.stderr
+    assert imread(tmp_path / name / "generated.png").std() > 0
+    measured = json.loads((tmp_path / name / "evaluation.json").read_text())
+    assert sum(measured["class_histogram"]) == 10_000
+
+
+def test_acgan_script(tmp_path, data_dir):
+    flags = ("--train-steps", 2, "--batch-size", 4)
+    done = run_script(ACGAN, *flags, folder=tmp_path, data=data_dir)
+    assert done.returncode == 0, done.stderr
+    flags = ("--generator=acgan_mnist.h5", "--digit=8", "--cgan=acgan_mnist.h5")
+    done = run_script(ACGAN, *flags, folder=tmp_path, data=data_dir)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "acgan_mnist"
+    assert imread(folder / "generated-8.png").std() > 0
+    beside = imread(folder / "cgan-acgan.png")
+    assert beside.shape[1] > beside.shape[0]
+
+
+def test_infogan_script(tmp_path, data_dir):
+    flags = ("--train-steps", 2, "--batch-size", 4, "--code-loss", "book")
+    done = run_script(INFOGAN, *flags, folder=tmp_path, data=data_dir)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "infogan_mnist"
+    trained = json.loads((folder / "metrics.json").read_text())
+    assert trained["code_loss"] == "book" and len(trained["code_recovery"]) == 2
+    flags = ("--generator=infogan_mnist.h5", "--p1", "--p2", "--evaluate", "--code1=0.5")
+    done = run_script(INFOGAN, *flags, folder=tmp_path, data=data_dir)
+    assert done.returncode == 0, done.stderr
+    for name in ("generated.png", "code1.png", "code2.png"):
+        assert imread(folder / name).std() > 0
+    measured = json.loads((folder / "evaluation.json").read_text())
+    assert set(measured["code1"]) == set(measured["code2"]) == {"thickness", "slant", "digit_kept"}
+    assert "conditional_accuracy" in measured
+
+
+def test_stackedgan_script(tmp_path, data_dir):
+    flags = ("--train-steps", 2, "--batch-size", 16)
+    done = run_script(STACKEDGAN, *flags, folder=tmp_path, data=data_dir)
+    assert done.returncode == 0, done.stderr
+    files = [f"--generator{i}=stackedgan_mnist-gen{i}.h5" for i in (0, 1)]
+    flags = ("-p0", "--p1", "--z1=0.5", "--digit=3", "--evaluate")
+    done = run_script(STACKEDGAN, *files, *flags, folder=tmp_path, data=data_dir)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "stackedgan_mnist"
+    for name in ("generated-3.png", "z0.png", "z1.png"):
+        assert imread(folder / name).std() > 0
+    measured = json.loads((folder / "evaluation.json").read_text())
+    assert set(measured["z0"]) == {"thickness", "slant", "digit_kept"}
+    done = run_script(STACKEDGAN, files[0], folder=tmp_path, data=data_dir)
+    assert done.returncode == 2
+    assert "both --generator0 and --generator1" in done.stderr
