@@ -75,31 +75,115 @@ def labelled_mnist_batch(rng, size):
     return images[index], one_hot[labels[index]], one_hot[rng.integers(0, 10, size)]
 
 
+def wgan_batch(rng, size):
+    """(images,) for the critic's five turns."""
+    return mnist_batch(rng, 5 * size)
+
+
+def infogan_batch(rng, size):
+    """What the CGAN takes, and two codes."""
+    codes = rng.normal(0, 0.5, (2, size, 1)).astype("float32")
+    return (*labelled_mnist_batch(rng, size), *codes)
+
+
+def stackedgan_batch(rng, size):
+    """(images, their features, their labels, z1, z0); any features cost the same."""
+    images, labels, _ = labelled_mnist_batch(rng, size)
+    features = rng.random((size, 256), "float32")
+    z1, z0 = rng.normal(0, 0.5, (2, size, 50)).astype("float32")
+    return images, features, labels, z1, z0
+
+
+def build_stackedgan(script):
+    return script.build_stackedgan(*script.build_encoder())
+
+
 @dataclass
 class Gan:
     """A GAN to measure.
 
     Args:
         script: its path in the repository.
-        build: name of the script's function that takes a seed and returns the model to train.
+        build: function of the script, as a module, that returns the model to train.
         batch: function of a NumPy generator and a size that returns what `fit` gets as one batch.
+        levels: for each pair of networks the suffix of their names, and the frozen network that
+            the fakes pass through besides, if any.
+        n_critic: turns of the discriminator on one batch.
         contenders: who plays, each a key of CONTENDERS and a precision.
     """
 
     script: str
-    build: str
+    build: Callable
     batch: Callable
+    levels: tuple = (("", None),)
+    n_critic: int = 1
     contenders: tuple[str, ...] = ("ours float32", "ours bfloat16")
+
+    def networks(self, model):
+        """The networks that a step trains."""
+        return [
+            getattr(model, f"{kind}{suffix}")
+            for suffix, _ in self.levels
+            for kind in ("generator", "discriminator")
+        ]
+
+    def multiply_adds(self, model):
+        """Multiply-adds of one training step for each image of the batch."""
+        total = 0
+        for suffix, judge in self.levels:
+            generator = getattr(model, f"generator{suffix}")
+            discriminator = getattr(model, f"discriminator{suffix}")
+            total += step_multiply_adds(generator, discriminator, self.n_critic)
+            if judge is not None:
+                total += through_multiply_adds(getattr(model, judge))
+        return total
 
 
 GANS = {
     "dcgan": Gan(
         "chapter4-gan/dcgan-mnist-4.2.1.py",
-        "build_dcgan",
+        lambda script: script.build_dcgan(0),
         mnist_batch,
-        ("ours float32", "ours bfloat16", "book float32", "torch float32", "torch bfloat16"),
+        contenders=(
+            "ours float32",
+            "ours bfloat16",
+            "book float32",
+            "torch float32",
+            "torch bfloat16",
+        ),
     ),
-    "cgan": Gan("chapter4-gan/cgan-mnist-4.3.1.py", "build_cgan", labelled_mnist_batch),
+    "cgan": Gan(
+        "chapter4-gan/cgan-mnist-4.3.1.py",
+        lambda script: script.build_cgan(0),
+        labelled_mnist_batch,
+    ),
+    "wgan": Gan(
+        "chapter5-improved-gan/wgan-mnist-5.1.2.py",
+        lambda script: script.build_wgan(0),
+        wgan_batch,
+        n_critic=5,
+    ),
+    "lsgan": Gan(
+        "chapter5-improved-gan/lsgan-mnist-5.2.1.py",
+        lambda script: script.build_lsgan(0),
+        mnist_batch,
+    ),
+    "acgan": Gan(
+        "chapter5-improved-gan/acgan-mnist-5.3.1.py",
+        lambda script: script.build_acgan(0),
+        labelled_mnist_batch,
+    ),
+    "infogan": Gan(
+        "chapter6-disentangled-gan/infogan-mnist-6.1.1.py",
+        lambda script: script.build_infogan(0),
+        infogan_batch,
+    ),
+    "stackedgan": Gan(
+        "chapter6-disentangled-gan/stackedgan-mnist-6.2.1.py",
+        build_stackedgan,
+        stackedgan_batch,
+        levels=(("0", "encoder0"), ("1", "encoder1")),
+    ),
 }
 
 
@@ -190,21 +274,26 @@ def forward_multiply_adds(network):
     return sum(cost.multiply_adds for cost in layer_costs(network))
 
 
-def step_multiply_adds(generator, discriminator):
+def step_multiply_adds(generator, discriminator, n_critic=1):
     """Multiply-adds of one training step for each image of the batch.
 
-    The generator draws one fake. The discriminator's turn takes it and a real image forward, and
-    back to all its weights. The generator's turn takes the fake through the discriminator and back
-    to its input, the first one, and from there to all weights of the generator.
+    For each turn of the discriminator the generator draws one fake; the turn takes it and a real
+    image forward, and back to all the discriminator's weights. The generator's turn takes the last
+    fake through the discriminator and back to its input, and from there to all weights of the
+    generator.
     """
-    through = sum(c.multiply_adds for c in layer_costs(discriminator) if c.after_input)
+    critic = forward_multiply_adds(discriminator) + _to_weights(discriminator)
     return (
-        forward_multiply_adds(generator)
-        + 2 * (forward_multiply_adds(discriminator) + _to_weights(discriminator))
-        + forward_multiply_adds(discriminator)
-        + through
+        n_critic * (forward_multiply_adds(generator) + 2 * critic)
+        + through_multiply_adds(discriminator)
         + _to_weights(generator)
     )
+
+
+def through_multiply_adds(network):
+    """Multiply-adds of one sample's way through the network and of the gradient's way back."""
+    through = sum(c.multiply_adds for c in layer_costs(network) if c.after_input)
+    return forward_multiply_adds(network) + through
 
 
 def _to_weights(network):
@@ -227,7 +316,7 @@ def ours(gan, precision, args):
     keras.utils.set_random_seed(0)
     if precision == "bfloat16":
         keras.config.set_dtype_policy("mixed_bfloat16")
-    model = getattr(load_script(gan.script), gan.build)(0)
+    model = gan.build(load_script(gan.script))
     rng = np.random.default_rng(0)
     # The progress line of a training run looks at each step, too.
     look = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
@@ -235,12 +324,12 @@ def ours(gan, precision, args):
     def train(steps):
         batches = [gan.batch(rng, args.batch_size) for _ in range(steps)]
         x = tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
-        model.fit(**feed({"x": x}, args.batch_size), verbose=0, callbacks=[look])
+        model.fit(**feed({"x": x}, len(batches[0][0])), verbose=0, callbacks=[look])
 
-    networks = (model.generator, model.discriminator)
+    networks = gan.networks(model)
     check_moves("fit()", lambda: train(1), moved=[values_of(n) for n in networks])
     facts = {
-        "gflop": gflop(step_multiply_adds(*networks), args),
+        "gflop": gflop(gan.multiply_adds(model), args),
         "parameters": [sum(math.prod(v.shape) for v in n.trainable_variables) for n in networks],
         "device": results.device(),
         "commit": results.COMMIT,

@@ -122,7 +122,9 @@ def training_parser(doc, *, batch_size, train_steps=None, epochs=None):
     parser.add_argument(
         "--batch-size", type=positive_int, default=batch_size, help=f"(default {batch_size})"
     )
-    parser.add_argument("--seed", type=seed_int, default=0, help="makes a run repeat (default 0)")
+    parser.add_argument(
+        "--seed", type=seed_int, default=0, help="makes a run repeat (default %(default)s)"
+    )
     parser.add_argument(
         "--output-dir", type=Path, default=Path(), help="where outputs go (default: here)"
     )

@@ -112,3 +112,53 @@ def model_diagram(model, path):
         print(f"no {Path(path).name}: drawing it needs pydot and Graphviz (apt install graphviz)")
         return
     keras.utils.plot_model(model, path, show_shapes=True, dpi=60)
+
+
+def latent_scatter(codes, labels, path, show=False):
+    """Draws where the codes of images lie in a two-dimensional latent space.
+
+    Args:
+        codes: array (n, 2): the first number is drawn to the right, the second upwards.
+        labels: the class 0..9 of each code, array (n,), told by its colour.
+        path: the PNG file.
+        show: also open a window.
+    """
+    codes = np.asarray(codes, dtype="float32")
+    figure, axis = plt.subplots(figsize=(6, 5))
+    points = axis.scatter(*codes.T, c=labels, cmap="tab10", vmin=-0.5, vmax=9.5, s=2, alpha=0.6)
+    colorbar = figure.colorbar(points, ax=axis, ticks=range(10))
+    colorbar.solids.set_alpha(1)
+    axis.set(xlabel="z[0]", ylabel="z[1]")
+    finish(figure, path, show)
+
+
+def digits_over_latent(decode, path, cells=30, limit=4, show=False):
+    """Draws what a decoder makes of a grid of codes over a two-dimensional latent space.
+
+    Args:
+        decode: called once, with codes (cells**2, 2), float32; returns their images in [0, 1],
+            array (cells**2, height, width, 1) or (cells**2, height, width).
+        path: the PNG file.
+        cells: codes along each axis, spread evenly over [-limit, limit]: the first number of the
+            code grows to the right, the second upwards.
+        limit: see `cells`.
+        show: also open a window.
+    """
+    axis_values = np.linspace(-limit, limit, cells, dtype="float32")
+    first, second = np.meshgrid(axis_values, axis_values[::-1])
+    images = np.asarray(decode(np.stack([first.ravel(), second.ravel()], axis=1)))
+    height, width = images.shape[1:3]
+    tiles = images.reshape(cells, cells, height, width).swapaxes(1, 2)
+    # A tile is centred on its code: the picture reaches half a tile beyond the outermost codes.
+    edge = limit + limit / (cells - 1)
+    # So large that tiles of 28 pixels are not shrunk.
+    figure, axis = plt.subplots(figsize=(11, 11))
+    axis.imshow(
+        tiles.reshape(cells * height, cells * width),
+        cmap="gray",
+        vmin=0,
+        vmax=1,
+        extent=(-edge, edge, -edge, edge),
+    )
+    axis.set(xlabel="z[0]", ylabel="z[1]")
+    finish(figure, path, show)

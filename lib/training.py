@@ -29,7 +29,7 @@ def train(
     """Trains `model` until `steps` steps are done.
 
     Args:
-        model: a compiled `keras.Model` whose variables all exist.
+        model: a compiled and built `keras.Model`.
         batch: function of the step number s = 0, 1, ... that returns its batch as a dict of `fit`'s
             arguments x and, if any, y, arrays or tuples of them; the same s gives the same batch.
         steps: number of steps, counted from the start of the run, not of its last continuation.
@@ -53,6 +53,9 @@ def train(
     if restart.exists() and not resume:
         print(f"Starting anew; --resume would go on from the restart point '{restart}'.")
     memory = {} if memory is None else memory
+    # A restart point holds the optimizer's averages, too, which must exist before it is read.
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
     step, minutes = _load_restart(restart, model, settings, memory) if resume else (0, 0.0)
     if step > steps:
         raise UserError(f"'{restart}' stands at step {step}, beyond the {steps} steps asked for")

@@ -65,11 +65,17 @@ def load(model, path):
         raise UserError(f"'{path}' holds no Keras weights; expected those of '{model.name}'")
 
 
-def save(model, path):
+def save(model, path, half=False):
     """Writes `model` as one whole-model `.h5` file, whole or not at all.
 
     `keras.models.load_model` opens the file, too. The layers are written as float32 ones also after
     training in mixed precision. The directory of `path` must exist.
+
+    Args:
+        model: a functional or sequential model.
+        path: the file.
+        half: store the numbers in half precision, compressed, for a large network: three digits
+            remain, and half of the bytes or less.
 
     Raises:
         UserError: if the file cannot be written.
@@ -84,12 +90,35 @@ def save(model, path):
     logger.setLevel(logging.ERROR)
     try:
         copy.save(temporary)
+        if half:
+            _halve(temporary)
         temporary.replace(path)
     except OSError as error:
         raise UserError(f"cannot write '{path}': {error}") from None
     finally:
         logger.setLevel(level)
         temporary.unlink(missing_ok=True)
+
+
+def _halve(path):
+    """Rewrites the arrays of an `.h5` file in compressed float16."""
+    whole = path.with_name(f"{path.name}.whole")
+    path.rename(whole)
+
+    def copy(name, item):
+        if isinstance(item, h5py.Dataset):
+            array = item[()].astype("float16")
+            made = target.create_dataset(name, data=array, compression="gzip", shuffle=True)
+        else:
+            made = target.require_group(name)
+        made.attrs.update(item.attrs)
+
+    try:
+        with h5py.File(whole) as source, h5py.File(path, "w") as target:
+            target.attrs.update(source.attrs)
+            source.visititems(copy)
+    finally:
+        whole.unlink()
 
 
 def _float32(config):

@@ -51,7 +51,6 @@ def build():
         ]
     )
     model.compile(optimizer=keras.optimizers.RMSprop(0.01), loss="sparse_categorical_crossentropy")
-    model.optimizer.build(model.trainable_variables)
     return model
 
 

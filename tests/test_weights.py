@@ -304,3 +304,19 @@ def test_find_lists_what_is_there_when_it_finds_nothing(script):
 def test_find_takes_no_folder_for_a_file(script, tmp_path):
     with pytest.raises(UserError, match="no weight file"):
         weights.find(str(tmp_path), script)
+
+
+def test_half_precision_halves_the_file_and_keeps_three_digits(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((200,)), layers.Dense(300), layers.Dense(5)])
+    for name, half in (("whole.h5", False), ("half.h5", True)):
+        weights.save(model, tmp_path / name, half=half)
+    sizes = [(tmp_path / name).stat().st_size for name in ("half.h5", "whole.h5")]
+    assert sizes[0] < 0.6 * sizes[1]
+    expected = model.get_weights()
+    opened = keras.models.load_model(tmp_path / "half.h5", compile=False)
+    weights.load(model, tmp_path / "half.h5")
+    for a, b, c in zip(expected, model.get_weights(), opened.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
+        np.testing.assert_array_equal(b, c)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["half.h5", "whole.h5"]

@@ -1,0 +1,155 @@
+"""Autoencoder on MNIST: a digit squeezed into 16 numbers and drawn again from them.
+
+The encoder makes a code of 16 numbers from an image of 784 pixels, the decoder an image from the
+code. Nothing but the wish to get the same image back trains the two, so that the code has to hold
+what matters.
+
+Realizes listing 3.2.1 of "Advanced Deep Learning with Keras" (R. Atienza).
+
+    python3 autoencoder-mnist-3.2.1.py                                  train, 1 epoch
+    python3 autoencoder-mnist-3.2.1.py --epochs 20                      train for longer
+    python3 autoencoder-mnist-3.2.1.py --weights=autoencoder_mnist.h5   load, measure, draw
+
+MSE is the mean squared error over the pixels of the test images, in [0, 1]; PSNR is the mean over
+the images of 10 log10(1 / the image's MSE), in decibels.
+
+Result to expect: test MSE 0.0096, PSNR 21.1 dB after one epoch (0.0098 and 21.0 dB with seed 1; the
+book: 0.01), half a minute on 2 CPU cores.
+
+Departures from the printed listing, and why:
+ 1. Code and image leave layers of type float32, the sigmoid being a layer of its own, so that
+    `--mixed-precision` rounds neither.
+ 2. Adam's learning rate is 3e-3 in place of its default 1e-3, with which one epoch ends at a test
+    MSE of 0.0103.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib import cli
+
+BATCH_SIZE = 32
+EPOCHS = 1
+LEARNING_RATE = 3e-3
+LATENT_SIZE = 16
+KERNEL_SIZE = 3
+FILTERS = (32, 64)
+SHOWN = 8
+MODEL_NAME = "autoencoder_mnist"
+
+
+def parse_args():
+    parser = cli.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
+    parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    args = parse_args()  # before the imports that take seconds
+
+import keras
+import numpy as np
+from keras import layers
+
+from lib import datasets, image_quality, plots, results, training, weights
+
+
+def build_encoder():
+    """Images (batch, 28, 28, 1) -> codes (batch, 16)."""
+    images = keras.Input((28, 28, 1), name="encoder_input")
+    x = images
+    for filters in FILTERS:
+        x = layers.Conv2D(filters, KERNEL_SIZE, strides=2, activation="relu", padding="same")(x)
+    x = layers.Flatten()(x)
+    codes = layers.Dense(LATENT_SIZE, dtype="float32", name="latent_vector")(x)
+    return keras.Model(images, codes, name="encoder")
+
+
+def build_decoder():
+    """Codes (batch, 16) -> images (batch, 28, 28, 1) in [0, 1]."""
+    codes = keras.Input((LATENT_SIZE,), name="decoder_input")
+    x = layers.Dense(7 * 7 * FILTERS[-1])(codes)
+    x = layers.Reshape((7, 7, FILTERS[-1]))(x)
+    for filters in reversed(FILTERS):
+        x = layers.Conv2DTranspose(
+            filters, KERNEL_SIZE, strides=2, activation="relu", padding="same"
+        )(x)
+    x = layers.Conv2DTranspose(1, KERNEL_SIZE, padding="same")(x)
+    images = layers.Activation("sigmoid", dtype="float32", name="decoder_output")(x)
+    return keras.Model(codes, images, name="decoder")
+
+
+def build_autoencoder(encoder, decoder):
+    """Images (batch, 28, 28, 1) -> the same, as the code tells them; compiled."""
+    inputs = keras.Input((28, 28, 1), name="images")
+    autoencoder = keras.Model(inputs, decoder(encoder(inputs)), name="autoencoder")
+    autoencoder.compile(loss="mse", optimizer=keras.optimizers.Adam(LEARNING_RATE))
+    return autoencoder
+
+
+def train(autoencoder, x_train, x_test, args, folder):
+    """Trains the autoencoder to return its input, and saves it."""
+
+    def test(epoch, logs):
+        loss = training.evaluate(autoencoder, x_test, x_test)["loss"]
+        print(f"epoch {epoch}: test MSE {loss:.5f}", flush=True)
+
+    facts = training.train_epochs(autoencoder, x_train, x_train, args, folder, after_epoch=test)
+    weights.save(autoencoder, args.output_dir / f"{MODEL_NAME}.h5")
+    results.record(
+        folder / "metrics.json",
+        args,
+        parameters=autoencoder.count_params(),
+        test_loss=round(training.evaluate(autoencoder, x_test, x_test)["loss"], 6),
+        **facts,
+    )
+
+
+def draw(autoencoder, x_test, args, folder):
+    """Draws the first test digits over what the autoencoder makes of them."""
+    decoded = autoencoder.predict(x_test[:SHOWN], verbose=0)
+    plots.image_grid(
+        np.concatenate([x_test[:SHOWN], decoded]),
+        folder / "input_and_decoded.png",
+        columns=SHOWN,
+        row_titles=("input", "decoded"),
+        show=args.show,
+    )
+
+
+def evaluate(autoencoder, x_test, args, folder):
+    """Measures all test images and writes evaluation.json."""
+    decoded = autoencoder.predict(x_test, batch_size=1000, verbose=0)
+    numbers = image_quality.compare(x_test, decoded)
+    print(f"Test MSE {numbers['mse']:.5f}, PSNR {numbers['psnr']:.2f} dB")
+    results.record(
+        folder / "evaluation.json",
+        args,
+        weights=args.weights or f"{MODEL_NAME}.h5",
+        parameters=autoencoder.count_params(),
+        test_images=len(x_test),
+        **numbers,
+    )
+
+
+def main(args):
+    folder = cli.prepare(args, MODEL_NAME)
+    (x_train, _), (x_test, _) = datasets.mnist()
+    encoder, decoder = build_encoder(), build_decoder()
+    autoencoder = build_autoencoder(encoder, decoder)
+    for network in (encoder, decoder, autoencoder):
+        network.summary()
+        plots.model_diagram(network, folder / f"{network.name}.png")
+    if args.weights:
+        weights.load(autoencoder, weights.find(args.weights, __file__))
+    else:
+        train(autoencoder, x_train, x_test, args, folder)
+    draw(autoencoder, x_test, args, folder)
+    if args.weights or args.evaluate:
+        evaluate(autoencoder, x_test, args, folder)
+
+
+if __name__ == "__main__":
+    cli.run(main, args)
