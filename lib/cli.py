@@ -141,6 +141,19 @@ def training_parser(doc, *, batch_size, train_steps=None, epochs=None):
     return parser
 
 
+def vae_parser(doc, *, batch_size, epochs):
+    """`training_parser` with the further flags of the variational autoencoders."""
+    parser = training_parser(doc, batch_size=batch_size, epochs=epochs)
+    parser.add_argument("-w", "--weights", metavar="FILE", help="load these weights, do not train")
+    parser.add_argument(
+        "-m", "--mse", action="store_true", help="squared error in place of cross-entropy"
+    )
+    parser.add_argument(
+        "--latent-dim", type=positive_int, default=2, help="numbers in a code (default 2)"
+    )
+    return parser
+
+
 def run(main, args):
     """Runs `main(args)`: a UserError becomes its message and exit code 2, Ctrl-C exit code 130."""
     try:

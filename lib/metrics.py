@@ -151,6 +151,7 @@ def code_attributes(images, codes):
     correlations = {}
     for name, attribute in (("thickness", stroke_thickness), ("slant", slant)):
         values = attribute(flat).reshape(series, steps)
-        each = [scipy.stats.spearmanr(codes, row).statistic for row in values]
-        correlations[name] = round(float(np.nanmean(each)), 4)
+        # A series in which nothing changes has no ranks: its code orders nothing.
+        each = [scipy.stats.spearmanr(codes, r).statistic if np.ptp(r) else 0.0 for r in values]
+        correlations[name] = round(float(np.mean(each)), 4)
     return correlations

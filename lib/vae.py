@@ -1,0 +1,217 @@
+"""What the variational autoencoders of chapter 8 share: sampling, the two losses, measuring.
+
+Source: Kingma, Welling, Auto-Encoding Variational Bayes (2013), arXiv:1312.6114.
+"""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from lib import metrics, plots, results, training, weights
+
+LOG_2_PI = float(np.log(2 * np.pi))
+# Pixels of 0 and 1 have a finite cross-entropy only if no probability is exactly 0 or 1.
+EPSILON = 1e-7
+
+
+@keras.saving.register_keras_serializable(package="adlk")
+class Sampling(layers.Layer):
+    """Draws z ~ N(mean, exp(log variance)), and adds beta times its divergence to the loss.
+
+    The divergence is that of the posterior from the prior N(0, 1), see `kl_divergence`. The noise
+    comes from outside the path of the gradient: z = mean + exp(log_var / 2) * noise.
+
+    Args:
+        beta: weight of the divergence; above 1 it is the beta-VAE's (Higgins et al., 2017).
+        seed: of the noise.
+    """
+
+    def __init__(self, beta=1.0, seed=None, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.beta = beta
+        self.seed = seed
+        self.noise_seed = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs):
+        mean, log_var = inputs
+        self.add_loss(self.beta * ops.mean(ops.sum(kl_divergence(mean, log_var), axis=-1)))
+        noise = keras.random.normal(ops.shape(mean), seed=self.noise_seed)
+        return mean + ops.exp(log_var / 2) * noise
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]
+
+    def get_config(self):
+        return {**super().get_config(), "beta": self.beta, "seed": self.seed}
+
+
+def kl_divergence(mean, log_var):
+    """Divergence of N(mean, exp(log_var)) from N(0, 1) for each dimension, in nats."""
+    return (ops.exp(log_var) + ops.square(mean) - 1 - log_var) / 2
+
+
+def binary_cross_entropy(images, decoded):
+    """Cross-entropy of each image, (n,) in nats: the sum over its pixels."""
+    decoded = ops.clip(decoded, EPSILON, 1 - EPSILON)
+    each = images * ops.log(decoded) + (1 - images) * ops.log(1 - decoded)
+    return -ops.sum(each, axis=tuple(range(1, len(images.shape))))
+
+
+def squared_error(images, decoded):
+    """Squared error of each image, (n,): the sum over its pixels."""
+    return ops.sum(ops.square(images - decoded), axis=tuple(range(1, len(images.shape))))
+
+
+def train(model, optimizer, x, y, test, args, folder, name, settings=None):
+    """Trains a VAE for `args.epochs` epochs, saves it and writes metrics.json.
+
+    Args:
+        model: from images, or [images, labels], to decoded images, with a `Sampling` layer.
+        optimizer: function of the number of training steps that returns the optimizer.
+        x: what the model takes, array or tuple of arrays.
+        y: the images, in the shape that the model returns.
+        test: (x, y) of the test images.
+        args: the parsed flags.
+        folder: of metrics.json.
+        name: of the weight file, without `.h5`.
+        settings: further hyper-parameters that a continuation must not change.
+    """
+    reconstruction = squared_error if args.mse else binary_cross_entropy
+    steps = args.epochs * training.steps_per_epoch(x, args)
+    model.compile(
+        optimizer=optimizer(steps),
+        loss=lambda images, decoded: ops.mean(reconstruction(images, decoded)),
+    )
+
+    def after_epoch(epoch, logs):
+        loss = training.evaluate(model, *test)["loss"]
+        print(f"epoch {epoch}: test loss {loss:.2f}", flush=True)
+
+    settings = {
+        "epochs": args.epochs,
+        "mse": args.mse,
+        "latent_dim": args.latent_dim,
+        **(settings or {}),
+    }
+    facts = training.train_epochs(model, x, y, args, folder, settings, after_epoch=after_epoch)
+    weights.save(model, args.output_dir / f"{name}.h5")
+    results.record(
+        folder / "metrics.json",
+        args,
+        parameters=model.count_params(),
+        test_loss=round(training.evaluate(model, *test)["loss"], 3),
+        **{**settings, **facts},
+    )
+
+
+def elbo(encode, decode, x, images, samples=100, seed=0, chunk=100):
+    """The evidence lower bound of images and its parts, for the Bernoulli likelihood, in nats.
+
+    Args:
+        encode: function of x that returns (mean, log variance), each (n, d), as NumPy arrays.
+        decode: function of (z (m, d), index (m,)) that returns decoded images of shape
+            (m, *images.shape[1:]); `index` tells which image each z belongs to.
+        x: what `encode` takes.
+        images: array (n, ...) in [0, 1].
+        samples: draws of z for each image.
+        seed: of the draws.
+        chunk: images that are decoded at once, times `samples`.
+
+    Returns:
+        A dict: `reconstruction` and `kl`, whose sum is `negative_elbo`; `kl_per_dimension`;
+        `importance_weighted_bound`, an upper bound of the negative log-likelihood that is tighter
+        (Burda et al., Importance Weighted Autoencoders, 2015, equation 8, negated).
+    """
+    mean, log_var = encode(x)
+    divergence = keras.ops.convert_to_numpy(kl_divergence(mean, log_var))
+    rng = np.random.default_rng(seed)
+    dimensions = mean.shape[1]
+    reconstruction, bound = [], []
+    for start in range(0, len(images), chunk):
+        index = np.arange(start, min(start + chunk, len(images)))
+        noise = rng.normal(size=(len(index), samples, dimensions)).astype("float32")
+        z = mean[index][:, None] + np.exp(log_var[index][:, None] / 2) * noise
+        repeated = np.repeat(index, samples)
+        decoded = decode(z.reshape(-1, dimensions), repeated)
+        errors = keras.ops.convert_to_numpy(binary_cross_entropy(images[repeated], decoded))
+        errors = errors.reshape(len(index), samples).astype("float64")
+        reconstruction.append(errors.mean(axis=1))
+        log_prior = -(z**2 + LOG_2_PI).sum(axis=2) / 2
+        log_posterior = -(noise**2 + log_var[index][:, None] + LOG_2_PI).sum(axis=2) / 2
+        log_weights = log_prior - log_posterior - errors
+        highest = log_weights.max(axis=1)
+        mean_weight = np.exp(log_weights - highest[:, None]).mean(axis=1)
+        bound.append(-(np.log(mean_weight) + highest))
+    reconstruction = np.concatenate(reconstruction).mean()
+    kl = divergence.sum(axis=1).mean()
+    return {
+        "test_images": len(images),
+        "reconstruction": round(float(reconstruction), 3),
+        "kl": round(float(kl), 3),
+        "negative_elbo": round(float(reconstruction + kl), 3),
+        "kl_per_dimension": [round(float(v), 3) for v in divergence.mean(axis=0)],
+        "importance_weighted_bound": round(float(np.concatenate(bound).mean()), 3),
+        "importance_samples": samples,
+    }
+
+
+def record(numbers, args, folder, name):
+    """Prints what `elbo` measured and writes it to evaluation.json."""
+    print(
+        f"Test -ELBO {numbers['negative_elbo']:.2f} nats = reconstruction "
+        f"{numbers['reconstruction']:.2f} + KL {numbers['kl']:.2f}"
+    )
+    print(f"KL of each dimension: {' '.join(map(str, numbers['kl_per_dimension']))}")
+    print(
+        f"Importance-weighted bound, {numbers['importance_samples']} samples: "
+        f"{numbers['importance_weighted_bound']:.2f} nats"
+    )
+    if "conditional_accuracy" in numbers:
+        print(f"judged as the digit asked for: {100 * numbers['conditional_accuracy']:.2f} %")
+    weights_file = args.weights or f"{name}.h5"
+    results.record(folder / "evaluation.json", args, weights=weights_file, **numbers)
+
+
+def draw(encode, decoders, x, labels, args, folder):
+    """Draws vae_mean.png, where test images lie in the latent plane, and what is decoded over it.
+
+    Only codes of two numbers have a plane; for others it says so.
+
+    Args:
+        encode: see `elbo`.
+        decoders: {file name: function of codes (m, 2) that returns images (m, 28, 28, 1)}.
+        x: what `encode` takes.
+        labels: digits (n,).
+        args: the parsed flags.
+        folder: of the figures.
+    """
+    if args.latent_dim != 2:
+        print(f"no figures of the latent plane: the codes have {args.latent_dim} numbers, not 2")
+        return
+    mean, _ = encode(x)
+    plots.latent_scatter(mean, labels, folder / "vae_mean.png", show=args.show)
+    for name, decode in decoders.items():
+        plots.digits_over_latent(decode, folder / name, show=args.show)
+
+
+def code_attributes(decode, series, steps=10, limit=2.0):
+    """What each number of the code does to the digits drawn: rank correlations, see `metrics`.
+
+    Args:
+        decode: function of codes (series * steps, d) that returns images (.., 28, 28, 1); the codes
+            of a series follow each other.
+        series: array (n, d) of codes; in each series one number of its code is swept.
+        steps: values over [-limit, limit].
+        limit: see `steps`, in standard deviations of the prior.
+
+    Returns:
+        A list with a dict {attribute: correlation} for each number of the code.
+    """
+    values = np.linspace(-limit, limit, steps).astype("float32")
+    found = []
+    for dimension in range(series.shape[1]):
+        codes = np.repeat(series, steps, axis=0)
+        codes[:, dimension] = np.tile(values, len(series))
+        images = decode(codes).reshape(len(series), steps, 28, 28, 1)
+        found.append(metrics.code_attributes(images, values))
+    return found

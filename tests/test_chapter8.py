@@ -1,0 +1,190 @@
+"""Chapter 8: the losses in closed form, the bounds, and every script by its command line."""
+
+import json
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from conftest import load_script, run_script
+from keras import ops
+from matplotlib.image import imread
+
+from lib import vae, weights
+
+MLP = "chapter8-vae/vae-mlp-mnist-8.1.1.py"
+CNN = "chapter8-vae/vae-cnn-mnist-8.1.2.py"
+CVAE = "chapter8-vae/cvae-cnn-mnist-8.2.1.py"
+
+
+def numbers(tensor):
+    return ops.convert_to_numpy(tensor).astype("float64")
+
+
+@pytest.mark.parametrize("path, parameters", [(MLP, 807_700), (CNN, 134_165), (CVAE, 174_437)])
+def test_the_books_parameters(path, parameters):
+    script = load_script(path)
+    encoder, decoder = script.build_encoder(2), script.build_decoder(2)
+    model = script.build_vae(encoder, decoder, seed=0)
+    assert model.count_params() == parameters
+    assert encoder.count_params() + decoder.count_params() == parameters
+
+
+def test_divergence_is_that_of_the_closed_form_and_of_a_sample_estimate():
+    mean, log_var = np.array([[0.0, 1.5, -0.3]]), np.array([[0.0, -1.0, 0.7]])
+    closed = (np.exp(log_var) + mean**2 - 1 - log_var) / 2
+    measured = numbers(vae.kl_divergence(mean.astype("float32"), log_var.astype("float32")))
+    np.testing.assert_allclose(measured, closed, rtol=1e-5)
+    noise = np.random.default_rng(0).normal(size=(400_000, 3))
+    z = mean + np.exp(log_var / 2) * noise
+    estimate = (-(noise**2 + log_var) / 2 + z**2 / 2).mean(axis=0)
+    np.testing.assert_allclose(estimate, closed[0], atol=0.01)
+
+
+def test_sampling_has_the_mean_and_the_variance_and_adds_its_loss():
+    layer = vae.Sampling(beta=7.0, seed=1)
+    mean = np.tile(np.float32([[2.0, -1.0]]), (50_000, 1))
+    log_var = np.tile(np.float32([[0.0, -2.0]]), (50_000, 1))
+    z = numbers(layer([mean, log_var]))
+    np.testing.assert_allclose(z.mean(axis=0), [2, -1], atol=0.02)
+    np.testing.assert_allclose(z.var(axis=0), np.exp([0, -2]), rtol=0.03)
+    (loss,) = layer.losses
+    expected = 7 * numbers(vae.kl_divergence(mean[:1], log_var[:1])).sum()
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
+    assert not np.array_equal(z, numbers(layer([mean, log_var])))
+
+
+def test_reconstruction_losses_sum_over_the_pixels():
+    rng = np.random.default_rng(0)
+    x, y = rng.random((2, 3, 28, 28, 1))
+    y = 0.1 + 0.8 * y
+    entropy = -(x * np.log(y) + (1 - x) * np.log(1 - y)).sum(axis=(1, 2, 3))
+    x, y = x.astype("float32"), y.astype("float32")
+    np.testing.assert_allclose(numbers(vae.binary_cross_entropy(x, y)), entropy, rtol=1e-4)
+    squared = ((x - y) ** 2).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(numbers(vae.squared_error(x, y)), squared, rtol=1e-4)
+    hard = vae.binary_cross_entropy(np.float32([[0, 1]]), np.float32([[0, 1]]))
+    assert float(hard[0]) == pytest.approx(0, abs=1e-5)
+
+
+def test_bounds_of_a_model_whose_likelihood_is_known():
+    # The decoder does not look at z and the posterior is the prior: the bounds are exact, equal.
+    images = np.random.default_rng(0).random((5, 4), "float32")
+    half = np.full((5, 4), 0.5, "float32")
+    zeros = np.zeros((5, 3), "float32")
+    measured = vae.elbo(
+        lambda x: (zeros, zeros), lambda z, index: half[index], images, images, samples=7
+    )
+    assert measured["negative_elbo"] == pytest.approx(4 * np.log(2), abs=1e-3)
+    assert measured["importance_weighted_bound"] == pytest.approx(4 * np.log(2), abs=1e-3)
+    assert measured["kl"] == 0
+    # Now the posterior is off: the ELBO pays its divergence, importance weights make up for it.
+    measured = vae.elbo(
+        lambda x: (zeros + 1, zeros),
+        lambda z, index: half[index],
+        images,
+        images,
+        samples=20_000,
+        chunk=1,
+    )
+    assert measured["kl_per_dimension"] == [0.5] * 3
+    assert measured["negative_elbo"] == pytest.approx(4 * np.log(2) + 1.5, abs=1e-3)
+    assert measured["importance_weighted_bound"] == pytest.approx(4 * np.log(2), abs=0.15)
+
+
+def test_code_attributes_sweep_one_number_of_the_code_at_a_time():
+    def decode(codes):
+        images = np.zeros((len(codes), 28, 28, 1), "float32")
+        for image, (thick, _) in zip(images, codes, strict=True):
+            image[4:24, 12 : 15 + round(float(2 * thick + 4))] = 1
+        return images
+
+    series = np.random.default_rng(0).normal(size=(3, 2)).astype("float32")
+    first, second = vae.code_attributes(decode, series, steps=5)
+    assert first["thickness"] == 1
+    assert second["thickness"] == 0
+
+
+def test_a_saved_model_reloads_to_the_same_outputs(tmp_path):
+    script = load_script(CNN)
+    keras.utils.set_random_seed(0)
+    encoder, decoder = script.build_encoder(2), script.build_decoder(2)
+    weights.save(script.build_vae(encoder, decoder, seed=0), tmp_path / "vae.h5")
+    keras.utils.set_random_seed(1)
+    other_encoder, other_decoder = script.build_encoder(2), script.build_decoder(2)
+    weights.load(script.build_vae(other_encoder, other_decoder, seed=0), tmp_path / "vae.h5")
+    x = np.random.default_rng(0).random((4, 28, 28, 1), "float32")
+    mean, log_var = encoder.predict(x, verbose=0)
+    for a, b in zip((mean, log_var), other_encoder.predict(x, verbose=0), strict=True):
+        np.testing.assert_array_equal(a, b)
+    codes = [network.predict(mean, verbose=0) for network in (decoder, other_decoder)]
+    np.testing.assert_array_equal(*codes)
+    opened = keras.models.load_model(tmp_path / "vae.h5", compile=False)
+    assert opened.get_layer("z").beta == 1.0
+
+
+def test_the_loss_of_training_is_the_negative_elbo():
+    script = load_script(MLP)
+    encoder, decoder = script.build_encoder(2), script.build_decoder(2)
+    model = script.build_vae(encoder, decoder, seed=0)
+    model.compile(optimizer="sgd", loss=lambda x, y: ops.mean(vae.binary_cross_entropy(x, y)))
+    x = np.random.default_rng(0).random((2000, 784), "float32")
+    loss = model.evaluate(x, x, batch_size=500, verbose=0)
+    measured = vae.elbo(
+        lambda x: encoder.predict(x, verbose=0),
+        lambda z, index: decoder.predict(z, verbose=0),
+        x[:200],
+        x[:200],
+        samples=5,
+    )
+    assert loss == pytest.approx(measured["negative_elbo"], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "path, flags, name",
+    [
+        (MLP, ("--mse",), "vae_mlp_mnist"),
+        (CNN, (), "vae_cnn_mnist"),
+        (CVAE, ("--beta=7", "-d", 3), "beta-cvae_cnn_mnist"),
+    ],
+)
+def test_trains_draws_and_measures(path, flags, name, tmp_path, data_dir):
+    done = run_script(path, *flags, "--epochs", 2, folder=tmp_path, data=data_dir)
+    assert done.returncode == 0, done.stderr
+    trained = json.loads((tmp_path / name / "metrics.json").read_text())
+    assert (trained["mse"], trained["latent_dim"]) == (path == MLP, 2)
+    done = run_script(path, *flags, "-w", f"{name}.h5", folder=tmp_path, data=data_dir)
+    assert done.returncode == 0, done.stderr
+    assert imread(tmp_path / name / "vae_mean.png").std() > 0
+    grid = "digits_over_latent-3.png" if path == CVAE else "digits_over_latent.png"
+    assert imread(tmp_path / name / grid).std() > 0
+    measured = json.loads((tmp_path / name / "evaluation.json").read_text())
+    assert measured["negative_elbo"] == pytest.approx(
+        measured["reconstruction"] + measured["kl"], abs=0.002
+    )
+    assert measured["importance_weighted_bound"] <= measured["negative_elbo"] + 0.01
+    assert len(measured["kl_per_dimension"]) == 2
+    if path == CVAE:
+        assert trained["beta"] == measured["beta"] == 7
+        assert len(measured["code_attributes"]) == 2
+
+
+def test_longer_codes_have_no_plane(tmp_path, data_dir, capsys):
+    args = SimpleNamespace(latent_dim=3, show=False)
+    vae.draw(None, {}, None, None, args, tmp_path)
+    assert "3 numbers, not 2" in capsys.readouterr().out
+    assert list(tmp_path.glob("*.png")) == []
+
+
+@pytest.mark.parametrize(
+    "path, flags, parts",
+    [
+        (CVAE, ("--beta=0",), ("--beta", "above 0", "'0'")),
+        (MLP, ("--latent-dim=0",), ("--latent-dim", "at least 1")),
+    ],
+)
+def test_bad_input_is_one_line(path, flags, parts, tmp_path, data_dir):
+    done = run_script(path, *flags, folder=tmp_path, data=data_dir)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert all(part in done.stderr for part in parts)
