@@ -306,16 +306,21 @@ if BACKEND == "tensorflow":
         Keras would hand TensorFlow a data set whose autotuner is waited for at the end: it sleeps
         for 10 ms, 20 ms, 40 ms and so on, so the wait can be as long as the epoch was.
         """
-        arrays = keras.tree.map_structure(tf.convert_to_tensor, tuple(arrays.values()))
-        steps = -(-len(keras.tree.flatten(arrays)[0]) // batch_size)
+        arrays = tuple(arrays.values())
+        full, rest = divmod(len(keras.tree.flatten(arrays)[0]), batch_size)
 
-        def batch(step):
-            part = slice(step * batch_size, (step + 1) * batch_size)
-            return keras.tree.map_structure(lambda array: array[part], arrays)
+        def cut(array):
+            return array[: full * batch_size].reshape(full, batch_size, *array.shape[1:])
 
+        # An element is a whole batch. A function that cuts batches out would hold on to the arrays
+        # until the garbage collector comes by.
+        batches = tf.data.Dataset.from_tensor_slices(keras.tree.map_structure(cut, arrays))
+        if rest:
+            last = keras.tree.map_structure(lambda array: array[-rest:], arrays)
+            batches = batches.concatenate(tf.data.Dataset.from_tensors(last))
         options = tf.data.Options()
         options.autotune.enabled = False
-        batches = tf.data.Dataset.range(steps).map(batch).prefetch(2).with_options(options)
+        batches = batches.prefetch(2).with_options(options)
         return {"x": batches, "shuffle": False}
 
 else:
