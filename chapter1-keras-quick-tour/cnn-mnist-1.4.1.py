@@ -1,16 +1,24 @@
 """CNN on MNIST: three convolutions and one Dense layer tell the ten digits apart.
 
-Realizes listing 1.4.1 of "Advanced Deep Learning with Keras" (R. Atienza), with its sequential API.
+Realizes listing 1.4.1 of "Advanced Deep Learning with Keras" (R. Atienza), with its sequential API,
+and repeats the book's table of other optimizers and dropout rates.
 
     python3 cnn-mnist-1.4.1.py                               train, 10 epochs
     python3 cnn-mnist-1.4.1.py --epochs 20                   train for longer
+    python3 cnn-mnist-1.4.1.py --optimizer rmsprop --dropout 0.4
+    python3 cnn-mnist-1.4.1.py --sweep                       train all 4 rows of the book's table
+    python3 cnn-mnist-1.4.1.py --sweep --resume              go on with a sweep that was interrupted
     python3 cnn-mnist-1.4.1.py --weights=cnn_mnist.h5        load trained weights and test them
 
-Result to expect: 99.3 % test accuracy (99.32 % and 99.27 % with seeds 0 and 1; the book: 99.4 %).
+Result to expect: 99.5 % test accuracy (99.53 % and 99.52 % with seeds 0 and 1; the book: 99.4 %).
 
 Departures from the printed listing, and why:
- 1. Adam's learning rate falls from 1e-3 to 0 along a cosine, so that the last epoch is a settled
-    one. `--constant` holds it, as printed.
+ 1. The learning rate falls from three times the optimizer's default to 0 along a cosine, so that
+    the last epoch is a settled one. `--constant` holds the default, as printed, and so does
+    `--sweep`.
+ 2. Training shifts each image at random by up to one pixel each way, which takes a quarter off the
+    loss on images held out. `--no-shift` leaves them as they are, as printed, and so does
+    `--sweep`.
 """
 
 import sys
@@ -22,18 +30,46 @@ from lib import cli
 
 BATCH_SIZE = 128
 EPOCHS = 10
-LEARNING_RATE = 1e-3
+LEARNING_RATES = {"adam": 1e-3, "sgd": 1e-2, "rmsprop": 1e-3}  # the defaults of Keras
+OPTIMIZER = "adam"
+COSINE_START = 3  # times the default
 KERNEL_SIZE = 3
 FILTERS = 64
 POOL_SIZE = 2
 DROPOUT = 0.2
+SHIFT = 1  # pixels
 MODEL_NAME = "cnn_mnist"
+
+# The book's table: optimizer, dropout; train and test accuracy in percent.
+SWEEP_COLUMNS = ("optimizer", "dropout")
+SWEEP = [
+    ("sgd", 0.2, 97.76, 98.50),
+    ("rmsprop", 0.2, 99.11, 99.00),
+    ("adam", 0.2, 99.75, 99.40),
+    ("adam", 0.4, 99.64, 99.30),
+]
 
 
 def parse_args():
     parser = cli.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
-    parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
+    parser.add_argument(
+        "--dropout",
+        type=cli.dropout_rate,
+        default=DROPOUT,
+        help=f"share of the features that training drops (default {DROPOUT})",
+    )
+    parser.add_argument(
+        "--optimizer", choices=LEARNING_RATES, default=OPTIMIZER, help=f"(default {OPTIMIZER})"
+    )
     parser.add_argument("--constant", action="store_true", help="hold the learning rate")
+    parser.add_argument("--no-shift", action="store_true", help="train on the images as they are")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
+    what.add_argument(
+        "--sweep",
+        action="store_true",
+        help="train every row of the book's table, which sets the optimizer and the dropout",
+    )
     return parser.parse_args()
 
 
@@ -43,54 +79,85 @@ if __name__ == "__main__":
 import keras
 from keras import layers
 
-from lib import classification, datasets, plots
+from lib import classification, datasets, plots, sweep
 
 
-def build_classifier():
-    """Images (batch, 28, 28, 1) -> probabilities (batch, 10)."""
-    return keras.Sequential(
-        [
-            keras.Input((28, 28, 1)),
-            layers.Conv2D(FILTERS, KERNEL_SIZE, activation="relu"),
-            layers.MaxPooling2D(POOL_SIZE),
-            layers.Conv2D(FILTERS, KERNEL_SIZE, activation="relu"),
-            layers.MaxPooling2D(POOL_SIZE),
-            layers.Conv2D(FILTERS, KERNEL_SIZE, activation="relu"),
-            layers.Flatten(),
-            layers.Dropout(DROPOUT),
-            layers.Dense(10),
-            layers.Activation("softmax", dtype="float32"),
-        ],
-        name="cnn",
-    )
+def build_classifier(dropout=DROPOUT, shift=0):
+    """Images (batch, 28, 28, 1) -> probabilities (batch, 10); training shifts by up to `shift`."""
+    model = keras.Sequential([keras.Input((28, 28, 1))], name="cnn")
+    if shift:
+        model.add(
+            layers.RandomTranslation(
+                shift / 28,
+                shift / 28,
+                fill_mode="constant",
+                interpolation="nearest",
+                dtype="float32",
+            )
+        )
+    model.add(layers.Conv2D(FILTERS, KERNEL_SIZE, activation="relu"))
+    model.add(layers.MaxPooling2D(POOL_SIZE))
+    model.add(layers.Conv2D(FILTERS, KERNEL_SIZE, activation="relu"))
+    model.add(layers.MaxPooling2D(POOL_SIZE))
+    model.add(layers.Conv2D(FILTERS, KERNEL_SIZE, activation="relu"))
+    model.add(layers.Flatten())
+    model.add(layers.Dropout(dropout))
+    model.add(layers.Dense(10))
+    model.add(layers.Activation("softmax", dtype="float32"))
+    return model
 
 
-def compile_classifier(model, steps, constant=False):
-    """Sets Adam, with its cosine over `steps` steps unless `constant`, and the loss."""
-    rate = LEARNING_RATE
-    if not constant:
-        rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
+def compile_classifier(model, steps=None, optimizer=OPTIMIZER):
+    """Sets the loss and the optimizer; its rate falls to 0 in `steps` steps, or is constant."""
+    rate = LEARNING_RATES[optimizer]
+    if steps:
+        rate = keras.optimizers.schedules.CosineDecay(COSINE_START * rate, steps)
+    kinds = {
+        "adam": keras.optimizers.Adam,
+        "sgd": keras.optimizers.SGD,
+        "rmsprop": keras.optimizers.RMSprop,
+    }
     model.compile(
-        optimizer=keras.optimizers.Adam(rate),
+        optimizer=kinds[optimizer](rate),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
 
 
+def build_row(optimizer, dropout):
+    """The compiled classifier of one row of SWEEP, its learning rate constant as in the book."""
+    model = build_classifier(dropout)
+    compile_classifier(model, optimizer=optimizer)
+    return model
+
+
 def main(args):
     folder = cli.prepare(args, MODEL_NAME)
-    model = build_classifier()
+    data = datasets.mnist()
+    if args.sweep:
+        sweep.run(SWEEP_COLUMNS, SWEEP, build_row, data, args, folder)
+        return
+    shift = 0 if args.no_shift else SHIFT
+    model = build_classifier(args.dropout, shift)
     model.summary()
     plots.model_diagram(model, folder / "cnn-mnist.png")
     classification.train_and_test(
         model,
-        datasets.mnist(),
+        data,
         args,
         folder,
         script=__file__,
         name=MODEL_NAME,
-        compile_for=lambda steps: compile_classifier(model, steps, args.constant),
-        settings={"epochs": args.epochs, "constant rate": args.constant},
+        compile_for=lambda steps: compile_classifier(
+            model, None if args.constant else steps, args.optimizer
+        ),
+        settings={
+            "epochs": args.epochs,
+            "constant rate": args.constant,
+            "dropout": args.dropout,
+            "optimizer": args.optimizer,
+            "shift": shift,
+        },
     )
 
 

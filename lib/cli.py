@@ -96,6 +96,17 @@ def seed_int(text):
     return value
 
 
+def dropout_rate(text):
+    """A number in [0, 1), for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to below 1, found '{text}'")
+    return value
+
+
 def digit(text):
     """A digit 0..9, for argparse."""
     if text not in list("0123456789"):

@@ -1,0 +1,220 @@
+"""MLP on MNIST: two hidden Dense layers with dropout tell the ten digits apart.
+
+Realizes listing 1.3.2 of "Advanced Deep Learning with Keras" (R. Atienza), with its sequential API,
+and repeats the book's table of other layers, regularizers and optimizers.
+
+    python3 mlp-mnist-1.3.2.py                               train, 20 epochs
+    python3 mlp-mnist-1.3.2.py --layers 512-512 --dropout 0.2 --optimizer rmsprop
+    python3 mlp-mnist-1.3.2.py --dropout 0 --l2 0.001        the other regularizer
+    python3 mlp-mnist-1.3.2.py --sweep                       train all 18 rows of the book's table
+    python3 mlp-mnist-1.3.2.py --sweep --resume              go on with a sweep that was interrupted
+    python3 mlp-mnist-1.3.2.py --weights=mlp_mnist.h5        load trained weights and test them
+
+Result to expect: 98.7 % test accuracy in a minute on 2 CPU cores (98.71 %, 98.65 % and 98.66 % with
+seeds 0, 1 and 2; the book: 98.5 %). With --constant --no-shift, which is the printed listing,
+98.2 % (98.21 % and 98.17 % with seeds 0 and 1).
+
+Departures from the printed listing, and why:
+ 1. The learning rate falls from the optimizer's default to 0 along a cosine, so that the last epoch
+    is a settled one. `--constant` holds it, as printed, and so does `--sweep`.
+ 2. Training shifts each image at random by up to one pixel each way, which adds 0.3 points; higher
+    learning rates and smaller batches gave less. `--no-shift` leaves the images as they are, as
+    printed, and so does `--sweep`.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib import cli
+
+BATCH_SIZE = 128
+EPOCHS = 20
+LEARNING_RATES = {"adam": 1e-3, "sgd": 1e-2, "rmsprop": 1e-3}  # the defaults of Keras
+OPTIMIZER = "adam"
+HIDDEN_LAYERS = "256-256"
+DROPOUT = 0.45
+L2 = 0.0
+SHIFT = 1  # pixels
+MODEL_NAME = "mlp_mnist"
+
+# The book's table: hidden layers, dropout, L2, optimizer, ReLU; train and test accuracy in percent.
+SWEEP_COLUMNS = ("layers", "dropout", "l2", "optimizer", "relu")
+SWEEP = [
+    ("256-256-256", 0.0, 0.0, "sgd", False, 93.65, 92.5),
+    ("256-256-256", 0.0, 0.001, "sgd", True, 99.35, 98.0),
+    ("256-256-256", 0.0, 0.01, "sgd", True, 96.90, 96.7),
+    ("256-256-256", 0.0, 0.0, "sgd", True, 99.93, 98.0),
+    ("256-256-256", 0.4, 0.0, "sgd", True, 98.23, 98.1),
+    ("256-256-256", 0.45, 0.0, "sgd", True, 98.07, 98.1),
+    ("256-256-256", 0.5, 0.0, "sgd", True, 97.68, 98.1),
+    ("256-256-256", 0.6, 0.0, "sgd", True, 97.11, 97.9),
+    ("256-512-256", 0.45, 0.0, "sgd", True, 98.21, 98.2),
+    ("512-512-512", 0.2, 0.0, "sgd", True, 99.45, 98.3),
+    ("512-512-512", 0.4, 0.0, "sgd", True, 98.95, 98.3),
+    ("512-1024-512", 0.45, 0.0, "sgd", True, 98.90, 98.2),
+    ("1024-1024-1024", 0.4, 0.0, "sgd", True, 99.37, 98.3),
+    ("256-256-256", 0.6, 0.0, "adam", True, 98.64, 98.2),
+    ("256-256-256", 0.55, 0.0, "adam", True, 99.02, 98.3),
+    ("256-256-256", 0.45, 0.0, "adam", True, 99.39, 98.5),
+    ("256-256-256", 0.45, 0.0, "rmsprop", True, 98.75, 98.1),
+    ("128-128-128", 0.45, 0.0, "adam", True, 98.70, 97.7),
+]
+
+
+def parse_args():
+    parser = cli.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
+    parser.add_argument(
+        "--layers",
+        type=layer_sizes,
+        default=HIDDEN_LAYERS,
+        metavar="N-N-...",
+        help=f"units of the hidden layers (default {HIDDEN_LAYERS})",
+    )
+    parser.add_argument(
+        "--dropout",
+        type=cli.dropout_rate,
+        default=DROPOUT,
+        help=f"share of each hidden layer that training drops (default {DROPOUT})",
+    )
+    parser.add_argument(
+        "--l2", type=penalty, default=L2, help=f"weight of the L2 penalty (default {L2})"
+    )
+    parser.add_argument(
+        "--optimizer", choices=LEARNING_RATES, default=OPTIMIZER, help=f"(default {OPTIMIZER})"
+    )
+    parser.add_argument(
+        "--no-relu", dest="relu", action="store_false", help="make the hidden layers linear"
+    )
+    parser.add_argument("--constant", action="store_true", help="hold the learning rate")
+    parser.add_argument("--no-shift", action="store_true", help="train on the images as they are")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
+    what.add_argument(
+        "--sweep",
+        action="store_true",
+        help="train every row of the book's table, which sets the network and the optimizer",
+    )
+    return parser.parse_args()
+
+
+def layer_sizes(text):
+    """Units of the hidden layers, as in 256-256, for argparse."""
+    try:
+        return [cli.positive_int(size) for size in text.split("-")]
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"expected units of layers such as 256-256, found '{text}'"
+        ) from None
+
+
+def penalty(text):
+    """A finite number of at least 0, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, found '{text}'")
+    return value
+
+
+if __name__ == "__main__":
+    args = parse_args()  # before the imports that take seconds
+
+import keras
+from keras import layers
+
+from lib import classification, datasets, plots, sweep
+
+
+def build_classifier(hidden=(256, 256), dropout=DROPOUT, l2=L2, relu=True, shift=0):
+    """Images (batch, 784) -> probabilities (batch, 10); training shifts by up to `shift` pixels."""
+    model = keras.Sequential([keras.Input((784,))], name="mlp")
+    if shift:
+        model.add(layers.Reshape((28, 28, 1)))
+        model.add(
+            layers.RandomTranslation(
+                shift / 28,
+                shift / 28,
+                fill_mode="constant",
+                interpolation="nearest",
+                dtype="float32",
+            )
+        )
+        model.add(layers.Flatten())
+    for units in hidden:
+        model.add(
+            layers.Dense(
+                units,
+                activation="relu" if relu else None,
+                kernel_regularizer=keras.regularizers.L2(l2) if l2 else None,
+            )
+        )
+        model.add(layers.Dropout(dropout))
+    model.add(layers.Dense(10))
+    model.add(layers.Activation("softmax", dtype="float32"))
+    return model
+
+
+def compile_classifier(model, steps=None, optimizer=OPTIMIZER):
+    """Sets the loss and the optimizer; its rate falls to 0 in `steps` steps, or is constant."""
+    rate = LEARNING_RATES[optimizer]
+    if steps:
+        rate = keras.optimizers.schedules.CosineDecay(rate, steps)
+    kinds = {
+        "adam": keras.optimizers.Adam,
+        "sgd": keras.optimizers.SGD,
+        "rmsprop": keras.optimizers.RMSprop,
+    }
+    model.compile(
+        optimizer=kinds[optimizer](rate),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+
+
+def build_row(hidden, dropout, l2, optimizer, relu):
+    """The compiled classifier of one row of SWEEP, its learning rate constant as in the book."""
+    model = build_classifier(layer_sizes(hidden), dropout, l2, relu)
+    compile_classifier(model, optimizer=optimizer)
+    return model
+
+
+def main(args):
+    folder = cli.prepare(args, MODEL_NAME)
+    data = [(x.reshape(len(x), 784), y) for x, y in datasets.mnist()]
+    if args.sweep:
+        sweep.run(SWEEP_COLUMNS, SWEEP, build_row, data, args, folder)
+        return
+    shift = 0 if args.no_shift else SHIFT
+    model = build_classifier(args.layers, args.dropout, args.l2, args.relu, shift)
+    model.summary()
+    plots.model_diagram(model, folder / "mlp-mnist.png")
+    classification.train_and_test(
+        model,
+        data,
+        args,
+        folder,
+        script=__file__,
+        name=MODEL_NAME,
+        compile_for=lambda steps: compile_classifier(
+            model, None if args.constant else steps, args.optimizer
+        ),
+        settings={
+            "epochs": args.epochs,
+            "constant rate": args.constant,
+            "layers": args.layers,
+            "dropout": args.dropout,
+            "l2": args.l2,
+            "optimizer": args.optimizer,
+            "relu": args.relu,
+            "shift": shift,
+        },
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, args)

@@ -1,0 +1,98 @@
+"""A table of the book trained again: one classifier a row, its accuracies beside the book's."""
+
+import argparse
+
+import keras
+
+from lib import results, training
+from lib.cli import UserError
+
+
+def run(columns, table, build, data, args, folder):
+    """Trains a classifier for each row of `table`, and prints its accuracies beside the book's.
+
+    `folder`/sweep.json is written after every row. With `args.resume` the rows in it are not
+    trained again, and one that was interrupted goes on from its restart point.
+
+    Args:
+        columns: names of the settings that a row begins with.
+        table: rows of one value for each column, then the book's train and test accuracy in
+            percent; the values are what json can hold.
+        build: function of a row's values that returns the compiled model.
+        data: (x_train, y_train), (x_test, y_test).
+        args: the parsed flags epochs, batch_size, seed, resume.
+        folder: of sweep.json.
+
+    Raises:
+        UserError: if there is nothing to resume, or what there is belongs to another sweep.
+    """
+    (x_train, y_train), (x_test, y_test) = data
+    path = folder / "sweep.json"
+    row_folder = folder / "sweep"
+    row_folder.mkdir(exist_ok=True)
+    shared = {
+        "epochs": args.epochs,
+        "batch_size": args.batch_size,
+        "train_images": len(x_train),
+    }
+    compared = {**shared, "seed": args.seed, "precision": keras.config.dtype_policy().name}
+    unfinished = args.resume and (row_folder / "restart.npz").exists()
+    done = _load(path, compared, unfinished) if args.resume else []
+    if path.exists() and not args.resume:
+        print(f"Starting anew; --resume would keep the rows in '{path}'.")
+    rows = []
+    for *values, book_train, book_test in table:
+        settings = dict(zip(columns, values, strict=True))
+        row = next((row for row in done if row["settings"] == settings), None)
+        if row is None:
+            print(f"row {len(rows) + 1} of {len(table)}: {settings}", flush=True)
+            # A row does not depend on those before it, so that a resumed sweep equals a whole one.
+            keras.backend.clear_session()
+            keras.utils.set_random_seed(args.seed)
+            model = build(*values)
+            facts = training.train_epochs(
+                model,
+                x_train,
+                y_train,
+                argparse.Namespace(**{**vars(args), "resume": unfinished}),
+                row_folder,
+                settings={"epochs": args.epochs, **settings},
+            )
+            unfinished = False
+            row = {
+                "settings": settings,
+                "train_accuracy": round(training.evaluate(model, x_train, y_train)["accuracy"], 4),
+                "test_accuracy": round(training.evaluate(model, x_test, y_test)["accuracy"], 4),
+                "minutes": facts["minutes"],
+            }
+        rows.append({**row, "book_train": book_train / 100, "book_test": book_test / 100})
+        # Rows of an earlier run that come later in the table must outlive a kill, too.
+        later = [row for row in done if all(row["settings"] != r["settings"] for r in rows)]
+        results.record(path, args, **shared, rows=rows + later)
+    _print_table(columns, rows)
+
+
+def _load(path, compared, unfinished):
+    """Returns the rows of `path`, all of them trained with the values in `compared`."""
+    former = results.read(path)
+    if not former and not unfinished:
+        raise UserError(f"nothing to resume: no '{path}'; start without --resume")
+    for name, value in compared.items():
+        if former and former.get(name) != value:
+            raise UserError(
+                f"'{path}' belongs to a sweep with {name} {former.get(name)}, this one has "
+                f"{value}; give the same flags as that sweep, or start without --resume"
+            )
+    return former.get("rows", [])
+
+
+def _print_table(columns, rows):
+    """Accuracies are in percent, measured without dropout."""
+    lines = [[*columns, "train", "book", "test", "book"]]
+    for row in rows:
+        names = ("train_accuracy", "book_train", "test_accuracy", "book_test")
+        percents = [f"{100 * row[name]:.2f}" for name in names]
+        lines.append([*map(str, row["settings"].values()), *percents])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
