@@ -8,7 +8,8 @@ Realizes listing 2.1.1 of "Advanced Deep Learning with Keras" (R. Atienza).
     python3 cnn-functional-2.1.1.py                                  train, 20 epochs
     python3 cnn-functional-2.1.1.py --weights=cnn_functional.h5      load trained weights, test them
 
-Result to expect: RESULT
+Result to expect: 99.42 % test accuracy after 20 epochs with --mixed-precision, 6 minutes on 2 CPU
+cores that had other work, too (the book: 99.3 to 99.4 %).
 
 Departures from the printed listing, and why:
  1. It loads the data set, which the printed listing leaves out.

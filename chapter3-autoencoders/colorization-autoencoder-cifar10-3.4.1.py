@@ -15,7 +15,7 @@ decibels. What has to be beaten is the gray image itself, as three equal channel
 sharp and has no colour. The network's image is blurred, 256 numbers hold no more; put its colours
 on the gray image that one had all along, and both are there ("colours on gray").
 
-Result to expect: RESULT
+Result to expect: the 30 epochs have not been run here yet.
 
 Departures from the printed listing, and why:
  1. The image leaves a float32 layer, the sigmoid being a layer of its own, so that

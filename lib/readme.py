@@ -4,7 +4,7 @@
     python3 -m lib.readme --check    says which ones differ
 
 A number is followed by a comment that the reader of the page does not see, and that names its file
-in results/, its key there (levels parted by slashes) and its format, Python's:
+in results/, its key there (levels parted by slashes, a tilde for a space) and its format, Python's:
 
     99.42 %<!--=cnn-functional-2.1.1 test_accuracy .2%-->
 """
@@ -33,7 +33,7 @@ def value(file, key, results):
         found = json.loads((results / f"{file}.json").read_text())
     except FileNotFoundError:
         raise UserError(f"no results/{file}.json") from None
-    for name in key.split("/"):
+    for name in key.replace("~", " ").split("/"):
         try:
             found = found[int(name)] if isinstance(found, list) else found[name]
         except (KeyError, IndexError, ValueError, TypeError):

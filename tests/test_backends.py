@@ -19,6 +19,7 @@ def test_engine_and_training_pass_on(backend):
             "-m",
             "pytest",
             "-q",
+            "-n0",
             "tests/test_alternating.py",
             "tests/test_training.py",
         ],
