@@ -125,28 +125,24 @@ def torch_cnn():
 
 
 def torch_rnn():
-    import torch
     from torch import nn, optim
 
     class RNN(nn.Module):
         def __init__(self):
             super().__init__()
             self.dropout = nn.Dropout(0.2)
-            # One bias, as Keras' SimpleRNN has.
-            self.cells = nn.RNN(28, 256, batch_first=True, bias=False)
-            self.bias = nn.Parameter(torch.zeros(256))
+            self.cells = nn.RNN(28, 256, batch_first=True)
+            # Keras' SimpleRNN has one bias, PyTorch's two.
+            nn.init.zeros_(self.cells.bias_hh_l0)
+            self.cells.bias_hh_l0.requires_grad_(False)
             self.dense = nn.Linear(256, 10)
 
         def forward(self, x):
-            x = self.dropout(x.reshape(-1, 28, 28))
-            h = x.new_zeros(len(x), 256)
-            projected = x @ self.cells.weight_ih_l0.T + self.bias
-            for t in range(28):
-                h = torch.tanh(projected[:, t] + h @ self.cells.weight_hh_l0.T)
-            return self.dense(h)
+            outputs, _ = self.cells(self.dropout(x.reshape(-1, 28, 28)))
+            return self.dense(outputs[:, -1])
 
     network = RNN()
-    return network, optim.SGD(network.parameters(), 0.01)
+    return network, optim.SGD(network.parameters(), 0.01, momentum=0.9)
 
 
 def torch_resnet20():
@@ -374,7 +370,7 @@ def torch_loop(network, args, layout):
             loss_sum += loss.item()
             right += (logits.argmax(1) == labels).sum().item()
 
-    return sum(p.numel() for p in model.parameters()), train
+    return sum(p.numel() for p in model.parameters() if p.requires_grad), train
 
 
 CONTENDERS = {"ours": ours, "augmented": ours, "torch": plain_torch}
