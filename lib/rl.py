@@ -1,0 +1,176 @@
+"""Plumbing of the reinforcement learning scripts: environments, progress, Ctrl-C, logs, gifs."""
+
+import csv
+import os
+import signal
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import gymnasium as gym
+import matplotlib.pyplot as plt
+import numpy as np
+
+from lib import plots
+from lib.cli import UserError
+
+
+def make(env_id, **options):
+    """Returns the environment `env_id`.
+
+    Raises:
+        UserError: if Gymnasium does not know it, cannot load it, or it does not take `options`.
+    """
+    with warnings.catch_warnings():
+        # The book's versions of some environments are still there, with a word of warning.
+        warnings.simplefilter("ignore")
+        try:
+            env = gym.make(env_id, **options)
+            if env.render_mode is not None:
+                # What is missing for the pictures shows with the first of them only.
+                env.reset()
+                env.render()
+            return env
+        except (gym.error.Error, ImportError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"cannot make the environment '{env_id}': {reason}") from None
+
+
+class StopOnSignal:
+    """While it is entered, Ctrl-C and SIGTERM set `requested`; once more ends the program."""
+
+    def __init__(self):
+        self.requested = False
+
+    def __enter__(self):
+        names = (signal.SIGINT, signal.SIGTERM)
+        self.former = {name: signal.signal(name, self._request) for name in names}
+        return self
+
+    def __exit__(self, *_):
+        for name, handler in self.former.items():
+            signal.signal(name, handler)
+
+    def _request(self, *_):
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        print("\nStopping after this episode; once more to stop at once.", file=sys.stderr)
+
+
+class Progress:
+    """A line with episode, numbers and time left: rewritten in a terminal, else some to stay.
+
+    Args:
+        episodes: how many there are at most.
+        title: a short text before the line.
+        every: episodes between two lines where the output is no terminal.
+    """
+
+    def __init__(self, episodes, title="", every=100):
+        self.episodes = episodes
+        self.title = title
+        self.every = every
+        self.started = self.shown = time.time()
+
+    def update(self, episode, **numbers):
+        """Tells of `episode`, counted from 1, if it is time to."""
+        now = time.time()
+        if sys.stdout.isatty():
+            if now - self.shown > 0.5:
+                self._print(episode, numbers, end="")
+        elif episode % self.every == 0 and episode < self.episodes:
+            self._print(episode, numbers, end="\n")
+
+    def finish(self, episode, **numbers):
+        """Prints the line to stay."""
+        self._print(episode, numbers, end="\n")
+
+    def _print(self, episode, numbers, end):
+        self.shown = time.time()
+        seconds = self.shown - self.started
+        left = int(seconds / episode * (self.episodes - episode))
+        values = "  ".join(
+            f"{name} {value:,}" if isinstance(value, int) else f"{name} {value:.4g}"
+            for name, value in numbers.items()
+        )
+        text = (
+            f"{self.title}episode {episode}/{self.episodes}  {values}  "
+            f"{seconds:.0f} s, at most {left // 60}:{left % 60:02d} left"
+        )
+        print(f"\r{text}\x1b[K" if sys.stdout.isatty() else text, end=end, flush=True)
+
+
+def write_csv(path, rows):
+    """Writes dicts with the same keys as a table with a header, whole or not at all."""
+
+    def write(temporary):
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+
+    write_whole(path, write)
+
+
+def write_whole(path, write):
+    """Calls `write` with a temporary path and renames that file to `path`.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write '{path}': {error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_gif(path, frames, milliseconds=40):
+    """Writes pictures, Pillow images or uint8 arrays (height, width, 3), as one moving picture."""
+    from PIL import Image
+
+    images = [f if isinstance(f, Image.Image) else Image.fromarray(f) for f in frames]
+
+    def write(temporary):
+        images[0].save(
+            temporary, save_all=True, append_images=images[1:], duration=milliseconds, loop=0
+        )
+
+    write_whole(path, write)
+
+
+def running_mean(values, window):
+    """The mean of the last `window` values, or of as many as there are, at each place."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(0, ends - window)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def reward_curves(runs, path, window=100, goal=None, show=False):
+    """Draws the reward of each episode, and its running mean, for one or more runs.
+
+    Args:
+        runs: dict of a run's name to the rewards of its episodes.
+        path: the PNG file.
+        window: episodes in the running mean.
+        goal: a mean reward to mark.
+        show: also open a window.
+    """
+    figure, axis = plt.subplots(figsize=(6, 3.5))
+    for number, (name, rewards) in enumerate(runs.items()):
+        episodes = np.arange(1, len(rewards) + 1)
+        color = f"C{number % 10}"
+        axis.plot(episodes, rewards, color=color, linewidth=0.5, alpha=0.3)
+        axis.plot(episodes, running_mean(rewards, window), color=color, label=name)
+    if goal is not None:
+        axis.axhline(goal, color="gray", linestyle=":")
+    axis.set(xlabel="episode", ylabel=f"reward, and mean of the last {window}")
+    axis.legend(fontsize=7, ncols=2)
+    plots.finish(figure, path, show)
