@@ -75,7 +75,7 @@ def peak_rss_mb():
 
 
 def device():
-    """What Keras computes on: the name of the GPU, else the processor and its number of cores."""
+    """What Keras computes on: the name of the GPU, else the processor and the cores it may use."""
     where = str(keras.ops.zeros(1).device).lower()
     if "gpu" in where or "cuda" in where:
         names = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
@@ -86,7 +86,8 @@ def device():
             if line.startswith("model name"):
                 model = line.split(":", 1)[1].strip() + ", "
                 break
-    return f"{model}{os.cpu_count()} CPU cores"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{model}{cores} CPU core{'s' if cores > 1 else ''}"
 
 
 def _output(*command):
