@@ -336,7 +336,7 @@ if BACKEND == "tensorflow":
     plain_batch_normalization = keras.layers.BatchNormalization.call
 
     def _batch_normalization(layer, inputs, training=None, mask=None):
-        """`keras.layers.BatchNormalization.call`, with TensorFlow's own kernel where it fits."""
+        """`keras.layers.BatchNormalization.call`, with fewer passes where that is possible."""
         fits = (
             len(inputs.shape) == 4
             and layer.axis in (-1, 3)
@@ -348,21 +348,63 @@ if BACKEND == "tensorflow":
         )
         if not (training and layer.trainable and fits):
             return plain_batch_normalization(layer, inputs, training=training, mask=mask)
+        gamma, beta = tf.convert_to_tensor(layer.gamma), tf.convert_to_tensor(layer.beta)
+        # The kernel takes 16 channels at once, and three times as long where some are left over,
+        # as in a DenseNet.
+        if inputs.shape[-1] % 16 == 0 or inputs.dtype == tf.bfloat16:
+            outputs, mean, variance = _kernel(inputs, gamma, beta, layer.epsilon)
+        else:
+            outputs, mean, variance = _few_passes(inputs, gamma, beta, layer.epsilon)
+        for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+            moving.assign(moving * layer.momentum + value * (1 - layer.momentum))
+        return outputs
+
+    def _kernel(inputs, gamma, beta, epsilon):
+        """Normalized images, and the mean and variance of each channel, by TensorFlow's kernel."""
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
-            scale=tf.convert_to_tensor(layer.gamma),
-            offset=tf.convert_to_tensor(layer.beta),
+            scale=gamma,
+            offset=beta,
             mean=tf.zeros(0),
             variance=tf.zeros(0),
-            epsilon=layer.epsilon,
+            epsilon=epsilon,
             is_training=True,
         )
         # The kernel returns the variance of the population that the batch was drawn from; Keras
         # averages that of the batch.
         count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
-        variance *= (count - 1) / count
-        for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
-            moving.assign(moving * layer.momentum + value * (1 - layer.momentum))
-        return outputs
+        return outputs, mean, variance * (count - 1) / count
+
+    def _few_passes(inputs, gamma, beta, epsilon):
+        """The same in TensorFlow's own operations, with the gradient in closed form.
+
+        Ioffe and Szegedy, Batch Normalization (2015), arXiv:1502.03167, section 3. Means over
+        pixels are products with a row of 1 / pixels, which is the fastest way to sum columns.
+        """
+        channels = inputs.shape[-1]
+
+        @tf.custom_gradient
+        def normalize(inputs, gamma, beta):
+            pixels = tf.reshape(inputs, [-1, channels])
+            count = tf.shape(pixels)[0]
+            average = tf.fill([1, count], 1 / tf.cast(count, tf.float32))
+            mean = tf.matmul(average, pixels)[0]
+            variance = tf.matmul(average, tf.square(pixels))[0] - tf.square(mean)
+            inverse = tf.math.rsqrt(variance + epsilon)
+            scale = gamma * inverse
+
+            def gradient(upstream, *_):  # nothing is differentiated through mean and variance
+                flat = tf.reshape(upstream, [-1, channels])
+                d_beta = tf.matmul(average, flat)[0]
+                d_gamma = (tf.matmul(average, flat * pixels)[0] - mean * d_beta) * inverse
+                slope = scale * inverse * d_gamma
+                d_pixels = flat * scale - pixels * slope + (mean * slope - scale * d_beta)
+                total = tf.cast(count, tf.float32)
+                return tf.reshape(d_pixels, tf.shape(inputs)), total * d_gamma, total * d_beta
+
+            return (inputs * scale + (beta - mean * scale), mean, variance), gradient
+
+        outputs, mean, variance = normalize(inputs, gamma, beta)
+        return outputs, tf.stop_gradient(mean), tf.stop_gradient(variance)
 
     keras.layers.BatchNormalization.call = _batch_normalization

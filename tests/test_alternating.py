@@ -267,23 +267,25 @@ from keras import layers, ops
 if sys.argv[1] == "lib":
     sys.path.insert(0, sys.argv[2])
     import lib.alternating
+channels = int(sys.argv[4])
 x = np.random.default_rng(0).normal(2, 3, (8, 5, 4, 6)).astype("float32")
 keras.utils.set_random_seed(0)
-model = keras.Sequential([keras.Input(x.shape[1:]), layers.Conv2D(3, 3, padding="same"),
+model = keras.Sequential([keras.Input(x.shape[1:]), layers.Conv2D(channels, 3, padding="same"),
                           layers.BatchNormalization(), layers.Activation("tanh"),
                           layers.GlobalAveragePooling2D(), layers.Dense(1)])
-model.layers[1].gamma.assign([1.0, 2.0, 3.0])
+model.layers[1].gamma.assign(np.linspace(1, 3, channels))
 model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
 model.fit(x, np.ones((8, 1)), batch_size=4, epochs=2, shuffle=False, verbose=0)
 np.savez(sys.argv[3], predicted=model.predict(x, verbose=0), *model.get_weights())
 """
 
 
-def test_batch_normalization_learns_as_keras_own_does(tmp_path):
+@pytest.mark.parametrize("channels", [3, 16])
+def test_batch_normalization_learns_as_keras_own_does(tmp_path, channels):
     results = {}
     for who in ("lib", "keras"):
         path = tmp_path / f"{who}.npz"
-        subprocess.run([sys.executable, "-c", NORMALIZATION, who, ROOT, path], check=True)
+        subprocess.run([sys.executable, "-c", NORMALIZATION, who, ROOT, path, str(channels)], check=True)
         results[who] = np.load(path)
     assert len(results["keras"].files) == 9
     for name in results["keras"].files:
