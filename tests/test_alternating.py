@@ -285,7 +285,8 @@ def test_batch_normalization_learns_as_keras_own_does(tmp_path, channels):
     results = {}
     for who in ("lib", "keras"):
         path = tmp_path / f"{who}.npz"
-        subprocess.run([sys.executable, "-c", NORMALIZATION, who, ROOT, path, str(channels)], check=True)
+        command = [sys.executable, "-c", NORMALIZATION, who, ROOT, path, str(channels)]
+        subprocess.run(command, check=True)
         results[who] = np.load(path)
     assert len(results["keras"].files) == 9
     for name in results["keras"].files:
