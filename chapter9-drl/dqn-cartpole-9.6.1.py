@@ -86,8 +86,7 @@ BOOK = Settings(
 
 
 def parse_args():
-    parser = cli._ScriptParser(__doc__)
-    parser.add_argument("env_id", nargs="?", default=ENV_ID, help=f"(default {ENV_ID})")
+    parser = cli.episodes_parser(__doc__, env_id=ENV_ID, episodes=EPISODES, what="at most")
     parser.add_argument("-d", "--ddqn", action="store_true", help="double DQN")
     parser.add_argument(
         "-r", "--no-render", action="store_true", help="open no window, which is the default"
@@ -96,19 +95,9 @@ def parse_args():
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
     parser.add_argument("--record", action="store_true", help="write a gif of the trained agent")
     parser.add_argument(
-        "--episodes", type=cli.positive_int, default=EPISODES, help=f"at most (default {EPISODES})"
-    )
-    parser.add_argument(
-        "--seed", type=cli.seed_int, default=0, help="makes a run repeat (default %(default)s)"
-    )
-    parser.add_argument(
         "--seeds", type=cli.positive_int, default=1, help="runs, with seeds one after the other"
     )
-    parser.add_argument(
-        "--output-dir", type=Path, default=Path(), help="where outputs go (default: here)"
-    )
     parser.add_argument("--show", action="store_true", help="watch in a window; needs pygame")
-    parser.set_defaults(mixed_precision=False)
     args = parser.parse_args()
     args.show = args.show and not args.no_render
     return args

@@ -37,8 +37,6 @@ Departures from the printed listing, and why:
     last step includes what follows: the lake does not end there.
 """
 
-import argparse
-import math
 import sys
 from pathlib import Path
 
@@ -57,43 +55,21 @@ WATCHED_EPISODES = 10
 NAMES = {False: "q-frozenlake", True: "q-frozenlake-slippery"}
 
 
-def seconds(text):
-    """A finite number of at least 0, for argparse."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected seconds of at least 0, found '{text}'")
-    return value
-
-
 def parse_args():
-    parser = cli._ScriptParser(__doc__)
-    parser.add_argument("env_id", nargs="?", default=ENV_ID, help=f"(default {ENV_ID})")
+    parser = cli.episodes_parser(__doc__, env_id=ENV_ID, episodes=EPISODES)
     parser.add_argument("-d", "--demo", action="store_true", help="use the table, do not train")
     parser.add_argument("-s", "--slippery", action="store_true", help="on the slippery lake")
     parser.add_argument("-e", "--explore", action="store_true", help="only random actions")
     parser.add_argument(
         "-t",
         "--delay",
-        type=seconds,
+        type=cli.seconds,
         default=0.0,
         help=f"seconds between two steps: watch {WATCHED_EPISODES} episodes instead of testing",
     )
     parser.add_argument(
         "--evaluate", action="store_true", help="compare with the best policy, computed exactly"
     )
-    parser.add_argument(
-        "--episodes", type=cli.positive_int, default=EPISODES, help=f"(default {EPISODES})"
-    )
-    parser.add_argument(
-        "--seed", type=cli.seed_int, default=0, help="makes a run repeat (default %(default)s)"
-    )
-    parser.add_argument(
-        "--output-dir", type=Path, default=Path(), help="where outputs go (default: here)"
-    )
-    parser.set_defaults(show=False, mixed_precision=False)
     return parser.parse_args()
 
 

@@ -27,8 +27,6 @@ Departures from the printed listing, and why:
  2. Equal values are told apart by chance. The first of them would be Left, which leads nowhere.
 """
 
-import argparse
-import math
 import sys
 import time
 from pathlib import Path
@@ -51,17 +49,6 @@ START, GOAL, HOLE = 0, 2, 5
 REWARDS = {GOAL: 100.0, HOLE: -100.0}
 
 
-def seconds(text):
-    """A finite number of at least 0, for argparse."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected seconds of at least 0, found '{text}'")
-    return value
-
-
 def parse_args():
     parser = cli.Parser(__doc__)
     parser.add_argument(
@@ -69,7 +56,7 @@ def parse_args():
     )
     parser.add_argument(
         "--delay",
-        type=seconds,
+        type=cli.seconds,
         default=DELAY,
         help=f"seconds between two steps (default {DELAY:g})",
     )

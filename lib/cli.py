@@ -5,6 +5,7 @@ answer at once; nothing in this module's top level may import Keras.
 """
 
 import argparse
+import math
 import os
 import sys
 import tempfile
@@ -39,8 +40,11 @@ class Parser(argparse.ArgumentParser):
 class _ScriptParser(Parser):
     """Parses, then loads Keras, so that a wrong flag does not wait for it."""
 
-    def parse_args(self, *args, **kwargs):
+    def parse_args(self, *args, check=None, **kwargs):
+        """`check` is called with what was parsed, and may refuse it by `error`, before the wait."""
         parsed = super().parse_args(*args, **kwargs)
+        if check is not None:
+            check(parsed)
         _load_keras()
         return parsed
 
@@ -107,6 +111,17 @@ def dropout_rate(text):
     return value
 
 
+def seconds(text):
+    """A finite number of at least 0, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected seconds of at least 0, found '{text}'")
+    return value
+
+
 def digit(text):
     """A digit 0..9, for argparse."""
     if text not in list("0123456789"):
@@ -162,6 +177,30 @@ def vae_parser(doc, *, batch_size, epochs):
     parser.add_argument(
         "--latent-dim", type=positive_int, default=2, help="numbers in a code (default 2)"
     )
+    return parser
+
+
+def episodes_parser(doc, *, env_id, episodes, what="episodes"):
+    """A parser with the flags that every reinforcement learning script shares.
+
+    Args:
+        doc: the script's docstring, shown by `--help`.
+        env_id: the default environment, the one positional argument.
+        episodes: default of `--episodes`.
+        what: the help text of `--episodes`.
+    """
+    parser = _ScriptParser(doc)
+    parser.add_argument("env_id", nargs="?", default=env_id, help=f"(default {env_id})")
+    parser.add_argument(
+        "--episodes", type=positive_int, default=episodes, help=f"{what} (default {episodes})"
+    )
+    parser.add_argument(
+        "--seed", type=seed_int, default=0, help="makes a run repeat (default %(default)s)"
+    )
+    parser.add_argument(
+        "--output-dir", type=Path, default=Path(), help="where outputs go (default: here)"
+    )
+    parser.set_defaults(show=False, mixed_precision=False)
     return parser
 
 

@@ -174,3 +174,31 @@ def reward_curves(runs, path, window=100, goal=None, show=False):
     axis.set(xlabel="episode", ylabel=f"reward, and mean of the last {window}")
     axis.legend(fontsize=7, ncols=2)
     plots.finish(figure, path, show)
+
+
+def seed_bands(counts, rewards, path, window=100, goal=None, show=False):
+    """Draws a count and the mean reward over the episodes, with the spread over several runs.
+
+    Lines are the median of the runs, bands reach from the lowest to the highest.
+
+    Args:
+        counts: for each run, how many episodes have succeeded so far, at each episode.
+        rewards: for each run, the reward of each episode.
+        path: the PNG file.
+        window: episodes in the running mean of the rewards.
+        goal: a mean reward to mark.
+        show: also open a window.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    means = [running_mean(values, window) for values in rewards]
+    for axis, runs in zip(axes, (counts, means), strict=True):
+        runs = np.array(runs)
+        episodes = np.arange(1, runs.shape[1] + 1)
+        axis.fill_between(episodes, runs.min(axis=0), runs.max(axis=0), alpha=0.3, linewidth=0)
+        axis.plot(episodes, np.median(runs, axis=0))
+        axis.set_xlabel("episode")
+    axes[0].set_ylabel("episodes solved so far")
+    axes[1].set_ylabel(f"mean reward of the last {window}")
+    if goal is not None:
+        axes[1].axhline(goal, color="gray", linestyle=":")
+    plots.finish(figure, path, show)
