@@ -106,6 +106,7 @@ def parse_args():
 if __name__ == "__main__":
     args = parse_args()  # before the imports that take seconds
 
+import math
 import time
 
 import gymnasium as gym
@@ -114,7 +115,7 @@ import numpy as np
 from keras import layers, ops
 
 from lib import results, rl, weights
-from lib.alternating import AlternatingModel, Turn
+from lib.alternating import AlternatingModel, Turn, feed
 
 
 def build_q_network(state_size, actions, name="q_network"):
@@ -184,7 +185,10 @@ def build_dqn(state_size, actions, settings, double=False):
     """The model ready to train."""
     dqn = DQN(state_size, actions, settings, double)
     optimizer = keras.optimizers.Adam(settings.learning_rate)
-    dqn.compile([Turn("loss", dqn.q_network.trainable_variables, optimizer, dqn.td_loss)])
+    turn = Turn("loss", dqn.q_network.trainable_variables, optimizer, dqn.td_loss)
+    # So many batches in a row go to the backend as one piece of work.
+    at_once = math.gcd(settings.replays, settings.target_update)
+    dqn.compile([turn], steps_per_execution=at_once)
     return dqn
 
 
@@ -274,11 +278,12 @@ def replay(dqn, memory, rng, replayed):
     Returns:
         (the mean loss, batches that it has learned from now).
     """
-    losses = []
-    for _ in range(dqn.settings.replays):
-        batch = memory.sample(BATCH_SIZE, rng)
-        losses.append(dqn.train_on_batch(batch, return_dict=True)["loss"])
-        replayed += 1
+    losses, at_once = [], dqn.steps_per_execution
+    for _ in range(dqn.settings.replays // at_once):
+        transitions = memory.sample(at_once * BATCH_SIZE, rng)
+        history = dqn.fit(**feed({"x": transitions}, BATCH_SIZE), verbose=0)
+        losses.append(history.history["loss"][0])
+        replayed += at_once
         if replayed % dqn.settings.target_update == 0:
             dqn.update_target()
     return round(float(np.mean(losses)), 6), replayed

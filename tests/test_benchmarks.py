@@ -142,6 +142,22 @@ def test_every_contender_is_measured(tmp_path):
     assert book == pytest.approx(2 * 2e-9 * (step + g), abs=0.001)
 
 
+def test_every_agent_is_measured(tmp_path):
+    flags = ("--rounds", 1, "--steps", 2, "--output", "rl.json")
+    done = run_script("benchmarks/rl.py", *flags, folder=tmp_path, data=tmp_path)
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "rl.json").read_text())
+    expected = {"dqn ours", "dqn torch", "dqn book", "policy ours", "policy book"}
+    if importlib.util.find_spec("torch") is None:
+        expected.remove("dqn torch")
+    assert set(numbers["contenders"]) == expected
+    for name, row in numbers["contenders"].items():
+        assert name in done.stdout
+        assert 0 < row["min_ms"] <= row["median_ms"] <= row["max_ms"], name
+        assert row["steps_per_second"] == pytest.approx(1000 / row["median_ms"], rel=0.05)
+    assert numbers["times_the_book"]["policy"] > 10
+
+
 def test_without_pytorch_its_contenders_are_skipped(monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     names = ["dcgan ours float32", "dcgan torch float32"]
