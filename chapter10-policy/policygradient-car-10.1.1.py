@@ -131,14 +131,16 @@ def parse_args():
     parser.add_argument(
         "--seeds", type=cli.positive_int, default=1, help="runs, with seeds one after the other"
     )
-    args = parser.parse_args()
-    if args.actor_weights and not args.encoder_weights:
-        parser.error(
-            "--actor-weights needs --encoder-weights, the file of the encoder it was trained with"
-        )
-    if args.value_weights and args.method in ("reinforce", "random"):
-        parser.error(f"--value-weights: the method {args.method} has no value network")
-    return args
+
+    def check(args):
+        if args.actor_weights and not args.encoder_weights:
+            parser.error(
+                "--actor-weights needs --encoder-weights, the encoder that it was trained with"
+            )
+        if args.value_weights and args.method in ("reinforce", "random"):
+            parser.error(f"--value-weights: the method {args.method} has no value network")
+
+    return parser.parse_args(check=check)
 
 
 if __name__ == "__main__":

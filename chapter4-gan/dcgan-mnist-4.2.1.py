@@ -10,6 +10,7 @@ Generative Adversarial Networks (2016), arXiv:1511.06434.
 
     python3 dcgan-mnist-4.2.1.py                              train, 40,000 steps
     python3 dcgan-mnist-4.2.1.py --train-steps 5000           train, digits are recognizable
+    python3 dcgan-mnist-4.2.1.py --bn                         see how batch normalization fails
     python3 dcgan-mnist-4.2.1.py --resume                     go on after an interruption
     python3 dcgan-mnist-4.2.1.py --generator=dcgan_mnist.h5   draw digits from trained weights
     python3 dcgan-mnist-4.2.1.py --generator=dcgan_mnist.h5 --evaluate
@@ -52,6 +53,9 @@ MODEL_NAME = "dcgan_mnist"
 def parse_args():
     parser = cli.training_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
+    parser.add_argument(
+        "--bn", action="store_true", help="batch normalization in the discriminator, too"
+    )
     return parser.parse_args()
 
 
@@ -79,14 +83,16 @@ def build_generator():
     return keras.Model(noise, images, name="generator")
 
 
-def build_discriminator():
+def build_discriminator(batch_norm=False):
     """Images (batch, 28, 28, 1) -> probability (batch, 1) that each is real.
 
-    There is no batch normalization in it: with it, this GAN does not converge.
+    Batch normalization, which the book warns of, comes before each leaky ReLU but the first.
     """
     images = keras.Input((28, 28, 1), name="images")
     x = images
-    for filters, strides in zip(DISCRIMINATOR_FILTERS, (2, 2, 2, 1)):
+    for i, (filters, strides) in enumerate(zip(DISCRIMINATOR_FILTERS, (2, 2, 2, 1))):
+        if batch_norm and i > 0:
+            x = layers.BatchNormalization()(x)
         x = layers.LeakyReLU(negative_slope=LEAKY_SLOPE)(x)
         x = layers.Conv2D(filters, KERNEL_SIZE, strides=strides, padding="same")(x)
     x = layers.Flatten()(x)
@@ -98,10 +104,10 @@ def build_discriminator():
 class DCGAN(AlternatingModel):
     """The two networks and what each of them tries to make small."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, batch_norm=False):
         super().__init__(name=MODEL_NAME)
         self.generator = build_generator()
-        self.discriminator = build_discriminator()
+        self.discriminator = build_discriminator(batch_norm)
         self.noise_seed = keras.random.SeedGenerator(seed)
 
     def fakes(self, images):
@@ -130,9 +136,9 @@ def build_optimizer(learning_rate, decay):
     return keras.optimizers.RMSprop(schedule)
 
 
-def build_dcgan(seed):
+def build_dcgan(seed, batch_norm=False):
     """The model ready to train: the discriminator's turn, then the generator's."""
-    gan = DCGAN(seed)
+    gan = DCGAN(seed, batch_norm)
     gan.compile(
         turns=[
             Turn(
@@ -163,7 +169,7 @@ def sample_noise(seed, size):
 def train(args, folder):
     """Trains on MNIST and returns the generator; draws the same noise every SAVE_INTERVAL steps."""
     (x_train, _), _ = datasets.mnist()
-    gan = build_dcgan(args.seed)
+    gan = build_dcgan(args.seed, args.bn)
     gan.generator.summary()
     gan.discriminator.summary()
 
@@ -183,7 +189,7 @@ def train(args, folder):
         steps=args.train_steps,
         interval=SAVE_INTERVAL,
         restart=folder / "restart.npz",
-        settings={"seed": args.seed, "batch size": args.batch_size},
+        settings={"seed": args.seed, "batch size": args.batch_size, "bn": args.bn},
         resume=args.resume,
         after_interval=draw,
     )

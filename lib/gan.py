@@ -211,7 +211,7 @@ def plot_images(generator, inputs, path, titles=None, show=False):
     plots.image_grid(images, path, titles=titles, show=show)
 
 
-def train(model, batch, args, folder, save, sample, settings=None, measure=None):
+def train(model, batch, args, folder, save, sample, settings=None, measure=None, half=False):
     """Trains a GAN, drawing the same samples every SAVE_INTERVAL steps.
 
     Args:
@@ -224,6 +224,7 @@ def train(model, batch, args, folder, save, sample, settings=None, measure=None)
         settings: what a continuation must not change besides seed and batch size.
         measure: function that returns a dict of numbers of the trained model for the record, such
             as need a network that is not saved.
+        half: save in half precision, see `weights.save`.
     """
 
     def draw(step, losses):
@@ -240,7 +241,7 @@ def train(model, batch, args, folder, save, sample, settings=None, measure=None)
         after_interval=draw,
     )
     for name, network in save.items():
-        weights.save(network, args.output_dir / name)
+        weights.save(network, args.output_dir / name, half=half)
     plots.evolution(folder, folder / "evolution.png", last=args.train_steps, show=args.show)
     results.record(
         folder / "metrics.json",

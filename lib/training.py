@@ -20,7 +20,7 @@ import numpy as np
 from lib.alternating import feed
 from lib.cli import Stopped, UserError
 
-STRETCH_BYTES = 256 * 2**20
+STRETCH_BYTES = 128 * 2**20
 
 
 def train(

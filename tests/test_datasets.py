@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import scipy.io
 
 from lib import datasets
 from lib.cli import UserError
@@ -17,6 +18,7 @@ def no_network(monkeypatch):
 
     for name in DATA_SETS:
         monkeypatch.setattr(getattr(keras.datasets, name), "load_data", fail)
+    monkeypatch.setattr(keras.utils, "get_file", lambda *args, **kwargs: fail())
 
 
 @pytest.fixture
@@ -212,3 +214,90 @@ def test_without_the_variable_the_message_says_so(monkeypatch):
     monkeypatch.delenv("ADLK_DATA_DIR", raising=False)
     tried, _ = refusal("cifar10").splitlines()
     assert "ADLK_DATA_DIR is not set" in tried
+
+
+def svhn_file(path, n, seed=0):
+    """Writes a tiny file as the official site has them; returns its images and digits."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (n, 32, 32, 3), dtype="uint8")
+    digits = np.arange(n) % 10
+    # Images are counted by the last axis, and the digit 0 is called 10.
+    labels = np.where(digits == 0, 10, digits).astype("uint8")[:, None]
+    scipy.io.savemat(path, {"X": images.transpose(1, 2, 3, 0), "y": labels})
+    return images, digits
+
+
+def assert_svhn(expected):
+    for (images, digits), (x, y) in zip(expected, datasets.svhn(), strict=True):
+        np.testing.assert_array_equal(x, images.astype("f4") / 255)
+        assert (x.dtype, y.dtype) == (np.float32, np.int64)
+        np.testing.assert_array_equal(y, digits)
+
+
+@pytest.fixture
+def svhn_files(data_dir):
+    return [
+        svhn_file(data_dir / f"{part}_32x32.mat", n, seed=n)
+        for part, n in (("train", 23), ("test", 11))
+    ]
+
+
+def test_svhn_from_the_official_files_in_the_local_folder(svhn_files):
+    assert_svhn(svhn_files)
+
+
+def test_svhn_from_npz_comes_before_the_official_files(svhn_files, data_dir):
+    (x, y), (x_test, y_test) = svhn_files
+    np.savez(data_dir / "svhn.npz", x_train=255 - x, y_train=y, x_test=x_test, y_test=y_test)
+    assert_svhn([(255 - x, y), svhn_files[1]])
+
+
+def test_svhn_is_downloaded_with_its_checksums(svhn_files, data_dir, tmp_path, monkeypatch):
+    asked = []
+
+    def get_file(name, origin, file_hash, cache_subdir):
+        asked.append((origin, len(file_hash), cache_subdir))
+        return str(data_dir / name)
+
+    monkeypatch.setattr(keras.utils, "get_file", get_file)
+    monkeypatch.setenv("ADLK_DATA_DIR", str(tmp_path))
+    assert_svhn(svhn_files)
+    site = "http://ufldl.stanford.edu/housenumbers/"
+    assert asked == [(f"{site}{part}_32x32.mat", 64, "datasets/svhn") for part in ("train", "test")]
+
+
+def test_svhn_has_no_stand_in_but_two_lines_that_help(data_dir):
+    tried, help_ = refusal("svhn").splitlines()
+    assert str(data_dir / "svhn.npz") in tried
+    assert "no route to host" in tried
+    for name in ("svhn.npz", "train_32x32.mat", "test_32x32.mat", "ADLK_DATA_DIR"):
+        assert name in help_
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "expected a .mat file with X and y"),
+        (b"<html>404 Not Found</html>" * 10, "expected a .mat file with X and y"),
+        ({"x": 1}, "'X'"),
+        ({"X": np.zeros((32, 32, 3, 2), "uint8"), "y": np.ones((3, 1))}, "(2, 32, 32, 3)"),
+        ({"X": np.zeros((28, 28, 3, 2), "uint8"), "y": np.ones((2, 1), "uint8")}, "(2, 28, 28, 3)"),
+    ],
+    ids=["empty", "text", "no images", "too many labels", "image size"],
+)
+def test_an_unfit_svhn_file_is_refused_in_one_line(svhn_files, data_dir, content, found):
+    path = data_dir / "test_32x32.mat"
+    if isinstance(content, dict):
+        scipy.io.savemat(path, content)
+    else:
+        path.write_bytes(content)
+    message = refusal("svhn")
+    assert message.startswith(f"'{path}' is unusable: expected")
+    assert found in message and "\n" not in message
+
+
+def test_a_truncated_svhn_file_is_refused_in_one_line(svhn_files, data_dir):
+    path = data_dir / "train_32x32.mat"
+    path.write_bytes(path.read_bytes()[:20_000])
+    message = refusal("svhn")
+    assert str(path) in message and "\n" not in message

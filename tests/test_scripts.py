@@ -53,6 +53,8 @@ def test_dcgan_networks():
     )
     assert generator.output_shape == (None, 28, 28, 1)
     assert not any("Normalization" in type(layer).__name__ for layer in discriminator.layers)
+    normalized = script.build_dcgan(seed=0, batch_norm=True).discriminator
+    assert normalized.count_params() - discriminator.count_params() == 4 * (32 + 64 + 128)
 
 
 def test_cgan_networks_add_the_label_only():

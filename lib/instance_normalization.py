@@ -1,0 +1,53 @@
+"""Instance normalization, a layer that Keras 3 does not have under this name.
+
+Source: Ulyanov, Vedaldi, Lempitsky, Instance Normalization: The Missing Ingredient for Fast
+Stylization (2016), arXiv:1607.08022.
+"""
+
+import keras
+from keras import layers, ops
+
+
+@keras.saving.register_keras_serializable("adlk")
+class InstanceNormalization(layers.Layer):
+    """Gives each image, by itself, mean 0 and variance 1, then a learned gain and offset.
+
+    Images (batch, height, width, channels) -> the same shape.
+
+    Args:
+        axis: -1 normalizes each channel of each image by itself, with a gain and an offset for
+            each channel: the paper's, and that of `GroupNormalization(groups=-1)` and of TensorFlow
+            Addons. None normalizes all values of an image together, with one gain and one offset:
+            what the layer of this name in keras-contrib does by default, which the book uses.
+        epsilon: added to the variance, as in the paper; keras-contrib adds it to the standard
+            deviation.
+        kwargs: go to `keras.layers.Layer`.
+    """
+
+    def __init__(self, axis=-1, epsilon=1e-3, **kwargs):
+        if axis not in (-1, None):
+            raise ValueError(f"axis has to be -1 or None, found {axis}")
+        super().__init__(**kwargs)
+        self.axis = axis
+        self.epsilon = epsilon
+
+    def build(self, input_shape):
+        size = 1 if self.axis is None else input_shape[-1]
+        # In mixed precision, too, gain and offset belong to statistics in float32.
+        self.gamma = self.add_weight((size,), "ones", name="gamma", autocast=False)
+        self.beta = self.add_weight((size,), "zeros", name="beta", autocast=False)
+
+    def call(self, inputs):
+        x = ops.cast(inputs, "float32")
+        axes = (1, 2, 3) if self.axis is None else (1, 2)
+        mean, variance = ops.moments(x, axes, keepdims=True)
+        scale = self.gamma * ops.rsqrt(variance + self.epsilon)
+        return ops.cast(x * scale + (self.beta - mean * scale), self.compute_dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "axis": self.axis, "epsilon": self.epsilon}
+
+    @classmethod
+    def from_config(cls, config):
+        # Where Keras opens an .h5 file it leaves out an axis that is None.
+        return cls(**{"axis": None, **config})
