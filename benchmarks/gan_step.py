@@ -27,6 +27,8 @@ The contenders take turns, see rounds.py. One more, "peak", measures in the same
 machine reaches in large plain convolutions with TensorFlow (the best of a few shapes): a
 contender's share of the peak is its GFLOP/s, from its median, over the peak of its precision.
 
+CycleGAN translates CIFAR-10 between gray and colour; its listing has batches of 32.
+
 GFLOP are 2 x the multiply-adds of the Dense, Conv2D and Conv2DTranspose layers, padding included,
 forward and in those gradients, with respect to inputs and to weights, that a step needs.
 """
@@ -94,6 +96,13 @@ def stackedgan_batch(rng, size):
     return images, features, labels, z1, z0
 
 
+def cyclegan_batch(rng, size):
+    """(gray images, colour images)."""
+    images = cifar10()
+    gray = images.mean(axis=-1, keepdims=True)
+    return tuple(x[rng.integers(0, len(x), size)] for x in (gray, images))
+
+
 def build_stackedgan(script):
     return script.build_stackedgan(*script.build_encoder())
 
@@ -136,6 +145,22 @@ class Gan:
             total += step_multiply_adds(generator, discriminator, self.n_critic)
             if judge is not None:
                 total += through_multiply_adds(getattr(model, judge))
+        return total
+
+
+class CycleGan(Gan):
+    """Two generators and two discriminators in a cycle."""
+
+    def networks(self, model):
+        return [model.g_source, model.g_target, model.d_source, model.d_target]
+
+    def multiply_adds(self, model):
+        """As `step_multiply_adds` for each pair, and each generator's way back in the cycle."""
+        source, target = (model.g_source, model.d_source), (model.g_target, model.d_target)
+        total = sum(step_multiply_adds(*pair) for pair in (source, target))
+        # The gradient goes through the way back, to its weights and into the fake before it.
+        for generator, _ in (source, target):
+            total += through_multiply_adds(generator) + forward_multiply_adds(generator)
         return total
 
 
@@ -183,6 +208,11 @@ GANS = {
         build_stackedgan,
         stackedgan_batch,
         levels=(("0", "encoder0"), ("1", "encoder1")),
+    ),
+    "cyclegan": CycleGan(
+        "chapter7-cross-domain-gan/cyclegan-7.1.1.py",
+        lambda script: script.build_cyclegan("cifar10"),
+        cyclegan_batch,
     ),
 }
 
@@ -539,6 +569,13 @@ def mnist():
     """
     (images, labels), _ = datasets.mnist()
     return images[:IMAGES].copy(), labels[:IMAGES]
+
+
+@functools.cache
+def cifar10():
+    """Photographs (n, 32, 32, 3), at most IMAGES of them, read once."""
+    (images, _), _ = datasets.cifar10()
+    return images[:IMAGES].copy()
 
 
 def gflop(multiply_adds, args):

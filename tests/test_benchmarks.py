@@ -90,6 +90,23 @@ def test_counts_five_turns_of_a_critic_and_the_way_through_an_encoder():
     assert gan_step.through_multiply_adds(encoder) == 2 * forward
 
 
+def test_counts_the_cycle():
+    gan = gan_step.GANS["cyclegan"]
+    model = gan.build(load_script(gan.script))
+    expected = 0
+    for generator, discriminator in (
+        (model.g_source, model.d_source),
+        (model.g_target, model.d_target),
+    ):
+        g, d = multiply_adds(generator), multiply_adds(discriminator)
+        channels = generator.input_shape[-1]
+        assert g[0] == 32**2 * 9 * channels * 32
+        # Fakes: forward, and back to the weights; there and back: forward, and back to weights and
+        # fakes. The discriminator: both turns.
+        expected += 6 * sum(g) - g[0] + 8 * sum(d) - 2 * d[0]
+    assert gan.multiply_adds(model) == expected
+
+
 def test_refuses_a_layer_that_it_cannot_count():
     x = keras.Input((4, 4, 2))
     with pytest.raises(ValueError, match="cannot count"):
@@ -116,14 +133,14 @@ def test_every_contender_is_measured(tmp_path):
     done = run_script(
         "benchmarks/gan_step.py",
         *("--rounds", 1, "--steps", 1, "--batch-size", 2, "--output", "speed.json"),
-        *("--gans", "dcgan,stackedgan"),
+        *("--gans", "dcgan,cyclegan"),
         folder=tmp_path,
         data=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     numbers = json.loads((tmp_path / "speed.json").read_text())
     expected = {
-        f"{gan} {who}" for gan in ("dcgan", "stackedgan") for who in gan_step.GANS[gan].contenders
+        f"{gan} {who}" for gan in ("dcgan", "cyclegan") for who in gan_step.GANS[gan].contenders
     }
     if importlib.util.find_spec("torch") is None:
         assert "PyTorch is not installed" in done.stdout
