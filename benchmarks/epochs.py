@@ -1,4 +1,4 @@
-"""Seconds per epoch of the classifiers beside a plain PyTorch loop, side by side in one run.
+"""Seconds per epoch of classifiers and VAEs beside a plain PyTorch loop, side by side in one run.
 
     python3 benchmarks/epochs.py                                 5 rounds of 40 steps
     python3 benchmarks/epochs.py --networks cnn,resnet --output FILE.json
@@ -40,6 +40,25 @@ STEPS = 40
 L2 = 1e-4
 
 
+def cross_entropy(network, images, labels):
+    """That of a classifier in PyTorch, and how many images it classifies right."""
+    from torch.nn import functional
+
+    logits = network(images)
+    right = (logits.argmax(1) == labels).sum().item()
+    return functional.cross_entropy(logits, labels), right
+
+
+def negative_elbo(network, images, labels):
+    """That of a VAE in PyTorch."""
+    from torch.nn import functional
+
+    logits, mean, log_var = network(images, labels)
+    reconstruction = functional.binary_cross_entropy_with_logits(logits, images, reduction="sum")
+    kl = 0.5 * (log_var.exp() + mean**2 - 1 - log_var).sum()
+    return (reconstruction + kl) / len(images), 0
+
+
 @dataclass
 class Network:
     """A network to measure.
@@ -52,8 +71,10 @@ class Network:
         torch: function that returns (network, optimizer) in PyTorch for this input.
         epoch_images: images in the training set.
         batch_size: the listing's.
-        inputs: how many inputs of that shape there are.
         augments: whether the script has an augmentation.
+        arrays: function of images and labels that returns what `fit` takes, x and y.
+        torch_loss: function of the network, images and labels that returns (loss, how many images
+            are classified right).
     """
 
     script: str
@@ -63,6 +84,8 @@ class Network:
     epoch_images: int = 60_000
     batch_size: int = 128
     augments: bool = False
+    arrays: Callable = lambda images, labels: (images, labels)
+    torch_loss: Callable = cross_entropy
 
     @property
     def contenders(self):
@@ -93,6 +116,18 @@ def build_densenet100(script, augmentation):
     # With augmentation the network has no dropout; the PyTorch network has none either.
     script.compile_classifier(model, 1000)
     return model
+
+
+def build_vae(script, augmentation):
+    from lib import vae
+
+    model = script.build_vae(script.build_encoder(2), script.build_decoder(2), 0)
+    vae.compile_vae(model, script.build_optimizer(1000))
+    return model
+
+
+def one_hot(labels):
+    return np.eye(10, dtype="float32")[labels]
 
 
 # The networks in PyTorch
@@ -221,6 +256,76 @@ def torch_densenet100():
     return network, optim.RMSprop(network.parameters(), 1e-3, alpha=0.9, eps=1e-7)
 
 
+def torch_vae(encoder, decoder, hidden, told=0):
+    """A VAE with codes of two numbers, whose encoder ends in `hidden` numbers.
+
+    With `told` both sides are told the label: the encoder in a second channel, `told` pixels large.
+    """
+    import torch
+    from torch import nn
+
+    class VAE(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder, self.decoder = encoder, decoder
+            self.mean, self.log_var = nn.Linear(hidden, 2), nn.Linear(hidden, 2)
+            if told:
+                self.channel = nn.Linear(10, told)
+
+        def forward(self, images, labels):
+            x = images
+            if told:
+                labels = nn.functional.one_hot(labels, 10).float()
+                x = torch.cat([x, self.channel(labels).reshape(x.shape)], 1)
+            x = self.encoder(x)
+            mean, log_var = self.mean(x), self.log_var(x)
+            z = mean + (log_var / 2).exp() * torch.randn_like(mean)
+            if told:
+                z = torch.cat([z, labels], 1)
+            return self.decoder(z).reshape(images.shape), mean, log_var
+
+    return VAE()
+
+
+def torch_vae_mlp():
+    from torch import nn, optim
+
+    encoder = nn.Sequential(nn.Linear(784, 512), nn.ReLU())
+    decoder = nn.Sequential(nn.Linear(2, 512), nn.ReLU(), nn.Linear(512, 784))
+    network = torch_vae(encoder, decoder, 512)
+    return network, optim.Adam(network.parameters())
+
+
+def torch_vae_cnn(told=0):
+    from torch import nn, optim
+
+    encoder = nn.Sequential(
+        nn.Conv2d(2 if told else 1, 32, 3, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 3, 2, 1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(64 * 49, 16),
+        nn.ReLU(),
+    )
+    decoder = nn.Sequential(
+        nn.Linear(12 if told else 2, 64 * 49),
+        nn.ReLU(),
+        nn.Unflatten(1, (64, 7, 7)),
+        nn.ConvTranspose2d(64, 64, 3, 2, 1, output_padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(64, 32, 3, 2, 1, output_padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(32, 1, 3, 1, 1),
+    )
+    network = torch_vae(encoder, decoder, 16, told)
+    return network, optim.RMSprop(network.parameters(), 1e-3, alpha=0.9, eps=1e-7)
+
+
+def torch_cvae():
+    return torch_vae_cnn(told=784)
+
+
 NETWORKS = {
     "mlp": Network("chapter1-keras-quick-tour/mlp-mnist-1.3.2.py", build_mlp, (784,), torch_mlp),
     "cnn": Network(
@@ -244,6 +349,30 @@ NETWORKS = {
         epoch_images=50_000,
         batch_size=32,
         augments=True,
+    ),
+    "vae_mlp": Network(
+        "chapter8-vae/vae-mlp-mnist-8.1.1.py",
+        build_vae,
+        (784,),
+        torch_vae_mlp,
+        arrays=lambda images, labels: (images, images),
+        torch_loss=negative_elbo,
+    ),
+    "vae_cnn": Network(
+        "chapter8-vae/vae-cnn-mnist-8.1.2.py",
+        build_vae,
+        (28, 28, 1),
+        torch_vae_cnn,
+        arrays=lambda images, labels: (images, images),
+        torch_loss=negative_elbo,
+    ),
+    "cvae": Network(
+        "chapter8-vae/cvae-cnn-mnist-8.2.1.py",
+        build_vae,
+        (28, 28, 1),
+        torch_cvae,
+        arrays=lambda images, labels: ((images, one_hot(labels)), images),
+        torch_loss=negative_elbo,
     ),
 }
 
@@ -297,7 +426,7 @@ def ours(network, kind, precision, args):
     if dropout_free and hasattr(script, "DROPOUT"):
         script.DROPOUT = 0
     model = network.build(script, kind == "augmented")
-    x, y = examples(network, args.steps)
+    x, y = network.arrays(*examples(network, args.steps))
     data = feed({"x": x, "y": y}, network.batch_size)
     look = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
 
@@ -344,7 +473,6 @@ def plain_torch(network, kind, precision, args):
 def torch_loop(network, args, layout):
     """Returns (number of parameters, function that plays a round)."""
     import torch
-    from torch.nn.functional import cross_entropy
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, optimizer = network.torch()
@@ -361,14 +489,13 @@ def torch_loop(network, args, layout):
         for step in range(args.steps):
             part = slice(step * network.batch_size, (step + 1) * network.batch_size)
             images, labels = x[part].to(device), y[part].to(device)
-            logits = model(images)
-            loss = cross_entropy(logits, labels)
+            loss, right_now = network.torch_loss(model, images, labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             # What Keras logs, too.
             loss_sum += loss.item()
-            right += (logits.argmax(1) == labels).sum().item()
+            right += right_now
 
     return sum(p.numel() for p in model.parameters() if p.requires_grad), train
 

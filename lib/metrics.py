@@ -128,28 +128,48 @@ def slant(images):
 
     The covariance of column and height over the variance of the height (second image moments).
     """
+    _, covariance, of_height = _second_moments(images)
+    return covariance / np.maximum(of_height, 1e-6)
+
+
+def width(images):
+    """Width of the digits in images (n, 28, 28, 1), in pixels, whatever their slant.
+
+    The standard deviation of the column that the slant leaves over (second image moments).
+    """
+    of_column, covariance, of_height = _second_moments(images)
+    rest = of_column - covariance**2 / np.maximum(of_height, 1e-6)
+    return np.sqrt(np.maximum(rest, 0))
+
+
+def _second_moments(images):
+    """Variance of the ink's column, covariance of column and height, variance of the height."""
     ink = np.asarray(images, "float64")[..., 0]
     ink = ink / np.maximum(ink.sum(axis=(1, 2), keepdims=True), 1e-6)
     height, column = np.mgrid[ink.shape[1] : 0 : -1, 0 : ink.shape[2]]
     dy = height - (ink * height).sum(axis=(1, 2), keepdims=True)
     dx = column - (ink * column).sum(axis=(1, 2), keepdims=True)
-    return (ink * dx * dy).sum(axis=(1, 2)) / np.maximum((ink * dy**2).sum(axis=(1, 2)), 1e-6)
+    return tuple((ink * product).sum(axis=(1, 2)) for product in (dx * dx, dx * dy, dy * dy))
+
+
+ATTRIBUTES = {"thickness": stroke_thickness, "slant": slant, "width": width}
 
 
 def code_attributes(images, codes):
-    """How well a code orders what it draws: rank correlations with stroke thickness and slant.
+    """How well a code orders what it draws: rank correlations with thickness, slant and width.
 
     Args:
         images: array (series, steps, 28, 28, 1); in each series the code alone changes.
         codes: array (steps,), its values.
 
     Returns:
-        {"thickness": r, "slant": r}, the mean over the series of Spearman's rank correlation.
+        {"thickness": r, "slant": r, "width": r}, the mean over the series of Spearman's rank
+        correlation.
     """
     series, steps = images.shape[:2]
     flat = images.reshape(-1, *images.shape[2:])
     correlations = {}
-    for name, attribute in (("thickness", stroke_thickness), ("slant", slant)):
+    for name, attribute in ATTRIBUTES.items():
         values = attribute(flat).reshape(series, steps)
         # A series in which nothing changes has no ranks: its code orders nothing.
         each = [scipy.stats.spearmanr(codes, r).statistic if np.ptp(r) else 0.0 for r in values]

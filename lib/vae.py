@@ -62,11 +62,26 @@ def squared_error(images, decoded):
     return ops.sum(ops.square(images - decoded), axis=tuple(range(1, len(images.shape))))
 
 
+def compile_vae(model, optimizer, mse=False):
+    """Compiles a VAE for cross-entropy, or squared error, plus what `Sampling` adds.
+
+    Args:
+        model: from images, or [images, labels], to decoded images, with a `Sampling` layer.
+        optimizer: the optimizer.
+        mse: squared error instead of cross-entropy.
+    """
+    reconstruction = squared_error if mse else binary_cross_entropy
+    model.compile(
+        optimizer=optimizer,
+        loss=lambda images, decoded: ops.mean(reconstruction(images, decoded)),
+    )
+
+
 def train(model, optimizer, x, y, test, args, folder, name, settings=None):
     """Trains a VAE for `args.epochs` epochs, saves it and writes metrics.json.
 
     Args:
-        model: from images, or [images, labels], to decoded images, with a `Sampling` layer.
+        model: see `compile_vae`.
         optimizer: function of the number of training steps that returns the optimizer.
         x: what the model takes, array or tuple of arrays.
         y: the images, in the shape that the model returns.
@@ -76,12 +91,8 @@ def train(model, optimizer, x, y, test, args, folder, name, settings=None):
         name: of the weight file, without `.h5`.
         settings: further hyper-parameters that a continuation must not change.
     """
-    reconstruction = squared_error if args.mse else binary_cross_entropy
     steps = args.epochs * training.steps_per_epoch(x, args)
-    model.compile(
-        optimizer=optimizer(steps),
-        loss=lambda images, decoded: ops.mean(reconstruction(images, decoded)),
-    )
+    compile_vae(model, optimizer(steps), args.mse)
 
     def after_epoch(epoch, logs):
         loss = training.evaluate(model, *test)["loss"]

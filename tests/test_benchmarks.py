@@ -159,6 +159,20 @@ def test_every_contender_is_measured(tmp_path):
     assert book == pytest.approx(2 * 2e-9 * (step + g), abs=0.001)
 
 
+def test_epochs_of_every_kind_are_measured(tmp_path):
+    flags = ("--networks=mlp,cvae", "--rounds", 1, "--steps", 1, "--output", "epochs.json")
+    done = run_script("benchmarks/epochs.py", *flags, folder=tmp_path, data=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = json.loads((tmp_path / "epochs.json").read_text())["contenders"]
+    kinds = ["ours float32", "ours bfloat16"]
+    if importlib.util.find_spec("torch") is not None:
+        kinds.append("torch float32")
+    assert set(table) == {f"{name} {kind}" for name in ("mlp", "cvae") for kind in kinds}
+    for name, row in table.items():
+        assert name in done.stdout
+        assert row["seconds_per_epoch"] == pytest.approx(0.469 * row["median_ms"], rel=0.01)
+
+
 def test_every_agent_is_measured(tmp_path):
     flags = ("--rounds", 1, "--steps", 2, "--output", "rl.json")
     done = run_script("benchmarks/rl.py", *flags, folder=tmp_path, data=tmp_path)

@@ -17,6 +17,8 @@ ACGAN = "chapter5-improved-gan/acgan-mnist-5.3.1.py"
 INFOGAN = "chapter6-disentangled-gan/infogan-mnist-6.1.1.py"
 STACKEDGAN = "chapter6-disentangled-gan/stackedgan-mnist-6.2.1.py"
 
+ATTRIBUTES = {"thickness", "slant", "width", "digit_kept"}
+
 
 def numbers(tensor):
     return ops.convert_to_numpy(tensor).astype("float64")
@@ -298,7 +300,7 @@ def test_infogan_script(tmp_path, data_dir):
     for name in ("generated.png", "code1.png", "code2.png"):
         assert imread(folder / name).std() > 0
     measured = json.loads((folder / "evaluation.json").read_text())
-    assert set(measured["code1"]) == set(measured["code2"]) == {"thickness", "slant", "digit_kept"}
+    assert set(measured["code1"]) == set(measured["code2"]) == ATTRIBUTES
     assert "conditional_accuracy" in measured
 
 
@@ -314,7 +316,7 @@ def test_stackedgan_script(tmp_path, data_dir):
     for name in ("generated-3.png", "z0.png", "z1.png"):
         assert imread(folder / name).std() > 0
     measured = json.loads((folder / "evaluation.json").read_text())
-    assert set(measured["z0"]) == {"thickness", "slant", "digit_kept"}
+    assert set(measured["z0"]) == ATTRIBUTES
     done = run_script(STACKEDGAN, files[0], folder=tmp_path, data=data_dir)
     assert done.returncode == 2
     assert "both --generator0 and --generator1" in done.stderr

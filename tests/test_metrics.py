@@ -167,6 +167,12 @@ def test_slant_is_the_slope_of_a_leaning_bar():
     np.testing.assert_allclose(measured, slopes, atol=0.06)
 
 
+def test_width_is_that_of_a_bar_however_it_leans():
+    measured = metrics.width(np.stack([bar(w, slope) for w in (3, 6) for slope in (0, 0.5)]))
+    deviations = np.sqrt((np.array([3, 3, 6, 6]) ** 2 - 1) / 12)
+    np.testing.assert_allclose(measured, deviations, rtol=0.15)
+
+
 def test_code_attributes_tell_what_a_code_does():
     codes = np.linspace(-1, 1, 6)
     thick = [np.stack([bar(4 + 2 * c, lean) for c in codes]) for lean in (0, 0.4)]
