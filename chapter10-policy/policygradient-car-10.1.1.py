@@ -27,6 +27,10 @@ With ENCODER standing for --encoder-weights=car_encoder.h5 (without it one is tr
     python3 policygradient-car-10.1.1.py -r                         random actions
     python3 policygradient-car-10.1.1.py ENCODER -c --actor-weights=car_a2c_actor.h5 --record
 
+Result to expect of ten runs, seeds 0 to 9: every method reaches the flag in each episode after the
+200th, and holds a mean reward of more than 91 over episodes 900 to 999, in 3 to 5 seconds a run on
+one CPU core. In the book REINFORCE with baseline alone holds about 90, after an hour.
+
 Departures from the printed listing, and why (--book takes 2 to 8 back):
  1. The action that was taken is the one that is scored. The listing draws another one for its
     log-probability, whose gradient by the mean is zero, and its entropy has no gradient at all.
@@ -34,7 +38,8 @@ Departures from the printed listing, and why (--book takes 2 to 8 back):
     times smaller than the position; its features are standardized, too.
  3. An episode makes one update, the mean of what its steps ask for, and not an update each step.
  4. The noise of a step resembles that of the step before (correlation 0.9), with the same
-    distribution. White noise hardly moves the car: it reaches the flag in one episode of a hundred.
+    distribution. White noise hardly moves the car: random actions (-r) reached the flag in 4 of
+    1,000 episodes.
  5. The standard deviation never falls below 0.1: a policy that stops trying stops learning.
  6. The actor learns with a rate of 0.005, the value network with 0.3; both fall to 0 along a line.
  7. Adam's epsilon is 0.1 for the actor: episodes that nothing followed from change next to nothing,
