@@ -12,6 +12,7 @@ Paper: Watkins, Dayan, Q-learning (1992), Machine Learning 8.
     python3 q-frozenlake-9.5.1.py --slippery         the same on the slippery lake
     python3 q-frozenlake-9.5.1.py --slippery --demo  test the trained table
     python3 q-frozenlake-9.5.1.py --demo --delay 1   watch it
+    python3 q-frozenlake-9.5.1.py --demo --record    write a gif
     python3 q-frozenlake-9.5.1.py --demo --explore   random actions, for comparison
     python3 q-frozenlake-9.5.1.py --slippery --demo --evaluate    beside the best that is possible
 
@@ -52,6 +53,7 @@ EPSILON_MIN = 0.1
 RATE_EXPONENT = 0.6
 TEST_EPISODES = 10_000
 WATCHED_EPISODES = 10
+RECORDED_EPISODES = 2
 NAMES = {False: "q-frozenlake", True: "q-frozenlake-slippery"}
 
 
@@ -70,6 +72,7 @@ def parse_args():
     parser.add_argument(
         "--evaluate", action="store_true", help="compare with the best policy, computed exactly"
     )
+    parser.add_argument("--record", action="store_true", help="write a gif of some episodes")
     return parser.parse_args()
 
 
@@ -255,6 +258,36 @@ def watch(args, policy):
     print(f"{share * WATCHED_EPISODES:.0f} of {WATCHED_EPISODES} episodes reached the goal")
 
 
+def draw_lake(cells, place):
+    """The lake and the walker at the cell `place` as a picture."""
+    from PIL import Image, ImageDraw
+
+    size = 48
+    rows, columns = cells.shape
+    picture = Image.new("RGB", (size * columns, size * rows), "white")
+    canvas = ImageDraw.Draw(picture)
+    colors = {b"S": "honeydew", b"F": "aliceblue", b"H": "midnightblue", b"G": "gold"}
+    for cell, kind in enumerate(cells.ravel()):
+        y, x = (size * number for number in divmod(cell, columns))
+        canvas.rectangle((x, y, x + size, y + size), fill=colors[kind], outline="gray")
+        if cell == place:
+            canvas.ellipse((x + 12, y + 12, x + 36, y + 36), fill="crimson")
+    return picture
+
+
+def record(args, policy, path):
+    """Writes some episodes as a gif."""
+    frames = []
+
+    def keep(env, reward, done):
+        picture = draw_lake(env.unwrapped.desc, env.unwrapped.s)
+        frames.extend([picture] * (4 if done else 1))
+
+    test(make_lake(args.env_id, args.slippery), policy, args.seed, RECORDED_EPISODES, keep)
+    rl.write_gif(path, frames, milliseconds=200)
+    print(f"{path}: {RECORDED_EPISODES} episodes")
+
+
 def main(args):
     name = NAMES[args.slippery]
     folder = cli.prepare(args, name)
@@ -275,6 +308,8 @@ def main(args):
                 f"Stopped after episode {facts['episodes']}; '{name}.npy' holds the table so far."
             )
         policy = table.argmax(axis=1)
+    if args.record:
+        record(args, policy, folder / "agent.gif")
     if args.delay:
         watch(args, policy)
         return
@@ -294,8 +329,8 @@ def main(args):
             exact = success_within(env.unwrapped.P, steps, policy)[start]
             facts["exact_success"] = round(float(exact), 4)
             print(f"this table, computed exactly: {100 * exact:.2f} %")
-    record = "evaluation.json" if args.demo else "metrics.json"
-    results.record(folder / record, args, env_id=env.spec.id, slippery=args.slippery, **facts)
+    file = "evaluation.json" if args.demo else "metrics.json"
+    results.record(folder / file, args, env_id=env.spec.id, slippery=args.slippery, **facts)
 
 
 if __name__ == "__main__":

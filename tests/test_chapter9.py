@@ -181,7 +181,7 @@ def test_epsilon_of_the_lake_falls_along_a_line():
 def test_the_lake_is_learned_saved_and_tested(tmp_path):
     script = load_script(LAKE)
     assert script.TEST_EPISODES == 10_000
-    flags = ("--episodes=3000", "--evaluate")
+    flags = ("--episodes=3000", "--evaluate", "--record")
     done = run_script(LAKE, *flags, folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "100.00 % of 10,000" in done.stdout
@@ -192,6 +192,10 @@ def test_the_lake_is_learned_saved_and_tested(tmp_path):
     assert table.shape == (16, 4)
     # Six steps, the last of which is rewarded.
     assert table[0].max() == pytest.approx(0.9**5, rel=1e-3)
+    with Image.open(tmp_path / "q-frozenlake" / "agent.gif") as gif:
+        assert gif.size == (192, 192)
+        gif.seek(gif.n_frames - 1)  # the walker stands on the goal, which is golden
+        assert gif.convert("RGB").getpixel((168, 168)) == (220, 20, 60)
 
     done = run_script(LAKE, "--demo", "--delay=1", folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr
