@@ -1,10 +1,11 @@
 # make demo    draws digits with the shipped weights, all set-up included
 # make test    runs the tests
+# make smoke   runs every listing on a tiny budget and prints a table
 # make lint    checks style and format
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test smoke lint clean
 
 demo: .venv/runtime
 	cd chapter4-gan && ../$(BIN)/python dcgan-mnist-4.2.1.py --generator=dcgan_mnist.h5 --output-dir=../demo
@@ -12,6 +13,9 @@ demo: .venv/runtime
 
 test: .venv/development
 	$(BIN)/python -m pytest
+
+smoke: .venv/runtime
+	$(BIN)/python tests/smoke.py
 
 lint: .venv/development
 	$(BIN)/ruff check .

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
+from smoke import write_data
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -35,21 +35,11 @@ def run_script(path, *flags, folder, data, **environment):
     )
 
 
-def _tiny(shape, rng):
-    def part(n):
-        return rng.integers(0, 256, (n, *shape), dtype=np.uint8), np.arange(n, dtype=np.uint8) % 10
-
-    (x_train, y_train), (x_test, y_test) = part(64), part(32)
-    return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
-
-
 @pytest.fixture
 def data_dir(tmp_path, monkeypatch):
     """A folder with tiny mnist.npz and cifar10.npz, named by ADLK_DATA_DIR."""
     folder = tmp_path / "data"
     folder.mkdir()
-    rng = np.random.default_rng(0)
-    np.savez(folder / "mnist.npz", **_tiny((28, 28), rng))
-    np.savez(folder / "cifar10.npz", **_tiny((32, 32, 3), rng))
+    write_data(folder)
     monkeypatch.setenv("ADLK_DATA_DIR", str(folder))
     return folder
