@@ -28,7 +28,7 @@ With ENCODER standing for --encoder-weights=car_encoder.h5 (without it one is tr
     python3 policygradient-car-10.1.1.py ENCODER -c --actor-weights=car_a2c_actor.h5 --record
 
 Result to expect of ten runs, seeds 0 to 9: every method reaches the flag in each episode after the
-200th, and holds a mean reward of more than 91 over episodes 900 to 999, in 3 to 5 seconds a run on
+200th, and holds a mean reward of more than 91 over episodes 900 to 999, in 3 to 8 seconds a run on
 one CPU core. In the book REINFORCE with baseline alone holds about 90, after an hour.
 
 Departures from the printed listing, and why (--book takes 2 to 8 back):

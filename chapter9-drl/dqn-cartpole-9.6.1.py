@@ -15,7 +15,7 @@ van Hasselt et al., Deep Reinforcement Learning with Double Q-learning (2015), a
     python3 dqn-cartpole-9.6.1.py CartPole-v1        500 steps, solved at 475
     python3 dqn-cartpole-9.6.1.py --weights=dqn_cartpole.h5 --record    test, and write a gif
 
-Result to expect of ten runs, seeds 0 to 9, in 2 and 3 minutes on one CPU core: DQN solves it after
+Result to expect of ten runs, seeds 0 to 9, in 1 or 2 minutes on one CPU core: DQN solves it after
 190 episodes (standard deviation 96, from 111 to 435), double DQN after 159 (29, from 113 to 211).
 The book: 822 and 971. The weights of seed 0 then hold the pole for all of 100 test episodes. The
 hyper-parameters were chosen with the seeds 100 to 105; earlier attempts had seen seeds 0 to 2, too.
