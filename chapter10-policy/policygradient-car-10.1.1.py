@@ -44,7 +44,7 @@ Departures from the printed listing, and why (--book takes 2 to 8 back):
  6. The actor learns with a rate of 0.005, the value network with 0.3; both fall to 0 along a line.
  7. Adam's epsilon is 0.1 for the actor: episodes that nothing followed from change next to nothing,
     where Adam would blow their gradients up.
- 8. What an episode without success is worth at the time limit is no zero for the actor-critic.
+ 8. The time limit is no end for the actor-critic: the value of the last state counts, not 0.
 """
 
 import sys
