@@ -3,6 +3,9 @@
 import csv
 import json
 import math
+import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import keras
@@ -356,6 +359,29 @@ def test_the_commands_of_a_reader(tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "car_a2c_value.h5").read_bytes() != before
     assert json.loads((folder / "metrics.json").read_text())["episodes"] == 2
+
+
+def test_ctrl_c_saves_what_is_there(script, tmp_path):
+    running = subprocess.Popen(
+        [sys.executable, "-u", ROOT / CAR, "-b", "-e", ENCODER, "--episodes=100000"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in running.stdout:
+        if "episode 100/" in line:
+            break
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "Stopped in the run with seed 0 after episode" in errors
+    stopped_at = int(errors.split("after episode ")[1].split(":")[0])
+    with (tmp_path / "car_baseline" / "log-0.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == stopped_at >= 100
+    for name, network in (("actor", script.build_actor(0.1)), ("value", script.build_value())):
+        weights.load(network, tmp_path / f"car_baseline_{name}.h5")
+        assert all(np.any(w != 0) for w in network.get_weights())
 
 
 def test_random_actions_do_not_reach_the_flag(tmp_path):
