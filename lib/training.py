@@ -83,7 +83,9 @@ def train(
     return minutes, logs
 
 
-def train_epochs(model, x, y, args, folder, settings=None, after_epoch=None, memory=None):
+def train_epochs(
+    model, x, y, args, folder, settings=None, after_epoch=None, memory=None, augment=None
+):
     """Trains a compiled model for `args.epochs` passes over x and y, each in an order of its own.
 
     Args:
@@ -94,11 +96,12 @@ def train_epochs(model, x, y, args, folder, settings=None, after_epoch=None, mem
         settings: further hyper-parameters that a continuation must not change.
         after_epoch: called with (epoch, logs) after each pass, counted from 1.
         memory: see `train`.
+        augment: see `shuffled_epochs`.
 
     Returns:
         The facts of the run for its record: epochs, batch size, minutes and the last pass' logs.
     """
-    batch, steps = shuffled_epochs(x, y, args.batch_size, args.seed)
+    batch, steps = shuffled_epochs(x, y, args.batch_size, args.seed, augment)
 
     def after_interval(step, logs):
         if after_epoch is not None:
@@ -140,13 +143,15 @@ def _length(arrays):
     return len(keras.tree.flatten(arrays)[0])
 
 
-def shuffled_epochs(x, y, batch_size, seed):
+def shuffled_epochs(x, y, batch_size, seed, augment=None):
     """Batches for passes over a data set, each in an order of its own.
 
     Args:
         x, y: arrays, or tuples of arrays, of equal length.
         batch_size: examples in a batch.
         seed: of the orders.
+        augment: function of (x, y) of one batch and a NumPy generator that returns what is fed
+            instead; for what changes x and y alike, which no layer of the model can.
 
     Returns:
         (batch, steps): the function that `train` wants, and the number of steps in one epoch. The
@@ -161,7 +166,10 @@ def shuffled_epochs(x, y, batch_size, seed):
     def batch(step):
         start = step % steps * batch_size
         index = order(step // steps)[start : start + batch_size]
-        return keras.tree.map_structure(lambda array: array[index], {"x": x, "y": y})
+        found = keras.tree.map_structure(lambda array: array[index], (x, y))
+        if augment is not None:
+            found = augment(*found, np.random.default_rng((seed, step, 1)))
+        return dict(zip(("x", "y"), found, strict=True))
 
     return batch, steps
 

@@ -357,3 +357,15 @@ def test_weights_of_another_autoencoder_are_refused(tmp_path):
     weights.save(build(load_script(TWO_DIM)), tmp_path / "other.h5")
     with pytest.raises(UserError, match=r"other\.h5' belongs to another network"):
         weights.load(build(load_script(PLAIN)), tmp_path / "other.h5")
+
+
+def test_gray_and_colour_are_mirrored_alike():
+    script = load_script(COLORIZATION)
+    colour = np.random.default_rng(0).random((40, 4, 6, 3), "float32")
+    gray = colour[..., :1]
+    mirrored_gray, mirrored = script.mirror(gray, colour, np.random.default_rng(1))
+    np.testing.assert_array_equal(mirrored_gray, mirrored[..., :1])
+    turned = [not np.array_equal(a, b) for a, b in zip(mirrored, colour, strict=True)]
+    assert 10 < sum(turned) < 30
+    for image, before, turn in zip(mirrored, colour, turned, strict=True):
+        np.testing.assert_array_equal(image, before[:, ::-1] if turn else before)

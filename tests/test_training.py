@@ -258,3 +258,11 @@ def test_shuffled_epochs_visit_every_example_once_in_a_new_order():
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
     assert list(epochs[0]) != list(epochs[1])
     assert all((batch(s)["y"] == 2 * batch(s)["x"]).all() for s in range(6))
+
+
+def test_augmentation_is_drawn_anew_for_each_batch_and_again_alike():
+    x = np.arange(8)
+    batch, _ = training.shuffled_epochs(x, x, 4, 0, lambda x, y, rng: (x, y + rng.random()))
+    added = [batch(step)["y"] - batch(step)["x"] for step in range(4)]
+    assert len({float(a[0]) for a in added}) == 4
+    assert all(np.ptp(a) < 1e-9 for a in added)
