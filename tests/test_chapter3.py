@@ -259,7 +259,13 @@ def test_rate_falls_after_five_epochs_without_progress_also_when_interrupted(tmp
 
         monkeypatch.setattr(training, "evaluate", evaluate)
         args = SimpleNamespace(
-            epochs=7, batch_size=4, seed=0, resume=resume, output_dir=folder, show=False
+            epochs=7,
+            batch_size=4,
+            seed=0,
+            resume=resume,
+            output_dir=folder,
+            show=False,
+            no_augmentation=False,
         )
         folder.mkdir(exist_ok=True)
         try:

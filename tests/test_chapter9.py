@@ -231,6 +231,7 @@ def lake_args(tmp_path, **flags):
         "explore": False,
         "delay": 0.0,
         "evaluate": True,
+        "record": False,
         "episodes": 200,
         "seed": 0,
         "output_dir": tmp_path,
