@@ -129,13 +129,13 @@ def test_a_call_must_move_all_kernels_of_its_network_and_no_other():
         gan_step.check_moves("a call", move, kept=[values(still, moving)])
 
 
-def test_every_contender_is_measured(tmp_path):
+def test_every_contender_is_measured(tmp_path, data_dir):
     done = run_script(
         "benchmarks/gan_step.py",
         *("--rounds", 1, "--steps", 1, "--batch-size", 2, "--output", "speed.json"),
         *("--gans", "dcgan,cyclegan"),
         folder=tmp_path,
-        data=tmp_path,
+        data=data_dir,
     )
     assert done.returncode == 0, done.stderr
     numbers = json.loads((tmp_path / "speed.json").read_text())
