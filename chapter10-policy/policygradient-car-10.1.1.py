@@ -556,7 +556,7 @@ def train(args, seed, settings, encoder):
         networks.update()
 
     online = settings.update_each_step and args.method == "actor_critic"
-    with rl.StopOnSignal() as stop:
+    with cli.StopOnSignal("episode") as stop:
         while len(log) < args.episodes and not stop.requested:
             noise = Noise(settings.correlation, rng)
             episode = run_episode(

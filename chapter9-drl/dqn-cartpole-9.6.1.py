@@ -315,7 +315,7 @@ def train(args, seed, settings):
     memory = Memory(settings.memory, state_size)
     progress = rl.Progress(args.episodes, title=f"seed {seed}: ", every=20)
     log, replayed, solved = [], 0, False
-    with rl.StopOnSignal() as stop:
+    with cli.StopOnSignal("episode") as stop:
         while len(log) < args.episodes and not (solved or stop.requested):
             epsilon = epsilon_at(len(log), settings)
             reward = run_episode(env, arrays, epsilon, rng, memory, settings.bootstrap_at_limit)

@@ -150,7 +150,7 @@ def train(env, args):
     progress = rl.Progress(args.episodes, every=2000)
     started = time.time()
     wins = episode = 0
-    with rl.StopOnSignal() as stop:
+    with cli.StopOnSignal("episode") as stop:
         while episode < args.episodes and not stop.requested:
             epsilon = 1.0 if args.explore else epsilon_at(episode, args.episodes)
             state, steps, terminated = start, 0, False

@@ -7,6 +7,7 @@ answer at once; nothing in this module's top level may import Keras.
 import argparse
 import math
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +22,33 @@ class UserError(Exception):
 
 class Stopped(Exception):
     """A run that Ctrl-C or SIGTERM ended, with everything saved: shown as it is, exit code 130."""
+
+
+class StopOnSignal:
+    """While it is entered, Ctrl-C and SIGTERM set `requested`; once more ends the program.
+
+    Args:
+        what: "step" or "episode", which is brought to its end before the stop.
+    """
+
+    def __init__(self, what):
+        self.what = what
+        self.requested = False
+
+    def __enter__(self):
+        names = (signal.SIGINT, signal.SIGTERM)
+        self.former = {name: signal.signal(name, self._request) for name in names}
+        return self
+
+    def __exit__(self, *_):
+        for name, handler in self.former.items():
+            signal.signal(name, handler)
+
+    def _request(self, *_):
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        print(f"\nStopping after this {self.what}; once more to stop at once.", file=sys.stderr)
 
 
 class Parser(argparse.ArgumentParser):

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import signal
 import sys
 import time
 import warnings
@@ -35,28 +34,6 @@ def make(env_id, **options):
         except (gym.error.Error, ImportError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"cannot make the environment '{env_id}': {reason}") from None
-
-
-class StopOnSignal:
-    """While it is entered, Ctrl-C and SIGTERM set `requested`; once more ends the program."""
-
-    def __init__(self):
-        self.requested = False
-
-    def __enter__(self):
-        names = (signal.SIGINT, signal.SIGTERM)
-        self.former = {name: signal.signal(name, self._request) for name in names}
-        return self
-
-    def __exit__(self, *_):
-        for name, handler in self.former.items():
-            signal.signal(name, handler)
-
-    def _request(self, *_):
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
-        print("\nStopping after this episode; once more to stop at once.", file=sys.stderr)
 
 
 class Progress:

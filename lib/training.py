@@ -9,7 +9,6 @@ import functools
 import json
 import os
 import shlex
-import signal
 import sys
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ import keras
 import numpy as np
 
 from lib.alternating import feed
-from lib.cli import Stopped, UserError
+from lib.cli import StopOnSignal, Stopped, UserError
 
 STRETCH_BYTES = 128 * 2**20
 
@@ -244,27 +243,12 @@ def _load_restart(path, model, settings, memory):
     return header["step"], header["minutes"]
 
 
-class _StopOnSignal(keras.callbacks.Callback):
+class _StopOnSignal(StopOnSignal, keras.callbacks.Callback):
     """While it is entered, Ctrl-C and SIGTERM end `fit` after the step at hand."""
 
     def __init__(self):
-        super().__init__()
-        self.requested = False
-
-    def __enter__(self):
-        names = (signal.SIGINT, signal.SIGTERM)
-        self.former = {name: signal.signal(name, self._request) for name in names}
-        return self
-
-    def __exit__(self, *_):
-        for name, handler in self.former.items():
-            signal.signal(name, handler)
-
-    def _request(self, *_):
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
-        print("\nStopping after this step; once more to stop at once.", file=sys.stderr)
+        keras.callbacks.Callback.__init__(self)
+        StopOnSignal.__init__(self, "step")
 
     def on_train_batch_end(self, batch, logs=None):
         if self.requested:

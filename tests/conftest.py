@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,23 @@ def run_script(path, *flags, folder, data, **environment):
         text=True,
         timeout=300,
     )
+
+
+def interrupt_script(path, *flags, after, folder):
+    """Runs a script until it prints `after`, then presses Ctrl-C; returns (exit code, stderr)."""
+    running = subprocess.Popen(
+        [sys.executable, "-u", ROOT / path, *map(str, flags)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in running.stdout:
+        if after in line:
+            break
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    return running.returncode, errors
 
 
 @pytest.fixture

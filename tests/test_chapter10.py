@@ -3,15 +3,12 @@
 import csv
 import json
 import math
-import signal
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, load_script, run_script
+from conftest import ROOT, interrupt_script, load_script, run_script
 from PIL import Image
 
 from lib import weights
@@ -362,19 +359,10 @@ def test_the_commands_of_a_reader(tmp_path):
 
 
 def test_ctrl_c_saves_what_is_there(script, tmp_path):
-    running = subprocess.Popen(
-        [sys.executable, "-u", ROOT / CAR, "-b", "-e", ENCODER, "--episodes=100000"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    code, errors = interrupt_script(
+        CAR, "-b", "-e", ENCODER, "--episodes=100000", after="episode 100/", folder=tmp_path
     )
-    for line in running.stdout:
-        if "episode 100/" in line:
-            break
-    running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=60)
-    assert running.returncode == 130
+    assert code == 130
     assert "Stopped in the run with seed 0 after episode" in errors
     stopped_at = int(errors.split("after episode ")[1].split(":")[0])
     with (tmp_path / "car_baseline" / "log-0.csv").open() as file:

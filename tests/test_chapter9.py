@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -11,7 +10,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, load_script, run_script
+from conftest import ROOT, interrupt_script, load_script, run_script
 from PIL import Image
 
 from lib import rl, weights
@@ -493,19 +492,9 @@ def test_an_episode_that_succeeds_is_not_corrected_but_by_the_book(book, monkeyp
 
 
 def test_ctrl_c_saves_what_is_there(tmp_path):
-    running = subprocess.Popen(
-        [sys.executable, "-u", ROOT / CART, "CartPole-v1", "--book"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    for line in running.stdout:
-        if "episode 20/" in line:
-            break
-    running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=60)
-    assert running.returncode == 130
+    flags = ("CartPole-v1", "--book")
+    code, errors = interrupt_script(CART, *flags, after="episode 20/", folder=tmp_path)
+    assert code == 130
     assert "Stopped in the run with seed 0 after episode" in errors
     stopped_at = int(errors.split("after episode ")[1].split(":")[0])
     assert stopped_at >= 20
