@@ -12,11 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
+
+AT_ONCE = 2  # runs; most of each is the start, on one core
 
 TINY_GAN = "--train-steps 2 --batch-size 4"
 TINY_CLASSIFIER = "--epochs 1 --batch-size 16"
@@ -67,39 +70,45 @@ def write_data(folder):
         np.savez(folder / f"{name}.npz", **parts)
 
 
-def run(command, folder, data):
+def run(command):
     """Runs a listing; returns (exit code, seconds, peak memory in MB, last line of its errors)."""
     script, *flags = command.split()
-    started = time.time()
-    with tempfile.TemporaryFile("w+") as errors:
+    with (
+        tempfile.TemporaryDirectory() as data,
+        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryFile("w+") as errors,
+    ):
+        write_data(Path(data))
+        started = time.time()
         process = subprocess.Popen(
             [sys.executable, ROOT / script, *flags],
             cwd=folder,
-            env={**os.environ, "ADLK_DATA_DIR": str(data), "MPLBACKEND": "Agg"},
+            env={**os.environ, "ADLK_DATA_DIR": data, "MPLBACKEND": "Agg"},
             stdout=subprocess.DEVNULL,
             stderr=errors,
         )
         _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.time() - started
         errors.seek(0)
         lines = errors.read().strip().splitlines()
     unit = 2**20 if sys.platform == "darwin" else 2**10
     code = os.waitstatus_to_exitcode(status)
-    return code, time.time() - started, usage.ru_maxrss / unit, lines[-1] if lines else ""
+    return code, seconds, usage.ru_maxrss / unit, lines[-1] if lines else ""
 
 
 def main(words):
     wanted = [c for c in RUNS if not words or any(word in c for word in words)]
     failed = 0
     print(f"{'script':<78}{'seconds':>8}{'exit code':>10}{'peak MB':>9}")
-    for command in wanted:
-        with tempfile.TemporaryDirectory() as data, tempfile.TemporaryDirectory() as folder:
-            write_data(Path(data))
-            code, seconds, megabytes, error = run(command, folder, data)
-        failed += code != 0
-        _, name = command.split("/", 1)
-        print(f"{name:<78}{seconds:>8.1f}{code:>10}{megabytes:>9.0f}", flush=True)
-        if code:
-            print(f"    {error}")
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for command, (code, seconds, megabytes, error) in zip(
+            wanted, pool.map(run, wanted), strict=True
+        ):
+            failed += code != 0
+            _, name = command.split("/", 1)
+            print(f"{name:<78}{seconds:>8.1f}{code:>10}{megabytes:>9.0f}", flush=True)
+            if code:
+                print(f"    {error}")
     print(f"{len(wanted) - failed} of {len(wanted)} ran through")
     return 1 if failed else 0
 
