@@ -378,18 +378,10 @@ NETWORKS = {
 
 
 def parse_args():
-    parser = cli.Parser(__doc__)
-    parser.add_argument(
-        "--rounds", type=cli.positive_int, default=ROUNDS, help=f"(default {ROUNDS})"
-    )
-    parser.add_argument(
-        "--steps", type=cli.positive_int, default=STEPS, help=f"steps a round (default {STEPS})"
-    )
+    parser = rounds.parser(__doc__, ROUNDS, STEPS)
     parser.add_argument(
         "--networks", type=network_names, default=list(NETWORKS), help=f"{','.join(NETWORKS)}"
     )
-    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the numbers there")
-    parser.add_argument("--contender", help=argparse.SUPPRESS)  # be this one
     return parser.parse_args()
 
 

@@ -218,21 +218,13 @@ GANS = {
 
 
 def parse_args():
-    parser = cli.Parser(__doc__)
-    parser.add_argument(
-        "--rounds", type=cli.positive_int, default=ROUNDS, help=f"(default {ROUNDS})"
-    )
-    parser.add_argument(
-        "--steps", type=cli.positive_int, default=STEPS, help=f"steps a round (default {STEPS})"
-    )
+    parser = rounds.parser(__doc__, ROUNDS, STEPS)
     parser.add_argument(
         "--batch-size", type=cli.positive_int, default=BATCH_SIZE, help=f"(default {BATCH_SIZE})"
     )
     parser.add_argument(
         "--gans", type=gan_names, default=list(GANS), help=f"(default {','.join(GANS)})"
     )
-    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the numbers there")
-    parser.add_argument("--contender", help=argparse.SUPPRESS)  # be this one
     return parser.parse_args()
 
 

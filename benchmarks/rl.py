@@ -17,7 +17,6 @@ learns once an episode in ours, and at each step in the book's. The contenders t
 rounds.py.
 """
 
-import argparse
 import itertools
 import os
 import shlex
@@ -45,16 +44,7 @@ EPSILON = 0.1
 
 
 def parse_args():
-    parser = cli.Parser(__doc__)
-    parser.add_argument(
-        "--rounds", type=cli.positive_int, default=ROUNDS, help=f"(default {ROUNDS})"
-    )
-    parser.add_argument(
-        "--steps", type=cli.positive_int, default=STEPS, help=f"steps a round (default {STEPS})"
-    )
-    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the numbers there")
-    parser.add_argument("--contender", help=argparse.SUPPRESS)  # be this one
-    return parser.parse_args()
+    return rounds.parser(__doc__, ROUNDS, STEPS).parse_args()
 
 
 def keras_facts():
@@ -171,6 +161,7 @@ def dqn_book(steps):
     rng = np.random.default_rng(0)
 
     def values(network, state):
+        # A call for each state is what the book's loop does, and what is measured here.
         return network.predict(state[None], verbose=0)[0]
 
     def play(steps):

@@ -4,6 +4,7 @@ Every contender is a process of its own, so that the thread pools of TensorFlow 
 meet. The rounds go around (A B C, A B C, ...), so that a machine that slows down does so for all.
 """
 
+import argparse
 import contextlib
 import importlib.util
 import json
@@ -15,9 +16,27 @@ import tempfile
 import time
 from pathlib import Path
 
+from lib import cli
 from lib.cli import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def parser(doc, number_of_rounds, steps):
+    """A parser with the flags of every benchmark, with the defaults of `--rounds` and `--steps`."""
+    made = cli.Parser(doc)
+    made.add_argument(
+        "--rounds",
+        type=cli.positive_int,
+        default=number_of_rounds,
+        help=f"(default {number_of_rounds})",
+    )
+    made.add_argument(
+        "--steps", type=cli.positive_int, default=steps, help=f"steps a round (default {steps})"
+    )
+    made.add_argument("--output", type=Path, metavar="FILE.json", help="write the numbers there")
+    made.add_argument("--contender", help=argparse.SUPPRESS)  # be this one
+    return made
 
 
 def load_script(path):

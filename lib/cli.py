@@ -157,6 +157,15 @@ def digit(text):
     return int(text)
 
 
+def _add_seed_and_folder(parser):
+    parser.add_argument(
+        "--seed", type=seed_int, default=0, help="makes a run repeat (default %(default)s)"
+    )
+    parser.add_argument(
+        "--output-dir", type=Path, default=Path(), help="where outputs go (default: here)"
+    )
+
+
 def training_parser(doc, *, batch_size, train_steps=None, epochs=None):
     """A parser with the flags that every training script shares; parsing also loads Keras.
 
@@ -176,12 +185,7 @@ def training_parser(doc, *, batch_size, train_steps=None, epochs=None):
     parser.add_argument(
         "--batch-size", type=positive_int, default=batch_size, help=f"(default {batch_size})"
     )
-    parser.add_argument(
-        "--seed", type=seed_int, default=0, help="makes a run repeat (default %(default)s)"
-    )
-    parser.add_argument(
-        "--output-dir", type=Path, default=Path(), help="where outputs go (default: here)"
-    )
+    _add_seed_and_folder(parser)
     parser.add_argument(
         "--resume", action="store_true", help="go on where an interrupted run stopped"
     )
@@ -222,12 +226,7 @@ def episodes_parser(doc, *, env_id, episodes, what="episodes"):
     parser.add_argument(
         "--episodes", type=positive_int, default=episodes, help=f"{what} (default {episodes})"
     )
-    parser.add_argument(
-        "--seed", type=seed_int, default=0, help="makes a run repeat (default %(default)s)"
-    )
-    parser.add_argument(
-        "--output-dir", type=Path, default=Path(), help="where outputs go (default: here)"
-    )
+    _add_seed_and_folder(parser)
     parser.set_defaults(show=False, mixed_precision=False)
     return parser
 
