@@ -14,6 +14,12 @@ Generative Adversarial Nets (2016), arXiv:1606.03657.
     python3 infogan-mnist-6.1.1.py --generator=infogan_mnist.h5 --p1        sweep the first code
     python3 infogan-mnist-6.1.1.py --generator=infogan_mnist.h5 --p2        sweep the second one
     python3 infogan-mnist-6.1.1.py --generator=infogan_mnist.h5 --evaluate
+    python3 infogan-mnist-6.1.1.py --generator=infogan_mnist.h5 --turn=-45 --p1 --p2    see below
+
+Which two directions the codes end up along is not determined: both have the same normal
+distribution and the same loss, so that codes turned against them by any angle would do as well.
+`--turn` gives the codes to a trained generator turned by so many degrees. The angle at which one
+code stands for thickness and the other for slant alone has to be looked for.
 
 Departures from the printed listing, and why:
  1. The heads of the codes learn from fakes alone. The listing trains them on real images, too,
@@ -44,6 +50,7 @@ BATCH_SIZE = 64
 TRAIN_STEPS = 40_000
 LEARNING_RATE = 2e-4
 DECAY = 6e-8
+TURN = 0.0  # degrees
 SWEEP = 2.0  # --p1 and --p2 go from -SWEEP to SWEEP
 SWEEP_STEPS = 16
 MEASURED_SERIES = 100
@@ -55,10 +62,17 @@ def parse_args():
     parser = cli.training_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
     parser.add_argument("--digit", type=cli.digit, help="the digit to draw (default: random ones)")
-    parser.add_argument("--code1", type=float, help="first code (default: random)")
-    parser.add_argument("--code2", type=float, help="second code (default: random)")
+    parser.add_argument("--code1", type=cli.finite, help="first code (default: random)")
+    parser.add_argument("--code2", type=cli.finite, help="second code (default: random)")
     parser.add_argument("--p1", action="store_true", help="sweep the first code, all digits")
     parser.add_argument("--p2", action="store_true", help="sweep the second code, all digits")
+    parser.add_argument(
+        "--turn",
+        type=cli.finite,
+        default=TURN,
+        metavar="DEGREES",
+        help=f"turn the codes in their plane (default {TURN:g})",
+    )
     parser.add_argument(
         "--code-loss", choices=("gaussian", "book"), default=CODE_LOSS, help="see departure 2"
     )
@@ -155,6 +169,14 @@ def sample_codes(rng, size):
     return tuple(rng.normal(0, CODE_STD, (NUM_CODES, size, 1)).astype("float32"))
 
 
+def turned(codes, degrees):
+    """Two codes, arrays of one shape, turned in their plane: what the generator gets for them."""
+    first, second = codes
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    pair = cosine * first - sine * second, sine * first + cosine * second
+    return tuple(code.astype("float32") for code in pair)
+
+
 def batches(args):
     """Batches of `gan.mnist_batches` with two codes for the fakes."""
     without_codes = gan.mnist_batches(args, conditional=True)
@@ -179,7 +201,7 @@ def sweep(generator, args, which, bound, steps, digits):
         [
             np.repeat(noise, steps, axis=0),
             np.repeat(gan.one_hot(digits), steps, axis=0),
-            *(code.reshape(-1, 1).astype("float32") for code in codes),
+            *turned([code.reshape(-1, 1) for code in codes], args.turn),
         ],
         batch_size=500,
         verbose=0,
@@ -241,7 +263,8 @@ def main(args):
             code if value is None else np.full((size, 1), value, "float32")
             for code, value in zip(codes, (args.code1, args.code2))
         ]
-        return [gan.sample_noise(args.seed, size, LATENT_SIZE), gan.one_hot(digits), *given]
+        noise = gan.sample_noise(args.seed, size, LATENT_SIZE)
+        return [noise, gan.one_hot(digits), *turned(given, args.turn)]
 
     if args.generator:
         generator = build_generator()
@@ -266,8 +289,8 @@ def main(args):
             draw_sweep(generator, args, which, folder)
     if args.evaluate:
         weights_file = args.generator or f"{MODEL_NAME}.h5"
-        codes = measure_codes(generator, args)
-        gan.evaluate(generator, inputs, args, folder, weights_file, True, further=codes)
+        further = {"turn": args.turn, **measure_codes(generator, args)}
+        gan.evaluate(generator, inputs, args, folder, weights_file, True, further=further)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def parse_args():
         )
     parser.add_argument("--digit", type=cli.digit, help="the digit to draw (default: random ones)")
     for level in (0, 1):
-        parser.add_argument(f"--z{level}", type=float, help="constant noise (default: random)")
+        parser.add_argument(f"--z{level}", type=cli.finite, help="constant noise (default: random)")
     for level in (0, 1):
         parser.add_argument(
             f"-p{level}", f"--p{level}", action="store_true", help=f"sweep z{level}, all digits"

@@ -128,6 +128,17 @@ def seed_int(text):
     return value
 
 
+def finite(text):
+    """A number that is neither infinite nor NaN, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"expected a finite number, found '{text}'")
+    return value
+
+
 def dropout_rate(text):
     """A number in [0, 1), for argparse."""
     try:

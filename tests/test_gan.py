@@ -1,5 +1,6 @@
 """Chapters 5 and 6: builders, losses against NumPy, turns, and every script by its command line."""
 
+import argparse
 import json
 
 import keras
@@ -188,6 +189,33 @@ def test_infogan_codes_are_normal_with_the_books_deviation():
         assert code.std() == pytest.approx(0.5, abs=0.02)
 
 
+def test_infogan_turns_codes_in_their_plane():
+    script = load_script(INFOGAN)
+    codes = np.array([[1.0], [0.0]], "float32"), np.array([[0.0], [2.0]], "float32")
+    first, second = script.turned(codes, 90)
+    assert first == pytest.approx(np.array([[0.0], [-2.0]]), abs=1e-6)
+    assert second == pytest.approx(np.array([[1.0], [0.0]]), abs=1e-6)
+    first, second = script.turned(codes, -45)
+    assert first.ravel() == pytest.approx(np.array([1.0, 2.0]) / 2**0.5)
+    assert second.ravel() == pytest.approx(np.array([-1.0, 2.0]) / 2**0.5)
+
+
+def test_infogan_sweeps_along_turned_codes():
+    script = load_script(INFOGAN)
+    given = []
+
+    class Generator:
+        def predict(self, inputs, **kwargs):
+            given.append(inputs[2:])
+            return np.zeros((len(inputs[0]), 28, 28, 1))
+
+    args = argparse.Namespace(seed=0, code1=None, code2=None, turn=90.0)
+    script.sweep(Generator(), args, 1, 1.0, 3, np.array([4]))
+    first, second = given[0]
+    assert first.ravel() == pytest.approx(0, abs=1e-6)
+    assert second.ravel() == pytest.approx([-1, 0, 1])
+
+
 @pytest.fixture(scope="module")
 def stacked():
     script = load_script(STACKEDGAN)
@@ -294,13 +322,16 @@ def test_infogan_script(tmp_path, data_dir):
     folder = tmp_path / "infogan_mnist"
     trained = json.loads((folder / "metrics.json").read_text())
     assert trained["code_loss"] == "book" and len(trained["code_recovery"]) == 2
-    flags = ("--generator=infogan_mnist.h5", "--p1", "--p2", "--evaluate", "--code1=0.5")
+    flags = ("--generator=infogan_mnist.h5", "--p1", "--p2", "--evaluate", "--turn=30")
     done = run_script(INFOGAN, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     for name in ("generated.png", "code1.png", "code2.png"):
         assert imread(folder / name).std() > 0
     measured = json.loads((folder / "evaluation.json").read_text())
+    assert measured["turn"] == 30
     assert set(measured["code1"]) == set(measured["code2"]) == ATTRIBUTES
+    done = run_script(INFOGAN, "--code1=nan", folder=tmp_path, data=data_dir)
+    assert done.returncode == 2 and "expected a finite number, found 'nan'" in done.stderr
     assert "conditional_accuracy" in measured
 
 
