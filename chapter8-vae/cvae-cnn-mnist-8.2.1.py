@@ -131,13 +131,17 @@ def measure(decode, args):
     digits = np.arange(JUDGED) % NUM_LABELS
     judged = metrics.judged_digits(decode(codes, one_hot(digits)))
     of_series = np.arange(MEASURED_SERIES) % NUM_LABELS
-    return {
+    attributes = vae.code_attributes(
+        lambda z: decode(z, one_hot(np.repeat(of_series, len(z) // MEASURED_SERIES))),
+        codes[:MEASURED_SERIES],
+    )
+    measured = {
         "conditional_accuracy": round(float(np.mean(judged == digits)), 4),
-        "code_attributes": vae.code_attributes(
-            lambda z: decode(z, one_hot(np.repeat(of_series, len(z) // MEASURED_SERIES))),
-            codes[:MEASURED_SERIES],
-        ),
+        "code_attributes": attributes,
     }
+    if args.latent_dim > 1:
+        measured["attribute_gap"] = vae.attribute_gap(attributes)
+    return measured
 
 
 def main(args):
@@ -171,7 +175,12 @@ def main(args):
     }
     vae.draw(encode, decoders, test, y_test, args, folder)
     if args.weights or args.evaluate:
-        numbers = vae.elbo(encode, lambda z, index: decode(z, test[1][index]), test, x_test)
+
+        def decode_test(z, index):
+            return decode(z, test[1][index])
+
+        numbers = vae.elbo(encode, decode_test, test, x_test)
+        numbers["grid_seconds"] = vae.grid_seconds(decode_test, args.latent_dim)
         vae.record({"beta": args.beta, **numbers, **measure(decode, args)}, args, folder, name)
 
 

@@ -111,6 +111,7 @@ def main(args):
     vae.draw(encode, decoders, x_test, y_test, args, folder)
     if args.weights or args.evaluate:
         numbers = vae.elbo(encode, decode, x_test, x_test)
+        numbers["grid_seconds"] = vae.grid_seconds(decode, args.latent_dim)
         vae.record(numbers, args, folder, MODEL_NAME)
 
 

@@ -1,6 +1,7 @@
 """Chapter 8: the losses in closed form, the bounds, and every script by its command line."""
 
 import json
+import time
 from types import SimpleNamespace
 
 import keras
@@ -105,6 +106,26 @@ def test_code_attributes_sweep_one_number_of_the_code_at_a_time():
     assert second["thickness"] == 0
 
 
+def test_attribute_gap_is_1_where_each_attribute_follows_one_number_alone():
+    alone = [{"thickness": -1.0, "slant": 0.0}, {"thickness": 0.0, "slant": 1.0}]
+    assert vae.attribute_gap(alone) == 1
+    mixed = [{"thickness": 0.8, "slant": -1.0}, {"thickness": -0.8, "slant": -1.0}]
+    assert vae.attribute_gap(mixed) == 0
+    three = [{"slant": 0.5}, {"slant": -0.9}, {"slant": 0.1}]
+    assert vae.attribute_gap(three) == pytest.approx(0.4)
+
+
+def test_the_grid_is_decoded_in_one_call_each_time():
+    calls = []
+
+    def decode(codes, index):
+        calls.append((codes.shape, index.shape))
+        time.sleep(0.5 if len(calls) == 1 else 0.01)  # the first call compiles
+
+    assert 0.01 <= vae.grid_seconds(decode, 2) < 0.3
+    assert calls == [((900, 2), (900,))] * 6
+
+
 def test_a_saved_model_reloads_to_the_same_outputs(tmp_path):
     script = load_script(CNN)
     keras.utils.set_random_seed(0)
@@ -164,9 +185,11 @@ def test_trains_draws_and_measures(path, flags, name, tmp_path, data_dir):
     )
     assert measured["importance_weighted_bound"] <= measured["negative_elbo"] + 0.01
     assert len(measured["kl_per_dimension"]) == 2
+    assert measured["grid_seconds"] > 0
     if path == CVAE:
         assert trained["beta"] == measured["beta"] == 7
         assert len(measured["code_attributes"]) == 2
+        assert 0 <= measured["attribute_gap"] <= 1
 
 
 def test_longer_codes_have_no_plane(tmp_path, data_dir, capsys):
