@@ -36,7 +36,7 @@ def record(path, args, **numbers):
     write_json(
         path,
         {
-            "command": " ".join(["python3", Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command": command(sys.argv),
             "commit": COMMIT,
             "date": time.strftime("%Y-%m-%d"),
             "backend": f"{keras.backend.backend()}, Keras {keras.__version__}",
@@ -47,6 +47,17 @@ def record(path, args, **numbers):
             **numbers,
         },
     )
+
+
+def command(argv):
+    """What to type to repeat a run, without `--output-dir`, which names a place on this machine."""
+    words, rest = ["python3", Path(argv[0]).name], iter(argv[1:])
+    for word in rest:
+        if word == "--output-dir":
+            next(rest, None)
+        elif not word.startswith("--output-dir="):
+            words.append(word)
+    return " ".join(words)
 
 
 def read(path):

@@ -37,6 +37,11 @@ def test_record_holds_what_is_needed_to_repeat_the_run(tmp_path, monkeypatch):
     }
 
 
+def test_the_command_is_without_the_folder_of_the_outputs():
+    argv = ["/some/where/gan.py", "--output-dir", "/tmp/a", "--seed=3", "--output-dir=b", "--show"]
+    assert results.command(argv) == "python3 gan.py --seed=3 --show"
+
+
 def test_the_commit_is_one_of_this_repository():
     if not results._output("git", "-C", ROOT, "rev-parse", "HEAD"):
         pytest.skip("no git, or no checkout")
