@@ -1,4 +1,4 @@
-"""Keeps the numbers in the README files equal to those that runs wrote to results/.
+"""Keeps the numbers in FIGURES.md and the README files equal to those that runs wrote to results/.
 
     python3 -m lib.readme            rewrites the numbers
     python3 -m lib.readme --check    says which ones differ
@@ -64,8 +64,8 @@ def differences(path):
 
 
 def pages():
-    """All README files of the project."""
-    return [ROOT / "README.md", *sorted(ROOT.glob("chapter*/README.md"))]
+    """FIGURES.md and all README files of the project."""
+    return [ROOT / "README.md", ROOT / "FIGURES.md", *sorted(ROOT.glob("chapter*/README.md"))]
 
 
 def main(args):
