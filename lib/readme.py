@@ -1,7 +1,7 @@
 """Keeps the numbers in FIGURES.md and the README files equal to those that runs wrote to results/.
 
     python3 -m lib.readme            rewrites the numbers
-    python3 -m lib.readme --check    says which ones differ
+    python3 -m lib.readme --check    says which ones differ, or stand in a table without a result
 
 A number is followed by a comment that the reader of the page does not see, and that names its file
 in results/, its key there (levels parted by slashes, a tilde for a space) and its format, Python's:
@@ -21,6 +21,9 @@ ROOT = Path(__file__).resolve().parents[1]
 NUMBER = re.compile(
     r"(?P<shown>[^\s|()<>*]+(?: %)?)<!--=(?P<file>[\w.-]+) (?P<key>[^ >]+) (?P<format>[^ >]+)-->"
 )
+# Columns of tables that hold what was set, and not what came out.
+SETTINGS = ("dropout", "L2", "what it shows")
+RESULT = re.compile(r"\d[\d,]*\.\d+|\d+ %")
 
 
 def value(file, key, results):
@@ -63,6 +66,27 @@ def differences(path):
     return [f"{path.relative_to(ROOT)}: {new}" for old, new in pairs if old != new]
 
 
+def unproven(text):
+    """Cells of the tables in `text` with decimals or percentages that come from no result.
+
+    First columns are titles; columns of SETTINGS and those about the book may hold such numbers,
+    and so may links and code.
+    """
+    found, header = [], None
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if not line.startswith("|"):
+            header = None
+        elif header is None:
+            header = cells
+        else:
+            for title, cell in zip(header[1:], cells[1:], strict=True):
+                rest = re.sub(r"`[^`]*`|\[[^]]*\]\([^)]*\)", "", NUMBER.sub("", cell))
+                if title not in SETTINGS and "book" not in title and RESULT.search(rest):
+                    found.append(cell)
+    return found
+
+
 def pages():
     """FIGURES.md and all README files of the project."""
     return [ROOT / "README.md", ROOT / "FIGURES.md", *sorted(ROOT.glob("chapter*/README.md"))]
@@ -71,6 +95,9 @@ def pages():
 def main(args):
     if args.check:
         found = [line for path in pages() for line in differences(path)]
+        for path in pages():
+            cells = unproven(path.read_text())
+            found += [f"{path.relative_to(ROOT)}: no result behind '{cell}'" for cell in cells]
         print("\n".join(found) or "All numbers are those of results/.")
         raise SystemExit(bool(found))
     for path in pages():

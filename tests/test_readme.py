@@ -12,6 +12,21 @@ def test_every_number_is_that_of_its_json():
     assert [line for path in readme.pages() for line in readme.differences(path)] == []
 
 
+def test_no_number_in_a_table_is_without_a_result():
+    assert [cell for path in readme.pages() for cell in readme.unproven(path.read_text())] == []
+
+
+def test_numbers_in_tables_without_a_result_are_found():
+    text = (
+        "99.5 % in a text is not looked at\n\n"
+        "| 1.5 | here | the book | dropout | run |\n|---|---|---|---|---|\n"
+        "| 1.5 | 98.0 %<!--=run accuracy .1%--> | 99.1 % | 0.45 | `--noise 0.5` |\n"
+        "| 2.5 | 98.1 % | 99.1 % | 0.45 | [3.5](figure-1.2.png) |\n"
+        "| 3.5 | 9 | | | 1,000.5 ms |\n"
+    )
+    assert readme.unproven(text) == ["98.1 %", "1,000.5 ms"]
+
+
 def test_numbers_are_rewritten_and_the_rest_is_kept(tmp_path):
     content = {"accuracy": 0.99417, "levels": {"0.5": {"psnr": 17.916}}, "rows": [{"ms": 3}]}
     (tmp_path / "run.json").write_text(json.dumps(content))
