@@ -22,7 +22,6 @@ Departures from the printed listing, and why:
     printed, and so does `--sweep`.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -64,11 +63,16 @@ SWEEP = [
 ]
 
 
+def layer_sizes(text):
+    """Units of the hidden layers, as in 256-256; raises ValueError if the text is none."""
+    return [int(size) for size in text.split("-")]
+
+
 def parse_args():
     parser = cli.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument(
         "--layers",
-        type=layer_sizes,
+        type=cli.reader(layer_sizes, lambda sizes: min(sizes) >= 1, "units such as 256-256"),
         default=HIDDEN_LAYERS,
         metavar="N-N-...",
         help=f"units of the hidden layers (default {HIDDEN_LAYERS})",
@@ -80,7 +84,7 @@ def parse_args():
         help=f"share of each hidden layer that training drops (default {DROPOUT})",
     )
     parser.add_argument(
-        "--l2", type=penalty, default=L2, help=f"weight of the L2 penalty (default {L2})"
+        "--l2", type=cli.not_negative, default=L2, help=f"weight of the L2 penalty (default {L2})"
     )
     parser.add_argument(
         "--optimizer", choices=LEARNING_RATES, default=OPTIMIZER, help=f"(default {OPTIMIZER})"
@@ -98,27 +102,6 @@ def parse_args():
         help="train every row of the book's table, which sets the network and the optimizer",
     )
     return parser.parse_args()
-
-
-def layer_sizes(text):
-    """Units of the hidden layers, as in 256-256, for argparse."""
-    try:
-        return [cli.positive_int(size) for size in text.split("-")]
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(
-            f"expected units of layers such as 256-256, found '{text}'"
-        ) from None
-
-
-def penalty(text):
-    """A finite number of at least 0, for argparse."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number of at least 0, found '{text}'")
-    return value
 
 
 if __name__ == "__main__":

@@ -48,7 +48,12 @@ SHIFT = 0.1  # largest shift in augmentation, as a share of width and height
 def parse_args():
     parser = cli.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
-    parser.add_argument("--depth", type=densenet_depth, default=DEPTH, help="6m + 4: 40, 100, ...")
+    parser.add_argument(
+        "--depth",
+        type=cli.reader(int, lambda depth: depth >= 10 and depth % 6 == 4, "6m + 4, as 40 or 100"),
+        default=DEPTH,
+        help="6m + 4: 40, 100, ...",
+    )
     parser.add_argument(
         "--growth-rate",
         type=cli.positive_int,
@@ -57,15 +62,6 @@ def parse_args():
     )
     parser.add_argument("--no-augmentation", action="store_true", help="dropout instead")
     return parser.parse_args()
-
-
-def densenet_depth(text):
-    """A depth of 6m + 4 layers, m of at least 1, for argparse."""
-    import argparse
-
-    if not text.isdigit() or int(text) < 10 or (int(text) - 4) % 6:
-        raise argparse.ArgumentTypeError(f"expected 6m + 4, as 40 or 100, found '{text}'")
-    return int(text)
 
 
 if __name__ == "__main__":

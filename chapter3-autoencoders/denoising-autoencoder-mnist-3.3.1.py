@@ -26,7 +26,6 @@ Departures from the printed listing are the first of autoencoder-mnist-3.2.1.py,
     seed of its own for the test digits: the same with and without training.
 """
 
-import argparse
 import math
 import sys
 from pathlib import Path
@@ -50,26 +49,17 @@ SHOWN = 9
 MODEL_NAME = "denoising_autoencoder"
 
 
-def noise_levels(text):
-    """Standard deviations of at least 0, separated by commas, for argparse."""
-    try:
-        levels = [float(part) for part in text.split(",")]
-    except ValueError:
-        levels = [math.nan]
-    if not all(0 <= level < math.inf for level in levels):
-        raise argparse.ArgumentTypeError(
-            f"expected numbers of at least 0 with commas between them, found '{text}'"
-        )
-    return levels
-
-
 def parse_args():
     parser = cli.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
     parser.add_argument(
         "--noise",
         metavar="LEVELS",
-        type=noise_levels,
+        type=cli.reader(
+            cli.floats,
+            lambda levels: all(0 <= level < math.inf for level in levels),
+            "numbers of at least 0 with commas between them",
+        ),
         default=NOISE_LEVELS,
         help="try the network at these noise levels (default 0.5,0.75,1.0)",
     )

@@ -88,7 +88,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from lib import gan, metrics, plots, weights
+from lib import gan, weights
 
 
 class InfoGAN(gan.GAN):
@@ -213,31 +213,18 @@ def sweep(generator, args, which, bound, steps, digits):
 
 def draw_sweep(generator, args, which, folder):
     """Draws a row for the digit asked for, or for each digit, over [-SWEEP, SWEEP]."""
-    digits = np.arange(NUM_LABELS) if args.digit is None else np.array([args.digit])
+    digits = gan.digits_to_sweep(args)
     images = sweep(generator, args, which, SWEEP, SWEEP_STEPS, digits)
-    values = np.linspace(-SWEEP / CODE_STD, SWEEP / CODE_STD, SWEEP_STEPS)
-    titles = [f"{value:.1f}σ" for value in values] + [""] * (images.shape[0] - 1) * SWEEP_STEPS
-    plots.image_grid(
-        images.reshape(-1, *images.shape[2:]),
-        folder / f"code{which}.png",
-        columns=SWEEP_STEPS,
-        titles=titles,
-        row_titles=[str(digit) for digit in digits],
-        show=args.show,
-    )
+    gan.draw_sweep(images, SWEEP / CODE_STD, digits, folder / f"code{which}.png", args.show)
 
 
 def measure_codes(generator, args):
     """What each code does over two standard deviations either way, in rank correlations."""
     digits = np.arange(MEASURED_SERIES) % NUM_LABELS
-    values = np.linspace(-2 * CODE_STD, 2 * CODE_STD, MEASURED_STEPS)
     measured = {}
     for which in (1, 2):
         images = sweep(generator, args, which, 2 * CODE_STD, MEASURED_STEPS, digits)
-        measured[f"code{which}"] = metrics.code_attributes(images, values)
-        judged = metrics.judged_digits(images.reshape(-1, *images.shape[2:]))
-        kept = np.mean(judged == np.repeat(digits, MEASURED_STEPS))
-        measured[f"code{which}"]["digit_kept"] = round(float(kept), 4)
+        measured[f"code{which}"] = gan.measure_sweep(images, digits)
     return measured
 
 

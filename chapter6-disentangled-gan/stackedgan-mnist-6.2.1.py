@@ -84,7 +84,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from lib import datasets, gan, metrics, plots, training, weights
+from lib import datasets, gan, training, weights
 from lib.alternating import AlternatingModel, Turn
 
 
@@ -315,31 +315,18 @@ def sweep(stack, args, level, bound, steps, digits):
 def draw_sweep(stack, args, level, folder):
     """Draws a row for the digit asked for, or for each digit."""
     bound = (SWEEP_0, SWEEP_1)[level]
-    digits = np.arange(NUM_LABELS) if args.digit is None else np.array([args.digit])
+    digits = gan.digits_to_sweep(args)
     images = sweep(stack, args, level, bound, SWEEP_STEPS, digits)
-    values = np.linspace(-bound / Z_STD, bound / Z_STD, SWEEP_STEPS)
-    titles = [f"{value:.1f}σ" for value in values] + [""] * (len(digits) - 1) * SWEEP_STEPS
-    plots.image_grid(
-        images.reshape(-1, *images.shape[2:]),
-        folder / f"z{level}.png",
-        columns=SWEEP_STEPS,
-        titles=titles,
-        row_titles=[str(digit) for digit in digits],
-        show=args.show,
-    )
+    gan.draw_sweep(images, bound / Z_STD, digits, folder / f"z{level}.png", args.show)
 
 
 def measure_noise(stack, args):
     """What z0 and z1 do, as constants within two standard deviations, in rank correlations."""
     digits = np.arange(MEASURED_SERIES) % NUM_LABELS
-    values = np.linspace(-2 * Z_STD, 2 * Z_STD, MEASURED_STEPS)
     measured = {}
     for level in (0, 1):
         images = sweep(stack, args, level, 2 * Z_STD, MEASURED_STEPS, digits)
-        measured[f"z{level}"] = metrics.code_attributes(images, values)
-        judged = metrics.judged_digits(images.reshape(-1, *images.shape[2:]))
-        kept = np.mean(judged == np.repeat(digits, MEASURED_STEPS))
-        measured[f"z{level}"]["digit_kept"] = round(float(kept), 4)
+        measured[f"z{level}"] = gan.measure_sweep(images, digits)
     return measured
 
 

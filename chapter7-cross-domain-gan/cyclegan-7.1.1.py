@@ -40,7 +40,7 @@ Departures from the printed listing, and why:
  6. The engine is that of dcgan-mnist-4.2.1.py, see its departures.
 """
 
-import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -79,19 +79,6 @@ NORMALIZATIONS = {"channel": (-1, False), "channel-and-image": (-1, True), "book
 AUTOENCODER_FILE = "chapter3-autoencoders/weights/colorized_ae.h5"
 
 
-def loss_weights(text):
-    """Three numbers of at least 0, separated by commas, for argparse."""
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if len(values) != 3 or not all(0 <= value < float("inf") for value in values):
-        raise argparse.ArgumentTypeError(
-            f"expected three numbers of at least 0, as in 1,10,0.5, found '{text}'"
-        )
-    return tuple(values)
-
-
 def parse_args():
     parser = cli.training_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE)
     parser.add_argument("-c", "--cifar10", action="store_true", help="gray <-> colour CIFAR-10")
@@ -118,7 +105,11 @@ def parse_args():
     )
     parser.add_argument(
         "--loss-weights",
-        type=loss_weights,
+        type=cli.reader(
+            cli.floats,
+            lambda values: len(values) == 3 and all(0 <= value < math.inf for value in values),
+            "three numbers of at least 0, as in 1,10,0.5",
+        ),
         default=LOSS_WEIGHTS,
         help="of adversarial, cycle and identity loss (default: 1,10,0.5)",
     )

@@ -21,7 +21,7 @@ be the one asked for.
 Departures from the printed listing are those of vae-cnn-mnist-8.1.2.py.
 """
 
-import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -46,20 +46,13 @@ def parse_args():
     parser = cli.vae_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument("-d", "--digit", type=cli.digit, help="draw this one (default: all)")
     parser.add_argument(
-        "-b", "--beta", type=beta, default=BETA, help="weight of the divergence (default 1)"
+        "-b",
+        "--beta",
+        type=cli.reader(float, lambda value: 0 < value < math.inf, "a number above 0"),
+        default=BETA,
+        help="weight of the divergence (default 1)",
     )
     return parser.parse_args()
-
-
-def beta(text):
-    """A number above 0, for argparse."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found '{text}'")
-    return value
 
 
 if __name__ == "__main__":

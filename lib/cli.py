@@ -104,68 +104,39 @@ def fail(message):
     raise SystemExit(2)
 
 
-def positive_int(text):
-    """An integer of at least 1, for argparse."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found '{text}'")
-    return value
+def reader(convert, fits, expected):
+    """Returns a function for argparse that reads the value of a flag.
+
+    Args:
+        convert: makes the value of the text, or raises a ValueError.
+        fits: function of the value that says whether it may be given.
+        expected: what may be given, for the line that refuses all else.
+    """
+
+    def read(text):
+        try:
+            value = convert(text)
+            if fits(value):
+                return value
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f"expected {expected}, found '{text}'")
+
+    return read
 
 
-def seed_int(text):
-    """An integer in [0, 2**31), for argparse."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value < 2**31:
-        raise argparse.ArgumentTypeError(
-            f"expected a whole number from 0 to 2147483647, found '{text}'"
-        )
-    return value
+def floats(text):
+    """The numbers in a text with commas between them; raises ValueError if it is none."""
+    return [float(part) for part in text.split(",")]
 
 
-def finite(text):
-    """A number that is neither infinite nor NaN, for argparse."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"expected a finite number, found '{text}'")
-    return value
-
-
-def dropout_rate(text):
-    """A number in [0, 1), for argparse."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to below 1, found '{text}'")
-    return value
-
-
-def seconds(text):
-    """A finite number of at least 0, for argparse."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected seconds of at least 0, found '{text}'")
-    return value
-
-
-def digit(text):
-    """A digit 0..9, for argparse."""
-    if text not in list("0123456789"):
-        raise argparse.ArgumentTypeError(f"expected a digit from 0 to 9, found '{text}'")
-    return int(text)
+positive_int = reader(int, lambda value: value >= 1, "a whole number of at least 1")
+seed_int = reader(int, lambda value: 0 <= value < 2**31, "a whole number from 0 to 2147483647")
+finite = reader(float, math.isfinite, "a finite number")
+not_negative = reader(float, lambda value: 0 <= value < math.inf, "a number of at least 0")
+dropout_rate = reader(float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+seconds = reader(float, lambda value: 0 <= value < math.inf, "seconds of at least 0")
+digit = reader(list("0123456789").index, lambda value: True, "a digit from 0 to 9")
 
 
 def _add_seed_and_folder(parser):
