@@ -44,7 +44,6 @@ LEARNING_RATE = 1e-3
 LATENT_SIZE = 256
 KERNEL_SIZE = 3
 FILTERS = (64, 128, 256)
-GRAY_WEIGHTS = (0.299, 0.587, 0.114)
 # The learning rate times RATE_FACTOR where the test loss has not fallen by MIN_DELTA (Keras'
 # default) for PATIENCE epochs, down to MIN_LEARNING_RATE.
 RATE_FACTOR = 0.1**0.5
@@ -72,11 +71,6 @@ import numpy as np
 from keras import layers
 
 from lib import datasets, image_quality, plots, results, training, weights
-
-
-def rgb_to_gray(images):
-    """Images (n, 32, 32, 3) -> their luminance (n, 32, 32, 1), both float32 in [0, 1]."""
-    return (images @ np.float32(GRAY_WEIGHTS))[..., None]
 
 
 def build_encoder():
@@ -202,7 +196,7 @@ def draw(autoencoder, gray_test, x_test, args, folder):
 
 def color_gray(gray, colorized):
     """The gray images in the colours of the colorized ones, whose own gray is dropped."""
-    return np.clip(gray + colorized - rgb_to_gray(colorized), 0, 1)
+    return np.clip(gray + colorized - datasets.rgb_to_gray(colorized), 0, 1)
 
 
 def evaluate(autoencoder, gray_test, x_test, args, folder):
@@ -234,7 +228,7 @@ def evaluate(autoencoder, gray_test, x_test, args, folder):
 def main(args):
     folder = cli.prepare(args, MODEL_NAME)
     (x_train, _), (x_test, _) = datasets.cifar10()
-    gray_test = rgb_to_gray(x_test)
+    gray_test = datasets.rgb_to_gray(x_test)
     encoder, decoder = build_encoder(), build_decoder()
     autoencoder = build_autoencoder(encoder, decoder)
     for network in (encoder, decoder, autoencoder):
@@ -243,7 +237,7 @@ def main(args):
     if args.weights:
         weights.load(autoencoder, weights.find(args.weights, __file__))
     else:
-        train(autoencoder, rgb_to_gray(x_train), x_train, gray_test, x_test, args, folder)
+        train(autoencoder, datasets.rgb_to_gray(x_train), x_train, gray_test, x_test, args, folder)
     draw(autoencoder, gray_test, x_test, args, folder)
     if args.weights or args.evaluate:
         evaluate(autoencoder, gray_test, x_test, args, folder)

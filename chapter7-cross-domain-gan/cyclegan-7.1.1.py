@@ -58,7 +58,6 @@ BATCH_SIZE = 32
 TRAIN_STEPS = 100_000
 LEARNING_RATE = 2e-4
 DECAY = 6e-8
-GRAY_WEIGHTS = (0.299, 0.587, 0.114)
 PHOTOGRAPHS = 10_000  # that training digits are blended with; more would take memory
 SHOWN = 100  # test images in a figure of the book
 EVALUATED = 10_000
@@ -358,11 +357,6 @@ class MnistM:
         return np.abs(self.photographs[self.chosen[index]] - self.digits[index])
 
 
-def rgb_to_gray(images):
-    """Images (n, 32, 32, 3) -> their luminance (n, 32, 32, 1), both float32 in [0, 1]."""
-    return (images @ np.float32(GRAY_WEIGHTS))[..., None]
-
-
 def load_data(args):
     """The images of the task, at most EVALUATED of them for the test.
 
@@ -372,7 +366,7 @@ def load_data(args):
     """
     if args.task == "cifar10":
         (target, _), (test_target, _) = datasets.cifar10()
-        source, test_source = rgb_to_gray(target), rgb_to_gray(test_target)
+        source, test_source = datasets.rgb_to_gray(target), datasets.rgb_to_gray(test_target)
         digits = (None, None)
     else:
         (source, _), (test_source, y_test) = datasets.mnist()

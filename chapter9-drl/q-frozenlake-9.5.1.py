@@ -85,6 +85,7 @@ import time
 import numpy as np
 
 from lib import results, rl, weights
+from lib.files import write_whole
 
 
 def make_lake(env_id, slippery, **options):
@@ -174,12 +175,7 @@ def train(env, args):
 
 def save_table(table, path):
     """Writes the table, whole or not at all."""
-
-    def write(temporary):
-        with temporary.open("wb") as file:
-            np.save(file, table)
-
-    rl.write_whole(path, write)
+    write_whole(path, lambda temporary: np.save(temporary, table))
 
 
 def load_table(path, env):

@@ -16,6 +16,7 @@ import numpy as np
 from lib.cli import UserError
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+GRAY_WEIGHTS = (0.299, 0.587, 0.114)  # of red, green and blue in the luminance (ITU-R BT.601)
 SVHN_SITE = "http://ufldl.stanford.edu/housenumbers/"
 SVHN_SHA256 = {
     "train_32x32.mat": "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
@@ -74,6 +75,11 @@ def svhn():
         UserError: if the data set is in no place, or a file is unusable.
     """
     return _ready(_find("svhn", (32, 32, 3), load=_svhn_files), lambda x: x)
+
+
+def rgb_to_gray(images):
+    """Colour images (n, height, width, 3) -> their luminance (n, height, width, 1), float32."""
+    return (images @ np.float32(GRAY_WEIGHTS))[..., None]
 
 
 def _ready(arrays, shaped):

@@ -8,12 +8,14 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
+from lib.files import write_whole
+
 
 def finish(figure, path, show=False):
     """Saves `figure` to `path`, opens it in a window if `show`, and closes it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, bbox_inches="tight")
+    write_whole(path, lambda temporary: figure.savefig(temporary, bbox_inches="tight"))
     if show:
         plt.show()
     plt.close(figure)

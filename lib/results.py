@@ -10,19 +10,13 @@ from pathlib import Path
 import keras
 
 from lib.cli import UserError
+from lib.files import write_whole
 
 
 def write_json(path, content):
     """Writes `content` to `path` as json, whole or not at all."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write '{path}': {error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    text = json.dumps(content, indent=2) + "\n"
+    write_whole(path, lambda temporary: temporary.write_text(text))
 
 
 def record(path, args, **numbers):

@@ -1,11 +1,9 @@
 """Plumbing of the reinforcement learning scripts: environments, progress, Ctrl-C, logs, gifs."""
 
 import csv
-import os
 import sys
 import time
 import warnings
-from pathlib import Path
 
 import gymnasium as gym
 import matplotlib.pyplot as plt
@@ -13,6 +11,7 @@ import numpy as np
 
 from lib import plots
 from lib.cli import UserError
+from lib.files import write_whole
 
 
 def make(env_id, **options):
@@ -89,23 +88,6 @@ def write_csv(path, rows):
             writer.writerows(rows)
 
     write_whole(path, write)
-
-
-def write_whole(path, write):
-    """Calls `write` with a temporary path and renames that file to `path`.
-
-    Raises:
-        UserError: if the file cannot be written.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write '{path}': {error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_gif(path, frames, milliseconds=40):

@@ -7,7 +7,6 @@ moving averages), so a run that was interrupted ends as the uninterrupted one wo
 
 import functools
 import json
-import os
 import shlex
 import sys
 import time
@@ -18,6 +17,7 @@ import numpy as np
 
 from lib.alternating import feed
 from lib.cli import StopOnSignal, Stopped, UserError
+from lib.files import write_whole
 
 STRETCH_BYTES = 128 * 2**20
 
@@ -203,17 +203,7 @@ def _save_restart(path, model, step, minutes, settings, memory):
     """Writes one file, whole or not at all: a kill leaves the former restart point as it was."""
     header = {"step": step, "minutes": minutes, "settings": settings, "memory": memory}
     arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(_state(model))}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, header=json.dumps(header), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write the restart point '{path}': {error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, lambda file: np.savez(file, header=json.dumps(header), **arrays))
 
 
 def _load_restart(path, model, settings, memory):

@@ -6,7 +6,6 @@ written by Keras 2, tf.keras or Keras 3), `.weights.h5` and `.keras`.
 """
 
 import logging
-import os
 import tempfile
 import zipfile
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import h5py
 
 from lib.cli import UserError
+from lib.files import write_whole
 
 
 def find(name, script):
@@ -80,24 +80,22 @@ def save(model, path, half=False):
     Raises:
         UserError: if the file cannot be written.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
     copy = type(model).from_config(_float32(model.get_config()))
     copy.set_weights(model.get_weights())
     # Keras warns that .h5 is a legacy format, which here is the format asked for.
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    try:
+
+    def write(temporary):
         copy.save(temporary)
         if half:
             _halve(temporary)
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write '{path}': {error}") from None
+
+    try:
+        write_whole(path, write)
     finally:
         logger.setLevel(level)
-        temporary.unlink(missing_ok=True)
 
 
 def _halve(path):

@@ -12,7 +12,7 @@ import pytest
 from conftest import load_script, run_script
 from matplotlib.image import imread
 
-from lib import image_quality, plots, training, weights
+from lib import datasets, image_quality, plots, training, weights
 from lib.cli import UserError
 
 matplotlib.use("Agg")
@@ -104,9 +104,8 @@ def test_compare_takes_means_over_the_images():
 
 
 def test_gray_is_the_weighted_sum_of_the_channels():
-    script = load_script(COLORIZATION)
     images = np.random.default_rng(0).random((2, 32, 32, 3), "float32")
-    gray = script.rgb_to_gray(images)
+    gray = datasets.rgb_to_gray(images)
     assert gray.dtype == np.float32
     red, green, blue = np.moveaxis(images.astype("float64"), -1, 0)
     expected = 0.299 * red + 0.587 * green + 0.114 * blue
@@ -116,7 +115,7 @@ def test_gray_is_the_weighted_sum_of_the_channels():
 def test_colours_on_gray_keep_the_gray_and_take_the_colours():
     script = load_script(COLORIZATION)
     images = 0.3 + 0.3 * np.random.default_rng(0).random((2, 32, 32, 3), "float32")
-    gray = script.rgb_to_gray(images)
+    gray = datasets.rgb_to_gray(images)
     np.testing.assert_allclose(script.color_gray(gray, images + 0.2), images, atol=1e-6)
     colourless = gray.repeat(3, axis=-1)
     np.testing.assert_allclose(script.color_gray(gray, 0 * images), colourless, atol=1e-6)

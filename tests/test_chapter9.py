@@ -15,6 +15,7 @@ from PIL import Image
 
 from lib import rl, weights
 from lib.cli import UserError
+from lib.files import write_whole
 
 CHAPTER = "chapter9-drl/"
 GRID = CHAPTER + "q-learning-9.3.1.py"
@@ -544,7 +545,7 @@ def test_files_are_written_whole_or_not_at_all(tmp_path):
         raise OSError("disk full")
 
     with pytest.raises(UserError, match=r"cannot write .*disk full"):
-        rl.write_whole(tmp_path / "log.csv", fails)
+        write_whole(tmp_path / "log.csv", fails)
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
     assert "3,4" in (tmp_path / "log.csv").read_text()
 

@@ -211,7 +211,7 @@ def test_a_failed_save_leaves_the_former_restart_point(tmp_path, monkeypatch):
     before = (tmp_path / "restart.npz").read_bytes()
 
     def fail(file, **arrays):
-        file.write(b"half")
+        file.write_bytes(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(np, "savez", fail)
