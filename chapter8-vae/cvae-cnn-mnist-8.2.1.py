@@ -122,7 +122,9 @@ def measure(decode, args):
     rng = np.random.default_rng(args.seed)
     codes = rng.normal(size=(JUDGED, args.latent_dim)).astype("float32")
     digits = np.arange(JUDGED) % NUM_LABELS
-    judged = metrics.judged_digits(decode(codes, one_hot(digits)))
+    images = decode(codes, one_hot(digits))
+    judged = metrics.judged_digits(images)
+    correlations = metrics.attribute_correlations(images, codes, digits)
     of_series = np.arange(MEASURED_SERIES) % NUM_LABELS
     attributes = vae.code_attributes(
         lambda z: decode(z, one_hot(np.repeat(of_series, len(z) // MEASURED_SERIES))),
@@ -131,9 +133,10 @@ def measure(decode, args):
     measured = {
         "conditional_accuracy": round(float(np.mean(judged == digits)), 4),
         "code_attributes": attributes,
+        "attribute_correlations": correlations,
     }
     if args.latent_dim > 1:
-        measured["attribute_gap"] = vae.attribute_gap(attributes)
+        measured["attribute_gap"] = vae.attribute_gap(correlations)
     return measured
 
 

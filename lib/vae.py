@@ -251,16 +251,17 @@ def code_attributes(decode, series, steps=10, limit=2.0):
     return found
 
 
-def attribute_gap(attributes):
+def attribute_gap(correlations):
     """How far each attribute belongs to one number of the code alone, 0 to 1.
 
-    The mean over the attributes of the largest |correlation| less the second largest: 1 if each
+    The mean over the attributes of the largest correlation less the second largest: 1 if each
     attribute follows one number and no other, 0 if two numbers move it alike. The mutual
     information gap of Chen et al., Isolating Sources of Disentanglement in Variational
     Autoencoders (2018), equation 6, with rank correlation in the place of mutual information.
 
     Args:
-        attributes: what `code_attributes` returns, of codes of at least two numbers.
+        correlations: what `metrics.attribute_correlations` returns, of codes of at least two
+            numbers.
     """
-    sizes = np.sort([[abs(r) for r in each.values()] for each in attributes], axis=0)
-    return round(float((sizes[-1] - sizes[-2]).mean()), 4)
+    sizes = np.sort(list(correlations.values()))
+    return round(float((sizes[:, -1] - sizes[:, -2]).mean()), 4)

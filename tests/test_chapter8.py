@@ -107,12 +107,9 @@ def test_code_attributes_sweep_one_number_of_the_code_at_a_time():
 
 
 def test_attribute_gap_is_1_where_each_attribute_follows_one_number_alone():
-    alone = [{"thickness": -1.0, "slant": 0.0}, {"thickness": 0.0, "slant": 1.0}]
-    assert vae.attribute_gap(alone) == 1
-    mixed = [{"thickness": 0.8, "slant": -1.0}, {"thickness": -0.8, "slant": -1.0}]
-    assert vae.attribute_gap(mixed) == 0
-    three = [{"slant": 0.5}, {"slant": -0.9}, {"slant": 0.1}]
-    assert vae.attribute_gap(three) == pytest.approx(0.4)
+    assert vae.attribute_gap({"thickness": [1.0, 0.0], "slant": [0.0, 1.0]}) == 1
+    assert vae.attribute_gap({"thickness": [0.7, 0.7], "slant": [0.7, 0.7]}) == 0
+    assert vae.attribute_gap({"slant": [0.5, 0.9, 0.1]}) == pytest.approx(0.4)
 
 
 def test_the_grid_is_decoded_in_one_call_each_time():
@@ -189,6 +186,7 @@ def test_trains_draws_and_measures(path, flags, name, tmp_path, data_dir):
     if path == CVAE:
         assert trained["beta"] == measured["beta"] == 7
         assert len(measured["code_attributes"]) == 2
+        assert len(measured["attribute_correlations"]["slant"]) == 2
         assert 0 <= measured["attribute_gap"] <= 1
 
 

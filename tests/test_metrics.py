@@ -180,3 +180,18 @@ def test_code_attributes_tell_what_a_code_does():
     assert measured["thickness"] == 1
     leaning = np.stack([[bar(3, -0.5 * c) for c in codes]])
     assert metrics.code_attributes(leaning, codes)["slant"] == -1
+
+
+def test_attribute_correlations_tell_which_number_of_a_code_prevails():
+    rng = np.random.default_rng(0)
+    codes = rng.uniform(-1, 1, (60, 2))
+    digits = np.arange(60) % 2
+    # The first number leans one digit to the right and the other to the left.
+    signs = np.where(digits, 1, -1)
+    images = np.stack(
+        [bar(4 + t, 0.4 * sign * s) for (s, t), sign in zip(codes, signs, strict=True)]
+    )
+    measured = metrics.attribute_correlations(images, codes, digits)
+    assert set(measured) == {"thickness", "slant", "width"}
+    assert measured["slant"][0] > 0.95 > 0.5 > measured["slant"][1]
+    assert measured["thickness"][1] > 0.8 > 0.5 > measured["thickness"][0]
