@@ -16,7 +16,6 @@ bfloat16 is mixed precision with float32 weights, Keras' mixed_bfloat16 policy. 
 turns, see rounds.py.
 """
 
-import argparse
 import math
 import os
 import shlex
@@ -380,19 +379,13 @@ NETWORKS = {
 def parse_args():
     parser = rounds.parser(__doc__, ROUNDS, STEPS)
     parser.add_argument(
-        "--networks", type=network_names, default=list(NETWORKS), help=f"{','.join(NETWORKS)}"
+        "--networks",
+        type=rounds.names_out_of(NETWORKS),
+        default=list(NETWORKS),
+        help=f"(default {','.join(NETWORKS)})",
     )
+    rounds.add_precisions(parser)
     return parser.parse_args()
-
-
-def network_names(text):
-    """Names of NETWORKS separated by commas, for argparse."""
-    names = list(dict.fromkeys(text.split(",")))
-    if not set(names) <= set(NETWORKS):
-        raise argparse.ArgumentTypeError(
-            f"expected names out of {', '.join(NETWORKS)} separated by commas, found '{text}'"
-        )
-    return names
 
 
 def examples(network, steps):
@@ -523,7 +516,12 @@ def main(args):
         rounds.contend(lambda: ready(args))
         return
     rounds.check_output(args.output)
-    names = [f"{name} {who}" for name in args.networks for who in NETWORKS[name].contenders]
+    names = [
+        f"{name} {who}"
+        for name in args.networks
+        for who in NETWORKS[name].contenders
+        if who.split()[1] in args.precisions
+    ]
     contenders = rounds.play(__file__, names, {"--steps": args.steps}, args.rounds)
     for name, contender in contenders.items():
         reference = contenders[f"{name.split()[0]} ours float32"].facts

@@ -33,7 +33,6 @@ GFLOP are 2 x the multiply-adds of the Dense, Conv2D and Conv2DTranspose layers,
 forward and in those gradients, with respect to inputs and to weights, that a step needs.
 """
 
-import argparse
 import functools
 import math
 import os
@@ -223,19 +222,13 @@ def parse_args():
         "--batch-size", type=cli.positive_int, default=BATCH_SIZE, help=f"(default {BATCH_SIZE})"
     )
     parser.add_argument(
-        "--gans", type=gan_names, default=list(GANS), help=f"(default {','.join(GANS)})"
+        "--gans",
+        type=rounds.names_out_of(GANS),
+        default=list(GANS),
+        help=f"(default {','.join(GANS)})",
     )
+    rounds.add_precisions(parser)
     return parser.parse_args()
-
-
-def gan_names(text):
-    """Names of GANS separated by commas, for argparse."""
-    names = list(dict.fromkeys(text.split(",")))
-    if not set(names) <= set(GANS):
-        raise argparse.ArgumentTypeError(
-            f"expected names out of {', '.join(GANS)} separated by commas, found '{text}'"
-        )
-    return names
 
 
 # Arithmetic
@@ -544,7 +537,7 @@ def peak(args):
         channels = shape[-1]
         shape_of_kernel = (PEAK_KERNEL, PEAK_KERNEL, channels, channels)
         work = 2e-9 * PEAK_CALLS * math.prod(shape) * PEAK_KERNEL**2 * channels
-        for precision in ("float32", "bfloat16"):
+        for precision in args.precisions:
             x = tf.cast(tf.random.normal(shape), precision)
             kernel = tf.random.normal(shape_of_kernel, stddev=(PEAK_KERNEL**2 * channels) ** -0.5)
             kernel = tf.cast(kernel, precision)
@@ -649,8 +642,17 @@ def main(args):
         rounds.contend(lambda: ready(args))
         return
     rounds.check_output(args.output)
-    names = [f"{gan} {who}" for gan in args.gans for who in GANS[gan].contenders]
-    flags = {"--steps": args.steps, "--batch-size": args.batch_size}
+    names = [
+        f"{gan} {who}"
+        for gan in args.gans
+        for who in GANS[gan].contenders
+        if who.split()[1] in args.precisions
+    ]
+    flags = {
+        "--steps": args.steps,
+        "--batch-size": args.batch_size,
+        "--precisions": ",".join(args.precisions),
+    }
     contenders = rounds.play(__file__, [*names, "peak"], flags, args.rounds)
     peaks = best_peaks(contenders.pop("peak"))
     table = {}

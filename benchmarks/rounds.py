@@ -20,6 +20,7 @@ from lib import cli
 from lib.cli import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
+PRECISIONS = ["float32", "bfloat16"]
 
 
 def parser(doc, number_of_rounds, steps):
@@ -37,6 +38,31 @@ def parser(doc, number_of_rounds, steps):
     made.add_argument("--output", type=Path, metavar="FILE.json", help="write the numbers there")
     made.add_argument("--contender", help=argparse.SUPPRESS)  # be this one
     return made
+
+
+def names_out_of(known):
+    """Returns a reader of names of `known` separated by commas, for argparse."""
+    return cli.reader(
+        lambda text: list(dict.fromkeys(text.split(","))),
+        lambda names: set(names) <= set(known),
+        f"names out of {', '.join(known)} separated by commas",
+    )
+
+
+def add_precisions(parser):
+    """Adds `--precisions` to a benchmark whose contenders end in the name of one."""
+    parser.add_argument(
+        "--precisions",
+        type=cli.reader(
+            lambda text: text.split(","),
+            lambda names: "float32" in names and set(names) <= set(PRECISIONS),
+            "float32 or float32,bfloat16",
+        ),
+        default=PRECISIONS,
+        metavar="NAMES",
+        help="float32 alone where the processor has no instructions for bfloat16, which then "
+        f"takes many times as long (default {','.join(PRECISIONS)})",
+    )
 
 
 def load_script(path):
