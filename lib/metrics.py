@@ -11,7 +11,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import scipy.stats
 from keras import layers
 
 from lib import datasets, weights
@@ -177,7 +176,9 @@ def code_attributes(images, codes):
 
 def _spearman(codes, values):
     """Spearman's rank correlation; 0 where the values are all the same and have no ranks."""
-    return scipy.stats.spearmanr(codes, values).statistic if np.ptp(values) else 0.0
+    from scipy.stats import spearmanr  # a second to import, which every start would pay
+
+    return spearmanr(codes, values).statistic if np.ptp(values) else 0.0
 
 
 def attribute_correlations(images, codes, digits):
