@@ -4,6 +4,7 @@ Source: Kingma, Welling, Auto-Encoding Variational Bayes (2013), arXiv:1312.6114
 """
 
 import statistics
+import sys
 import time
 
 import keras
@@ -141,6 +142,7 @@ def elbo(encode, decode, x, images, samples=100, seed=0, chunk=100):
     rng = np.random.default_rng(seed)
     dimensions = mean.shape[1]
     reconstruction, bound = [], []
+    progress = keras.utils.Progbar(len(images), unit_name="image", verbose=int(sys.stdout.isatty()))
     for start in range(0, len(images), chunk):
         index = np.arange(start, min(start + chunk, len(images)))
         noise = rng.normal(size=(len(index), samples, dimensions)).astype("float32")
@@ -156,6 +158,7 @@ def elbo(encode, decode, x, images, samples=100, seed=0, chunk=100):
         highest = log_weights.max(axis=1)
         mean_weight = np.exp(log_weights - highest[:, None]).mean(axis=1)
         bound.append(-(np.log(mean_weight) + highest))
+        progress.update(index[-1] + 1)
     reconstruction = np.concatenate(reconstruction).mean()
     kl = divergence.sum(axis=1).mean()
     return {
