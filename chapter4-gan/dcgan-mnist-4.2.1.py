@@ -40,7 +40,6 @@ LATENT_SIZE = 100
 BATCH_SIZE = 64
 TRAIN_STEPS = 40_000
 SAVE_INTERVAL = 500
-EVALUATED = 10_000
 LEARNING_RATE = 2e-4
 DECAY = 6e-8
 KERNEL_SIZE = 5
@@ -215,8 +214,9 @@ def draw_digits(generator, args, folder):
 
 
 def evaluate(generator, args, folder):
-    """Measures 10,000 images and writes evaluation.json."""
-    images = generator.predict(sample_noise(args.seed, EVALUATED), batch_size=500, verbose=0)
+    """Measures as many images as MNIST has for test, 10,000, and writes evaluation.json."""
+    _, (x_test, _) = datasets.mnist()
+    images = generator.predict(sample_noise(args.seed, len(x_test)), batch_size=500, verbose=0)
     numbers = metrics.judge_digits(images)
     metrics.show(numbers)
     weights_file = args.generator or f"{MODEL_NAME}.h5"

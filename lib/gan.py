@@ -17,7 +17,6 @@ DISCRIMINATOR_FILTERS = (32, 64, 128, 256)
 LEAKY_SLOPE = 0.2
 NUM_LABELS = 10
 SAVE_INTERVAL = 500
-EVALUATED = 10_000
 
 
 def generator(inputs, image_size, activation="sigmoid", labels=None, codes=None):
@@ -325,7 +324,9 @@ def digits_to_draw(args):
 
 
 def evaluate(generator, inputs, args, folder, weights_file, conditional, further=None):
-    """Measures EVALUATED images, of all digits equally often, and writes evaluation.json.
+    """Measures as many images as MNIST has for test, 10,000, and writes evaluation.json.
+
+    They are of all digits equally often.
 
     Args:
         generator, inputs: see `test_generator`.
@@ -335,8 +336,9 @@ def evaluate(generator, inputs, args, folder, weights_file, conditional, further
         conditional: whether the generator is told digits.
         further: dict of numbers to show and write beside.
     """
-    digits = np.arange(EVALUATED) % NUM_LABELS
-    given = inputs(digits) if conditional else inputs(EVALUATED)
+    _, (x_test, _) = datasets.mnist()
+    digits = np.arange(len(x_test)) % NUM_LABELS
+    given = inputs(digits) if conditional else inputs(len(x_test))
     images = generator.predict(given, batch_size=500, verbose=0)
     numbers = metrics.judge_digits(images, digits if conditional else None)
     metrics.show(numbers)

@@ -1,17 +1,23 @@
 """Tiny data sets of the real file format, and scripts as modules and as commands."""
 
 import importlib.util
+import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from smoke import write_data
 
 ROOT = Path(__file__).resolve().parents[1]
+TIMEOUT = 300  # seconds for one run of a script
 sys.path.insert(0, str(ROOT))
+
+import lib.cli  # noqa: E402, F401, which says what TensorFlow's C++ is to say before it is loaded
 
 
 def load_script(path):
@@ -22,18 +28,55 @@ def load_script(path):
     return module
 
 
-def run_script(path, *flags, folder, data, **environment):
-    """Runs a script from `folder` as a reader would; returns the finished process."""
+# Forks from a process that has loaded Keras: most of a short run is that wait.
+WARM = multiprocessing.get_context("forkserver")
+WARM.set_forkserver_preload(["keras", "matplotlib.pyplot"])
+
+
+def run_script(path, *flags, folder, data, fresh=False, **environment):
+    """Runs a script from `folder` as a reader would; returns the finished process.
+
+    Args:
+        path: the script.
+        flags: its flags.
+        folder: the current folder of the run.
+        data: folder of the data sets.
+        fresh: in an interpreter of its own, in the place of one that has loaded Keras already.
+        environment: further environment variables.
+    """
     # JAX, where Keras has found it, has set a log level for this process: a reader has none.
     inherited = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    return subprocess.run(
-        [sys.executable, ROOT / path, *map(str, flags)],
-        cwd=folder,
-        env={**inherited, "ADLK_DATA_DIR": str(data), "MPLBACKEND": "Agg", **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    environment = {**inherited, "ADLK_DATA_DIR": str(data), "MPLBACKEND": "Agg", **environment}
+    command = [str(ROOT / path), *map(str, flags)]
+    if fresh:
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+        )
+    with tempfile.TemporaryDirectory() as outputs:
+        streams = [Path(outputs) / name for name in ("stdout", "stderr")]
+        process = WARM.Process(target=_run_as_main, args=(command, folder, environment, streams))
+        process.start()
+        process.join(TIMEOUT)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+        texts = [stream.read_text() for stream in streams]
+    return subprocess.CompletedProcess(command, process.exitcode, *texts)
+
+
+def _run_as_main(command, folder, environment, streams):
+    for number, stream in enumerate(streams, start=1):
+        os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), number)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = command
+    runpy.run_path(command[0], run_name="__main__")
 
 
 def interrupt_script(path, *flags, after, folder):
