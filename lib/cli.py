@@ -14,8 +14,7 @@ from pathlib import Path
 
 # TensorFlow's C++ parts talk of optimizations that they skip.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Without AVX-512 VNNI TensorFlow leaves oneDNN off, which there, too, makes convolutions faster:
-# by two fifths of an LSGAN step on an AVX2 core.
+# Without AVX-512 VNNI TensorFlow leaves oneDNN off, which there, too, makes convolutions faster.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
@@ -85,7 +84,7 @@ def _load_keras():
 
     No log level silences that (github.com/tensorflow/tensorflow/issues/100442). Keras also imports
     pandas and scikit-learn where they are, for what no listing uses: hiding them until it is loaded
-    saves a quarter of each start.
+    makes each start shorter.
     """
     terminal = os.dup(2)
     hidden = [name for name in ("pandas", "sklearn") if name not in sys.modules]
