@@ -9,6 +9,8 @@ per epoch are its milliseconds per step times the steps of an epoch. The contend
     ours       network, loss and optimizer of the script, under fit() as lib/training.py runs it and
                without augmentation; the start of each fit(), once an epoch in training, is measured
     augmented  the same with the script's augmentation, for the networks that have one
+    fused      ours with batch normalization as the one operation that TensorFlow has for it, where
+               Keras 3 makes it of many; for the networks that normalize
     torch      a plain PyTorch loop of the same network with the same optimizer on the same images,
                in both memory layouts, shown in the faster; without augmentation
 
@@ -71,6 +73,7 @@ class Network:
         epoch_images: images in the training set.
         batch_size: the listing's.
         augments: whether the script has an augmentation.
+        normalizes: whether the network has batch normalization.
         arrays: function of images and labels that returns what `fit` takes, x and y.
         torch_loss: function of the network, images and labels that returns (loss, how many images
             are classified right).
@@ -83,13 +86,15 @@ class Network:
     epoch_images: int = 60_000
     batch_size: int = 128
     augments: bool = False
+    normalizes: bool = False
     arrays: Callable = lambda images, labels: (images, labels)
     torch_loss: Callable = cross_entropy
 
     @property
     def contenders(self):
         augmented = ["augmented float32"] if self.augments else []
-        return ["ours float32", "ours bfloat16", *augmented, "torch float32"]
+        fused = ["fused float32"] if self.normalizes else []
+        return ["ours float32", "ours bfloat16", *augmented, *fused, "torch float32"]
 
 
 def build_mlp(script, augmentation):
@@ -339,6 +344,7 @@ NETWORKS = {
         epoch_images=50_000,
         batch_size=32,
         augments=True,
+        normalizes=True,
     ),
     "densenet": Network(
         "chapter2-deep-networks/densenet-cifar10-2.4.1.py",
@@ -348,6 +354,7 @@ NETWORKS = {
         epoch_images=50_000,
         batch_size=32,
         augments=True,
+        normalizes=True,
     ),
     "vae_mlp": Network(
         "chapter8-vae/vae-mlp-mnist-8.1.1.py",
@@ -395,6 +402,24 @@ def examples(network, steps):
     return rng.random((count, *network.shape), "float32"), rng.integers(0, 10, count)
 
 
+def fuse_batch_normalization():
+    """Makes Keras' BatchNormalization TensorFlow's one operation, from here on."""
+    import tensorflow as tf
+    from keras.layers import BatchNormalization
+
+    def call(self, inputs, training=None, mask=None):
+        given = {} if training else {"mean": self.moving_mean, "variance": self.moving_variance}
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs, self.gamma, self.beta, epsilon=self.epsilon, is_training=bool(training), **given
+        )
+        if training:
+            for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving * self.momentum + now * (1 - self.momentum))
+        return outputs
+
+    BatchNormalization.call = call
+
+
 def ours(network, kind, precision, args):
     """The script's own network under `fit`."""
     import keras
@@ -406,8 +431,10 @@ def ours(network, kind, precision, args):
     keras.utils.set_random_seed(0)
     if precision == "bfloat16":
         keras.config.set_dtype_policy("mixed_bfloat16")
+    if kind == "fused":
+        fuse_batch_normalization()
     script = load_script(network.script)
-    dropout_free = network.augments and kind == "ours"
+    dropout_free = network.augments and kind != "augmented"
     if dropout_free and hasattr(script, "DROPOUT"):
         script.DROPOUT = 0
     model = network.build(script, kind == "augmented")
@@ -485,7 +512,7 @@ def torch_loop(network, args, layout):
     return sum(p.numel() for p in model.parameters() if p.requires_grad), train
 
 
-CONTENDERS = {"ours": ours, "augmented": ours, "torch": plain_torch}
+CONTENDERS = {"ours": ours, "augmented": ours, "fused": ours, "torch": plain_torch}
 
 
 def ready(args):

@@ -12,6 +12,7 @@ from keras import layers
 from benchmarks import rounds
 from lib.cli import UserError
 
+epochs = load_script("benchmarks/epochs.py")
 gan_step = load_script("benchmarks/gan_step.py")
 
 GENERATOR = [
@@ -161,6 +162,28 @@ def test_every_contender_is_measured(tmp_path, data_dir):
     assert numbers["gflop_per_step"]["dcgan"] == pytest.approx(2 * 2e-9 * step, abs=0.001)
     book = numbers["contenders"]["dcgan book float32"]["gflop_per_step"]
     assert book == pytest.approx(2 * 2e-9 * (step + g), abs=0.001)
+
+
+def test_the_fused_normalization_computes_what_keras_does(monkeypatch):
+    """Only the batch's variance goes into the moving one with n - 1 in its denominator."""
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("it is TensorFlow's")
+    images = np.random.default_rng(0).normal(2, 3, (8, 4, 4, 5)).astype("float32")
+
+    def results():
+        layer = layers.BatchNormalization()
+        made = layer(images, training=True), layer.moving_mean, layer(images, training=False)
+        return *(np.asarray(array) for array in made), np.asarray(layer.moving_variance) - 0.99
+
+    expected = results()
+    monkeypatch.setattr(layers.BatchNormalization, "call", layers.BatchNormalization.call)
+    epochs.fuse_batch_normalization()
+    found = results()
+    count = images[..., 0].size
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-6)
+    np.testing.assert_allclose(found[2], expected[2], rtol=1e-3)
+    np.testing.assert_allclose(found[3], expected[3] * count / (count - 1), rtol=1e-4)
 
 
 def test_epochs_of_every_kind_are_measured(tmp_path):
