@@ -65,7 +65,8 @@ def run(columns, table, build, data, args, folder):
                 "test_accuracy": round(training.evaluate(model, x_test, y_test)["accuracy"], 4),
                 "minutes": facts["minutes"],
             }
-        rows.append({**row, "book_train": book_train / 100, "book_test": book_test / 100})
+        book = {"book_train": round(book_train / 100, 4), "book_test": round(book_test / 100, 4)}
+        rows.append({**row, **book})
         # Rows of an earlier run that come later in the table must outlive a kill, too.
         later = [row for row in done if all(row["settings"] != r["settings"] for r in rows)]
         results.record(path, args, **shared, rows=rows + later)
