@@ -12,8 +12,8 @@ Paper: Kingma, Welling, Auto-Encoding Variational Bayes (2013), arXiv:1312.6114.
     python3 vae-mlp-mnist-8.1.1.py --latent-dim 16              longer codes
     python3 vae-mlp-mnist-8.1.1.py --weights=vae_mlp_mnist.h5   load, measure, draw
 
-Result to expect: a test -ELBO of 151.2 to 152.6 nats with seeds 0 to 2, in 4 to 7 minutes on one CPU
-core.
+Result to expect: a test -ELBO of 151.2 to 152.6 nats with seeds 0 to 2, in 4 to 7 minutes on one
+CPU core.
 
 Departures from the printed listing, and why:
  1. Sampling is a layer that adds the divergence to the loss, in the place of a Lambda layer and of
