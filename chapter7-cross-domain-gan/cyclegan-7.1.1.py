@@ -21,7 +21,10 @@ With trained generators, of which the flags name the task (--mnist_svhn_g_source
     python3 cyclegan-7.1.1.py --cifar10_g_source=cyclegan_cifar10-g_source.h5 \\
         --cifar10_g_target=cyclegan_cifar10-g_target.h5 --evaluate
 
-Result to expect: the 100,000 steps have not been run here yet.
+Result to expect of 12,000 steps of --cifar10, seed 0, after two and a half hours on one to two CPU
+cores: 21.1 dB, and 0.139 as the mean colourfulness of the test images, of which the true ones have
+0.132; the reverse direction is off the exact gray by 0.025. The 100,000 steps, --patchgan and the
+tasks with digits have not been run here yet.
 
 Departures from the printed listing, and why:
  1. The image itself is not normalized, and what is normalized is each channel by itself, as in the
