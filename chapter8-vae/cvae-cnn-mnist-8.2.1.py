@@ -17,7 +17,7 @@ Variational Framework (2017).
 
 Result to expect: a test -ELBO of 129.1 to 129.2 nats with seeds 0 to 2, and 99.8 to 99.9 % of the
 digits drawn are judged to be the one asked for; 135.2 nats with beta 7, 142.6 with beta 12.
-Training takes 30 to 40 minutes on one CPU core.
+Training takes 29 to 41 minutes on one CPU core.
 
 Departures from the printed listing are those of vae-cnn-mnist-8.1.2.py.
 """
