@@ -10,6 +10,8 @@ import numpy as np
 
 from lib.files import write_whole
 
+STRIP_WIDTH = 2000  # pixels of grids beside each other
+
 
 def finish(figure, path, show=False):
     """Saves `figure` to `path`, opens it in a window if `show`, and closes it."""
@@ -72,11 +74,32 @@ def evolution(folder, path, last=None, most=8, show=False):
     grids = {step: grids[step] for step in grids if last is None or step <= last}
     wanted = np.geomspace(min(grids), max(grids), most)
     steps = sorted({min(grids, key=lambda step: abs(step - target)) for target in wanted})
-    figure, axes = plt.subplots(1, len(steps), figsize=(2 * len(steps), 2.3), squeeze=False)
-    for axis, step in zip(axes[0], steps, strict=True):
-        axis.imshow(plt.imread(grids[step]))
-        axis.set_title(f"{step:,} steps", fontsize=8)
+    pictures = [plt.imread(grids[step]) for step in steps]
+    # Wide grids go into several rows, so that one can still see what is in them.
+    height, width = pictures[-1].shape[:2]
+    columns = min(len(steps), max(1, STRIP_WIDTH // width))
+    rows = -(-len(steps) // columns)
+    wide, title, between = max(2, width / 100), 0.3, 0.06  # inches
+    high = wide * height / width
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=((wide + between) * columns - between, (high + title) * rows),
+        squeeze=False,
+        gridspec_kw={
+            "left": 0,
+            "right": 1,
+            "bottom": 0,
+            "top": 1 - title / ((high + title) * rows),
+            "wspace": between / wide,
+            "hspace": title / high,
+        },
+    )
+    for axis in axes.flat:
         axis.set_axis_off()
+    for axis, step, picture in zip(axes.flat, steps, pictures, strict=False):
+        axis.imshow(picture)
+        axis.set_title(f"{step:,} steps", fontsize=8)
     finish(figure, path, show)
 
 

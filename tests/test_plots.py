@@ -81,13 +81,13 @@ def test_image_grid_opens_a_window_only_when_asked(tmp_path, monkeypatch, show):
     assert len(shown) == show
 
 
-def grids(folder, steps):
+def grids(folder, steps, width=8):
     """Saves one picture for each step, each of a colour of its own; returns these colours."""
     folder.mkdir()
     colours = {}
     for i, step in enumerate(steps):
         colours[step] = (0, 8 + 4 * i, 200)
-        picture = np.tile(np.uint8(colours[step]), (8, 8, 1))
+        picture = np.tile(np.uint8(colours[step]), (8, width, 1))
         plt.imsave(folder / f"{step:05d}.png", picture)
     return colours
 
@@ -121,6 +121,18 @@ def test_evolution_shows_a_single_grid(tmp_path):
     colours = grids(tmp_path / "run", [300])
     plots.evolution(tmp_path / "run", tmp_path / "evolution.png")
     assert chosen(tmp_path / "evolution.png", colours) == [300]
+
+
+def test_evolution_draws_wide_grids_in_rows_and_no_smaller_than_they_are(tmp_path):
+    colours = grids(tmp_path / "run", [500, 1000, 2000, 4000, 8000], width=900)
+    plots.evolution(tmp_path / "run", tmp_path / "evolution.png")
+    pixels = np.rint(255 * plt.imread(tmp_path / "evolution.png")[..., :3]).astype(int)
+    places = {}
+    for step, colour in colours.items():
+        rows, columns = np.nonzero((pixels == colour).all(axis=2))
+        assert np.ptp(columns) == pytest.approx(900, abs=5), step
+        places[step] = rows.mean()
+    assert places[500] == places[1000] < places[2000] == places[4000] < places[8000]
 
 
 def test_evolution_passes_over_other_pictures(tmp_path):
