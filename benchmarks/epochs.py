@@ -20,10 +20,8 @@ turns, see rounds.py.
 
 import math
 import os
-import shlex
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -525,12 +523,9 @@ def summary(contender, network):
     """The numbers of a contender, in the fastest of its variants."""
     variant, values = contender.fastest()
     epoch = math.ceil(network.epoch_images / network.batch_size) / 1000
-    median = statistics.median(values)
     numbers = {
-        "median_ms": round(median, 3),
-        "min_ms": round(min(values), 3),
-        "max_ms": round(max(values), 3),
-        "seconds_per_epoch": round(epoch * median, 2),
+        **rounds.times(values, 3),
+        "seconds_per_epoch": round(epoch * statistics.median(values), 2),
         "peak_rss_mb": round(contender.peak_rss_mb),
     }
     if variant:
@@ -567,23 +562,12 @@ def main(args):
     for name, row in table.items():
         keys = ("median_ms", "min_ms", "max_ms", "seconds_per_epoch")
         print(f"{name:28}" + "".join(f"{row[k]:9.2f}" for k in keys) + f"  {row.get('layout', '')}")
-    if args.output:
-        from lib import results
-
-        results.write_json(
-            args.output,
-            {
-                "command": shlex.join(["python3", "benchmarks/epochs.py", *sys.argv[1:]]),
-                "commit": first["commit"],
-                "date": time.strftime("%Y-%m-%d"),
-                "device": first["device"],
-                "versions": rounds.versions(contenders.values()),
-                "rounds": args.rounds,
-                "steps": args.steps,
-                "batch_sizes": {name: NETWORKS[name].batch_size for name in args.networks},
-                "contenders": table,
-            },
-        )
+    rounds.record(
+        args,
+        contenders,
+        batch_sizes={name: NETWORKS[name].batch_size for name in args.networks},
+        contenders=table,
+    )
 
 
 if __name__ == "__main__":

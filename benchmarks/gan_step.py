@@ -36,10 +36,8 @@ forward and in those gradients, with respect to inputs and to weights, that a st
 import functools
 import math
 import os
-import shlex
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -611,13 +609,10 @@ def summary(contender, gflop, peaks):
     """The numbers of a contender, in the fastest of its variants."""
     _, kind, precision = contender.name.split()
     variant, values = contender.fastest()
-    median = statistics.median(values)
     numbers = {
-        "median_ms": round(median, 2),
-        "min_ms": round(min(values), 2),
-        "max_ms": round(max(values), 2),
+        **rounds.times(values, 2),
         "gflop_per_step": round(gflop, 3),
-        "share_of_peak": round(1000 * gflop / median / peaks[precision], 4),
+        "share_of_peak": round(1000 * gflop / statistics.median(values) / peaks[precision], 4),
     }
     if variant:
         numbers["layout"] = variant
@@ -664,30 +659,17 @@ def main(args):
                 f"expected {reference['parameters']}"
             )
         table[name] = summary(contender, contender.facts.get("gflop", reference["gflop"]), peaks)
-    first = contenders[f"{args.gans[0]} ours float32"].facts
-    show(table, peaks, first["device"], args)
-    if args.output:
-        from lib import results
-
-        results.write_json(
-            args.output,
-            {
-                "command": shlex.join(["python3", "benchmarks/gan_step.py", *sys.argv[1:]]),
-                "commit": first["commit"],
-                "date": time.strftime("%Y-%m-%d"),
-                "device": first["device"],
-                "versions": rounds.versions(contenders.values()),
-                "batch_size": args.batch_size,
-                "rounds": args.rounds,
-                "steps": args.steps,
-                "gflop_per_step": {
-                    gan: round(contenders[f"{gan} ours float32"].facts["gflop"], 3)
-                    for gan in args.gans
-                },
-                "peak_gflop_per_s": {precision: round(peaks[precision], 1) for precision in peaks},
-                "contenders": table,
-            },
-        )
+    show(table, peaks, contenders[f"{args.gans[0]} ours float32"].facts["device"], args)
+    rounds.record(
+        args,
+        contenders,
+        batch_size=args.batch_size,
+        gflop_per_step={
+            gan: round(contenders[f"{gan} ours float32"].facts["gflop"], 3) for gan in args.gans
+        },
+        peak_gflop_per_s={precision: round(peak, 1) for precision, peak in peaks.items()},
+        contenders=table,
+    )
 
 
 def show(table, peaks, device, args):

@@ -19,7 +19,6 @@ rounds.py.
 
 import itertools
 import os
-import shlex
 import statistics
 import sys
 import time
@@ -246,12 +245,9 @@ def main(args):
     table = {}
     for name, contender in contenders.items():
         variant, values = contender.fastest()
-        median = statistics.median(values)
         table[name] = {
-            "steps_per_second": round(1000 / median, 3),
-            "median_ms": round(median, 4),
-            "min_ms": round(min(values), 4),
-            "max_ms": round(max(values), 4),
+            "steps_per_second": round(1000 / statistics.median(values), 3),
+            **rounds.times(values, 4),
             "peak_rss_mb": round(contender.peak_rss_mb),
         }
         if variant:
@@ -264,26 +260,14 @@ def main(args):
         for task in ("dqn", "policy")
     }
     print(f"Faster than the book's loops: DQN {times['dqn']} times, A2C {times['policy']} times")
-    if args.output:
-        from lib import results
-
-        facts = contenders["dqn ours"].facts
-        results.write_json(
-            args.output,
-            {
-                "command": shlex.join(["python3", "benchmarks/rl.py", *sys.argv[1:]]),
-                "commit": facts["commit"],
-                "date": time.strftime("%Y-%m-%d"),
-                "device": facts["device"],
-                "versions": rounds.versions(contenders.values()),
-                "threads": os.environ.get("OMP_NUM_THREADS", "all"),
-                "rounds": args.rounds,
-                "steps": args.steps,
-                "book_steps": BOOK_STEPS,
-                "contenders": table,
-                "times_the_book": times,
-            },
-        )
+    rounds.record(
+        args,
+        contenders,
+        threads=os.environ.get("OMP_NUM_THREADS", "all"),
+        book_steps=BOOK_STEPS,
+        contenders=table,
+        times_the_book=times,
+    )
 
 
 if __name__ == "__main__":

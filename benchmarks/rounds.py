@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -192,12 +193,47 @@ def available(names):
     return names
 
 
-def versions(contenders):
-    """The versions of all packages that the contenders told of."""
-    told = {}
-    for contender in contenders:
-        told |= contender.facts.get("versions", {})
-    return told
+def times(values, digits):
+    """The median, the least and the most of some milliseconds, rounded to so many digits."""
+    return {
+        "median_ms": round(statistics.median(values), digits),
+        "min_ms": round(min(values), digits),
+        "max_ms": round(max(values), digits),
+    }
+
+
+def record(args, contenders, /, **numbers):
+    """Writes the numbers of a benchmark to `--output`, if that is given.
+
+    Args:
+        args: the parsed flags.
+        contenders: dict of those that played, as `play` returns it; the first one's process tells
+            commit and device.
+        numbers: what was measured.
+    """
+    if not args.output:
+        return
+    from lib import results
+
+    first = next(iter(contenders.values())).facts
+    versions = {}
+    for contender in contenders.values():
+        versions |= contender.facts.get("versions", {})
+    results.write_json(
+        args.output,
+        {
+            "command": shlex.join(
+                ["python3", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
+            ),
+            "commit": first["commit"],
+            "date": time.strftime("%Y-%m-%d"),
+            "device": first["device"],
+            "versions": versions,
+            "rounds": args.rounds,
+            "steps": args.steps,
+            **numbers,
+        },
+    )
 
 
 def check_output(path):
