@@ -165,7 +165,7 @@ def sample_noise(seed, size):
     return np.random.default_rng(seed).uniform(-1, 1, (size, LATENT_SIZE)).astype("float32")
 
 
-def train(args, folder):
+def train(args, folder, name):
     """Trains on MNIST and returns the generator; draws the same noise every SAVE_INTERVAL steps."""
     (x_train, _), _ = datasets.mnist()
     gan = build_dcgan(args.seed, args.bn)
@@ -188,11 +188,11 @@ def train(args, folder):
         steps=args.train_steps,
         interval=SAVE_INTERVAL,
         restart=folder / "restart.npz",
-        settings={"seed": args.seed, "batch size": args.batch_size, "bn": args.bn},
+        settings={"seed": args.seed, "batch size": args.batch_size},
         resume=args.resume,
         after_interval=draw,
     )
-    weights.save(gan.generator, args.output_dir / f"{MODEL_NAME}.h5")
+    weights.save(gan.generator, args.output_dir / f"{name}.h5")
     plots.evolution(folder, folder / "evolution.png", last=args.train_steps, show=args.show)
     results.record(
         folder / "metrics.json",
@@ -200,6 +200,7 @@ def train(args, folder):
         train_images=len(x_train),
         train_steps=args.train_steps,
         batch_size=args.batch_size,
+        bn=args.bn,
         minutes=round(minutes, 1),
         losses=losses,
     )
@@ -213,26 +214,28 @@ def draw_digits(generator, args, folder):
     print(f"16 digits: {folder / 'generated.png'}")
 
 
-def evaluate(generator, args, folder):
+def evaluate(generator, args, folder, name):
     """Measures as many images as MNIST has for test, 10,000, and writes evaluation.json."""
     _, (x_test, _) = datasets.mnist()
     images = generator.predict(sample_noise(args.seed, len(x_test)), batch_size=500, verbose=0)
     numbers = metrics.judge_digits(images)
     metrics.show(numbers)
-    weights_file = args.generator or f"{MODEL_NAME}.h5"
+    weights_file = args.generator or f"{name}.h5"
     results.record(folder / "evaluation.json", args, weights=weights_file, **numbers)
 
 
 def main(args):
-    folder = cli.prepare(args, MODEL_NAME)
+    # --bn leaves the files of the usual DCGAN alone.
+    name = MODEL_NAME + ("_bn" if args.bn else "")
+    folder = cli.prepare(args, name)
     if args.generator:
         generator = build_generator()
         weights.load(generator, weights.find(args.generator, __file__))
         draw_digits(generator, args, folder)
     else:
-        generator = train(args, folder)
+        generator = train(args, folder, name)
     if args.evaluate:
-        evaluate(generator, args, folder)
+        evaluate(generator, args, folder, name)
 
 
 if __name__ == "__main__":

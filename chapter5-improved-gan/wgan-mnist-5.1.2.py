@@ -99,7 +99,9 @@ def build_wgan(seed, batch_norm=False):
 
 
 def main(args):
-    folder = cli.prepare(args, MODEL_NAME)
+    # --bn leaves the files of the usual WGAN alone.
+    name = MODEL_NAME + ("_bn" if args.bn else "")
+    folder = cli.prepare(args, name)
 
     def inputs(size):
         return gan.sample_noise(args.seed, size, LATENT_SIZE)
@@ -116,12 +118,12 @@ def main(args):
             gan.mnist_batches(args, conditional=False, n_critic=N_CRITIC),
             args,
             folder,
-            save={f"{MODEL_NAME}.h5": generator},
+            save={f"{name}.h5": generator},
             sample=lambda path: gan.plot_images(generator, inputs(16), path),
             settings={"bn": args.bn},
         )
     if args.evaluate:
-        weights_file = args.generator or f"{MODEL_NAME}.h5"
+        weights_file = args.generator or f"{name}.h5"
         gan.evaluate(generator, inputs, args, folder, weights_file, conditional=False)
 
 

@@ -361,9 +361,10 @@ def main(args):
         ]
         return [gan.one_hot(digits), *noise]
 
+    files = [args.generator0 or f"{MODEL_NAME}-gen0.h5", args.generator1 or f"{MODEL_NAME}-gen1.h5"]
     if args.generator0:
         generators = build_generator0(), build_generator1()
-        for generator, file in zip(generators, (args.generator0, args.generator1)):
+        for generator, file in zip(generators, files):
             weights.load(generator, weights.find(file, __file__))
         stack = build_stack(*generators)
         gan.test_generator(stack, inputs, args, folder, gan.digits_to_draw(args))
@@ -377,10 +378,7 @@ def main(args):
             batches(args, encoder0),
             args,
             folder,
-            save={
-                f"{MODEL_NAME}-gen0.h5": model.generator0,
-                f"{MODEL_NAME}-gen1.h5": model.generator1,
-            },
+            save=dict(zip(files, (model.generator0, model.generator1))),
             sample=lambda path: gan.plot_images(stack, sample, path),
             measure=lambda: {"noise_recovery": measure_recovery(model, args)},
             half=True,  # generator 0 has 2.6 million weights
@@ -389,9 +387,8 @@ def main(args):
         if wanted:
             draw_sweep(stack, args, level, folder)
     if args.evaluate:
-        weights_file = args.generator0 or f"{MODEL_NAME}-gen0.h5"
         noise = measure_noise(stack, args)
-        gan.evaluate(stack, inputs, args, folder, weights_file, True, further=noise)
+        gan.evaluate(stack, inputs, args, folder, files, conditional=True, further=noise)
 
 
 if __name__ == "__main__":

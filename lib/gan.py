@@ -332,7 +332,7 @@ def evaluate(generator, inputs, args, folder, weights_file, conditional, further
         generator, inputs: see `test_generator`.
         args: the parsed flags.
         folder: of evaluation.json.
-        weights_file: name of the measured weights, for the record.
+        weights_file: name of the measured weights, or a list of them, for the record.
         conditional: whether the generator is told digits.
         further: dict of numbers to show and write beside.
     """

@@ -12,6 +12,7 @@ from matplotlib.image import imread
 
 from lib import gan
 
+DCGAN = "chapter4-gan/dcgan-mnist-4.2.1.py"
 WGAN = "chapter5-improved-gan/wgan-mnist-5.1.2.py"
 LSGAN = "chapter5-improved-gan/lsgan-mnist-5.2.1.py"
 ACGAN = "chapter5-improved-gan/acgan-mnist-5.3.1.py"
@@ -96,7 +97,7 @@ def test_generator_inputs():
 
 
 def test_generator_and_discriminator_are_those_of_the_dcgan():
-    script = load_script("chapter4-gan/dcgan-mnist-4.2.1.py")
+    script = load_script(DCGAN)
     ours = gan.generator(keras.Input((100,)), 28), gan.discriminator(images_input())
     for a, b in zip(ours, (script.build_generator(), script.build_discriminator()), strict=True):
         assert [w.shape for w in a.weights] == [w.shape for w in b.weights]
@@ -284,17 +285,25 @@ def test_stackedgan_moves_all_four_networks_and_no_encoder(stacked):
     ]
 
 
-@pytest.mark.parametrize("path, name", [(WGAN, "wgan_mnist"), (LSGAN, "lsgan_mnist")])
-def test_unconditional_scripts(path, name, tmp_path, data_dir):
-    flags = ("--train-steps", 2, "--batch-size", 4, *(("--bn",) if path == WGAN else ()))
+@pytest.mark.parametrize(
+    "path, variant, name",
+    [
+        (DCGAN, ("--bn",), "dcgan_mnist_bn"),
+        (WGAN, ("--bn",), "wgan_mnist_bn"),
+        (LSGAN, (), "lsgan_mnist"),
+    ],
+)
+def test_unconditional_scripts(path, variant, name, tmp_path, data_dir):
+    flags = (*variant, "--train-steps", 2, "--batch-size", 4)
     done = run_script(path, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
+    assert {file.name for file in tmp_path.iterdir()} == {"data", name, f"{name}.h5"}
     assert imread(tmp_path / name / "00002.png").std() > 0
     metrics = json.loads((tmp_path / name / "metrics.json").read_text())
     assert metrics["train_steps"] == 2 and {"discriminator", "adversarial"} <= set(
         metrics["losses"]
     )
-    flags = (f"--generator={name}.h5", "--evaluate")
+    flags = (*variant, f"--generator={name}.h5", "--evaluate")
     done = run_script(path, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     assert imread(tmp_path / name / "generated.png").std() > 0
