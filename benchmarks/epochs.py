@@ -9,8 +9,8 @@ per epoch are its milliseconds per step times the steps of an epoch. The contend
     ours       network, loss and optimizer of the script, under fit() as lib/training.py runs it and
                without augmentation; the start of each fit(), once an epoch in training, is measured
     augmented  the same with the script's augmentation, for the networks that have one
-    fused      ours with batch normalization as the one operation that TensorFlow has for it, where
-               Keras 3 makes it of many; for the networks that normalize
+    unfused    ours with batch normalization as Keras makes it, of many operations, without those of
+               lib/alternating.py; for the networks that normalize
     torch      a plain PyTorch loop of the same network with the same optimizer on the same images,
                in both memory layouts, shown in the faster; without augmentation
 
@@ -91,8 +91,8 @@ class Network:
     @property
     def contenders(self):
         augmented = ["augmented float32"] if self.augments else []
-        fused = ["fused float32"] if self.normalizes else []
-        return ["ours float32", "ours bfloat16", *augmented, *fused, "torch float32"]
+        unfused = ["unfused float32"] if self.normalizes else []
+        return ["ours float32", "ours bfloat16", *augmented, *unfused, "torch float32"]
 
 
 def build_mlp(script, augmentation):
@@ -400,44 +400,25 @@ def examples(network, steps):
     return rng.random((count, *network.shape), "float32"), rng.integers(0, 10, count)
 
 
-def fuse_batch_normalization():
-    """Makes Keras' BatchNormalization TensorFlow's one operation, from here on."""
-    import tensorflow as tf
-    from keras.layers import BatchNormalization
-
-    def call(self, inputs, training=None, mask=None):
-        given = {} if training else {"mean": self.moving_mean, "variance": self.moving_variance}
-        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            inputs, self.gamma, self.beta, epsilon=self.epsilon, is_training=bool(training), **given
-        )
-        if training:
-            for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                moving.assign(moving * self.momentum + now * (1 - self.momentum))
-        return outputs
-
-    BatchNormalization.call = call
-
-
 def ours(network, kind, precision, args):
     """The script's own network under `fit`."""
     import keras
     import tensorflow as tf
 
-    from lib import results
-    from lib.alternating import feed
+    from lib import alternating, results
 
     keras.utils.set_random_seed(0)
     if precision == "bfloat16":
         keras.config.set_dtype_policy("mixed_bfloat16")
-    if kind == "fused":
-        fuse_batch_normalization()
+    if kind == "unfused":
+        keras.layers.BatchNormalization.call = alternating.plain_batch_normalization
     script = load_script(network.script)
     dropout_free = network.augments and kind != "augmented"
     if dropout_free and hasattr(script, "DROPOUT"):
         script.DROPOUT = 0
     model = network.build(script, kind == "augmented")
     x, y = network.arrays(*examples(network, args.steps))
-    data = feed({"x": x, "y": y}, network.batch_size)
+    data = alternating.feed({"x": x, "y": y}, network.batch_size)
     look = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
 
     def train():
@@ -510,7 +491,7 @@ def torch_loop(network, args, layout):
     return sum(p.numel() for p in model.parameters() if p.requires_grad), train
 
 
-CONTENDERS = {"ours": ours, "augmented": ours, "fused": ours, "torch": plain_torch}
+CONTENDERS = {"ours": ours, "augmented": ours, "unfused": ours, "torch": plain_torch}
 
 
 def ready(args):

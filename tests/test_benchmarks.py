@@ -1,5 +1,6 @@
 """The benchmark counts the work of a training step right, and measures every contender."""
 
+import argparse
 import importlib.util
 import json
 
@@ -10,6 +11,7 @@ from conftest import load_script, run_script
 from keras import layers
 
 from benchmarks import rounds
+from lib import alternating
 from lib.cli import UserError
 
 epochs = load_script("benchmarks/epochs.py")
@@ -164,28 +166,6 @@ def test_every_contender_is_measured(tmp_path, data_dir):
     assert book == pytest.approx(2 * 2e-9 * (step + g), abs=0.001)
 
 
-def test_the_fused_normalization_computes_what_keras_does(monkeypatch):
-    """Only the batch's variance goes into the moving one with n - 1 in its denominator."""
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("it is TensorFlow's")
-    images = np.random.default_rng(0).normal(2, 3, (8, 4, 4, 5)).astype("float32")
-
-    def results():
-        layer = layers.BatchNormalization()
-        made = layer(images, training=True), layer.moving_mean, layer(images, training=False)
-        return *(np.asarray(array) for array in made), np.asarray(layer.moving_variance) - 0.99
-
-    expected = results()
-    monkeypatch.setattr(layers.BatchNormalization, "call", layers.BatchNormalization.call)
-    epochs.fuse_batch_normalization()
-    found = results()
-    count = images[..., 0].size
-    np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
-    np.testing.assert_allclose(found[1], expected[1], atol=1e-6)
-    np.testing.assert_allclose(found[2], expected[2], rtol=1e-3)
-    np.testing.assert_allclose(found[3], expected[3] * count / (count - 1), rtol=1e-4)
-
-
 def test_epochs_of_every_kind_are_measured(tmp_path):
     flags = ("--networks=mlp,cvae", "--rounds", 1, "--steps", 1, "--output", "epochs.json")
     done = run_script("benchmarks/epochs.py", *flags, folder=tmp_path, data=tmp_path)
@@ -198,6 +178,16 @@ def test_epochs_of_every_kind_are_measured(tmp_path):
     for name, row in table.items():
         assert name in done.stdout
         assert row["seconds_per_epoch"] == pytest.approx(0.469 * row["median_ms"], rel=0.01)
+
+
+def test_unfused_is_keras_own_normalization(monkeypatch):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("it is TensorFlow's that lib/alternating.py replaces")
+    monkeypatch.setattr(layers.BatchNormalization, "call", layers.BatchNormalization.call)
+    assert layers.BatchNormalization.call is not alternating.plain_batch_normalization
+    assert "unfused float32" in epochs.NETWORKS["densenet"].contenders
+    epochs.ours(epochs.NETWORKS["mlp"], "unfused", "float32", argparse.Namespace(steps=1))
+    assert layers.BatchNormalization.call is alternating.plain_batch_normalization
 
 
 def test_every_agent_is_measured(tmp_path):
