@@ -1,23 +1,35 @@
 """Image grids, strips and model diagrams, written as small PNG files."""
 
 import importlib.util
+import io
 import shutil
 from pathlib import Path
 
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+from PIL import Image, ImageChops
 
 from lib.files import write_whole
 
 STRIP_WIDTH = 2000  # pixels of grids beside each other
 
 
+def _without_alpha(png):
+    """The picture of a file in memory as RGB, or as gray if it has no colours: half the bytes."""
+    picture = Image.open(png).convert("RGB")
+    gray = picture.convert("L")
+    coloured = ImageChops.difference(picture, gray.convert("RGB")).getbbox()
+    return picture if coloured else gray
+
+
 def finish(figure, path, show=False):
     """Saves `figure` to `path`, opens it in a window if `show`, and closes it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda temporary: figure.savefig(temporary, bbox_inches="tight"))
+    drawn = io.BytesIO()
+    figure.savefig(drawn, bbox_inches="tight")
+    write_whole(path, lambda temporary: _without_alpha(drawn).save(temporary, optimize=True))
     if show:
         plt.show()
     plt.close(figure)
@@ -98,7 +110,7 @@ def evolution(folder, path, last=None, most=8, show=False):
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, step, picture in zip(axes.flat, steps, pictures, strict=False):
-        axis.imshow(picture)
+        axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
         axis.set_title(f"{step:,} steps", fontsize=8)
     finish(figure, path, show)
 

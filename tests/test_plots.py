@@ -5,15 +5,21 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from PIL import Image
 
 from lib import plots
 
 matplotlib.use("Agg")
 
 
+def pixels_of(path):
+    """Array (height, width, 3) of 0..255."""
+    return np.asarray(Image.open(path).convert("RGB")).astype(int)
+
+
 def quadrants(path):
     """The colours at the centres of a picture's quadrants, in reading order, in 0..255."""
-    pixels = np.rint(255 * plt.imread(path)[..., :3]).astype(int)
+    pixels = pixels_of(path)
     height, width = pixels.shape[:2]
     return [tuple(pixels[y * height // 4, x * width // 4].tolist()) for y in (1, 3) for x in (1, 3)]
 
@@ -43,6 +49,13 @@ def test_image_grid_shows_colours(tmp_path):
     assert quadrants(tmp_path / "grid.png") == [
         tuple(255 * part for part in colour) for colour in (red, green, blue, yellow)
     ]
+
+
+def test_pictures_without_colours_are_saved_as_gray(tmp_path):
+    plots.image_grid(tiles(0, 1, 0.2, 0.8), tmp_path / "gray.png")
+    plots.image_grid(np.ones((1, 8, 8, 3)) * (1, 0, 0), tmp_path / "red.png")
+    modes = [Image.open(tmp_path / name).mode for name in ("gray.png", "red.png")]
+    assert modes == ["L", "RGB"]
 
 
 def test_image_grid_clips_and_leaves_unused_places_white(tmp_path):
@@ -94,7 +107,7 @@ def grids(folder, steps, width=8):
 
 def chosen(path, colours):
     """The steps whose colour is in the picture, from left to right."""
-    pixels = np.rint(255 * plt.imread(path)[..., :3]).astype(int)
+    pixels = pixels_of(path)
     places = {}
     for step, colour in colours.items():
         columns = np.flatnonzero((pixels == colour).all(axis=2).any(axis=0))
@@ -126,13 +139,21 @@ def test_evolution_shows_a_single_grid(tmp_path):
 def test_evolution_draws_wide_grids_in_rows_and_no_smaller_than_they_are(tmp_path):
     colours = grids(tmp_path / "run", [500, 1000, 2000, 4000, 8000], width=900)
     plots.evolution(tmp_path / "run", tmp_path / "evolution.png")
-    pixels = np.rint(255 * plt.imread(tmp_path / "evolution.png")[..., :3]).astype(int)
+    pixels = pixels_of(tmp_path / "evolution.png")
     places = {}
     for step, colour in colours.items():
         rows, columns = np.nonzero((pixels == colour).all(axis=2))
         assert np.ptp(columns) == pytest.approx(900, abs=5), step
         places[step] = rows.mean()
     assert places[500] == places[1000] < places[2000] == places[4000] < places[8000]
+
+
+def test_evolution_shows_gray_grids_as_gray(tmp_path):
+    (tmp_path / "run").mkdir()
+    plots.image_grid(tiles(0, 1, 0.2, 0.8), tmp_path / "run" / "00500.png")
+    plots.evolution(tmp_path / "run", tmp_path / "evolution.png")
+    assert Image.open(tmp_path / "evolution.png").mode == "L"
+    assert {0, 51, 204, 255} <= set(np.unique(pixels_of(tmp_path / "evolution.png")).tolist())
 
 
 def test_evolution_passes_over_other_pictures(tmp_path):
