@@ -242,7 +242,9 @@ def measure_recovery(model, args):
 
 
 def main(args):
-    folder = cli.prepare(args, MODEL_NAME)
+    # --code-loss book leaves the files of the Gaussian form alone.
+    name = MODEL_NAME + ("_book" if args.code_loss == "book" else "")
+    folder = cli.prepare(args, name)
     settings = {"code_loss": args.code_loss}
 
     def inputs(digits):
@@ -268,7 +270,7 @@ def main(args):
             batches(args),
             args,
             folder,
-            save={f"{MODEL_NAME}.h5": generator},
+            save={f"{name}.h5": generator},
             sample=lambda path: gan.plot_images(generator, sample, path),
             settings=settings,
             measure=lambda: {"code_recovery": measure_recovery(model, args)},
@@ -277,7 +279,7 @@ def main(args):
         if wanted:
             draw_sweep(generator, args, which, folder)
     if args.evaluate:
-        weights_file = args.generator or f"{MODEL_NAME}.h5"
+        weights_file = args.generator or f"{name}.h5"
         further = {"turn": args.turn, **measure_codes(generator, args)}
         gan.evaluate(generator, inputs, args, folder, weights_file, True, further=further)
 

@@ -328,20 +328,20 @@ def test_infogan_script(tmp_path, data_dir):
     flags = ("--train-steps", 2, "--batch-size", 4, "--code-loss", "book")
     done = run_script(INFOGAN, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
-    folder = tmp_path / "infogan_mnist"
-    trained = json.loads((folder / "metrics.json").read_text())
+    trained = json.loads((tmp_path / "infogan_mnist_book" / "metrics.json").read_text())
     assert trained["code_loss"] == "book" and len(trained["code_recovery"]) == 2
-    flags = ("--generator=infogan_mnist.h5", "--p1", "--p2", "--evaluate", "--turn=30")
+    flags = ("--generator=infogan_mnist_book.h5", "--p1", "--p2", "--evaluate", "--turn=30")
     done = run_script(INFOGAN, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
+    folder = tmp_path / "infogan_mnist"
     for name in ("generated.png", "code1.png", "code2.png"):
         assert imread(folder / name).std() > 0
     measured = json.loads((folder / "evaluation.json").read_text())
     assert measured["turn"] == 30
     assert set(measured["code1"]) == set(measured["code2"]) == ATTRIBUTES
+    assert "conditional_accuracy" in measured
     done = run_script(INFOGAN, "--code1=nan", folder=tmp_path, data=data_dir)
     assert done.returncode == 2 and "expected a finite number, found 'nan'" in done.stderr
-    assert "conditional_accuracy" in measured
 
 
 def test_stackedgan_script(tmp_path, data_dir):
