@@ -24,6 +24,7 @@ With ENCODER standing for --encoder-weights=car_encoder.h5 (without it one is tr
     python3 policygradient-car-10.1.1.py ENCODER -a                 actor-critic
     python3 policygradient-car-10.1.1.py ENCODER -c                 A2C
     python3 policygradient-car-10.1.1.py -c --book                  the book's own form
+    python3 policygradient-car-10.1.1.py -c --book --resume         go on after an interruption
     python3 policygradient-car-10.1.1.py -r                         random actions
     python3 policygradient-car-10.1.1.py ENCODER -c --actor-weights=car_a2c_actor.h5 --record
 
@@ -102,7 +103,7 @@ BOOK = Settings(
 
 
 def parse_args():
-    parser = cli.episodes_parser(__doc__, env_id=ENV_ID, episodes=EPISODES)
+    parser = cli.agents_parser(__doc__, env_id=ENV_ID, episodes=EPISODES)
     methods = parser.add_mutually_exclusive_group()
     for short, method, title in (
         ("-b", "baseline", "REINFORCE with baseline"),
@@ -131,11 +132,6 @@ def parse_args():
         "-t", "--train", action="store_true", help="go on training the weights that are loaded"
     )
     parser.add_argument("--book", action="store_true", help="the book's own form, see departures")
-    parser.add_argument("--record", action="store_true", help="write a gif of the trained agent")
-    parser.add_argument("--show", action="store_true", help="watch in a window; needs pygame")
-    parser.add_argument(
-        "--seeds", type=cli.positive_int, default=1, help="runs, with seeds one after the other"
-    )
 
     def check(args):
         if args.actor_weights and not args.encoder_weights:
@@ -152,7 +148,6 @@ if __name__ == "__main__":
     args = parse_args()  # before the imports that take seconds
 
 import math
-import time
 from typing import NamedTuple
 
 import gymnasium as gym
@@ -529,17 +524,18 @@ class Run:
         return [row["reached"] for row in self.log]
 
 
-def train(args, seed, settings, encoder):
+def train(args, seed, settings, encoder, folder):
     """Trains an agent for `args.episodes`."""
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
     env = make_env(args.env_id, render_mode="human" if args.show else None)
     agent = build_agent(args.method, settings, args.episodes)
     load_agent(agent, args)
+    fixed = {"environment": args.env_id, "episodes": args.episodes, **asdict(settings)}
+    restart = rl.Restart(folder / f"restart-{seed}.npz", agent, rng, fixed)
+    log, _ = restart.load(args, seed)
     networks = Networks(encoder, agent)
-    progress = rl.Progress(args.episodes, title=f"seed {seed}: ", every=100)
-    log, solved = [], 0
-    started = time.time()
+    progress = rl.Progress(args.episodes, title=f"seed {seed}: ", every=100, first=len(log))
 
     def learn_online(episode):
         # The book's actor-critic learns while the episode goes on.
@@ -565,7 +561,7 @@ def train(args, seed, settings, encoder):
             if not online:
                 learn(agent, steps_of(episode, agent, networks, settings), settings)
                 networks.update()
-            solved += episode.total >= GOAL
+            solved = (log[-1]["solved"] if log else 0) + (episode.total >= GOAL)
             log.append(
                 {
                     "episode": len(log) + 1,
@@ -575,11 +571,18 @@ def train(args, seed, settings, encoder):
                     "solved": solved,
                 }
             )
-            share = sum(row["reached"] for row in log[-WINDOW:]) / len(log[-WINDOW:])
-            progress.update(len(log), reward=episode.total, reached=share)
-    progress.finish(len(log), reward=episode.total, reached=share)
+            progress.update(len(log), **standing(log))
+            restart.save_if_due(log)
+    restart.save(log)
+    progress.finish(len(log), **standing(log))
     env.close()
-    return Run(log, stop.requested, time.time() - started, agent)
+    return Run(log, stop.requested, restart.seconds, agent)
+
+
+def standing(log):
+    """What the progress line tells: the last reward, and how often the flag has been reached."""
+    last = [row["reached"] for row in log[-WINDOW:]]
+    return {"reward": log[-1]["reward"], "reached": sum(last) / len(last)}
 
 
 def load_agent(agent, args):
@@ -594,11 +597,13 @@ def the_encoder(args, settings, folder):
     """The encoder that --encoder-weights names, or else a new one, which is saved."""
     space = make_env(args.env_id).observation_space
     encoder = build_encoder(space.shape[0])
-    if args.encoder_weights:
-        weights.load(encoder, weights.find(args.encoder_weights, __file__))
+    path = args.output_dir / "car_encoder.h5"
+    if args.encoder_weights or args.resume:
+        given = args.encoder_weights
+        weights.load(encoder, weights.find(given, __file__) if given else path)
         return encoder
     error = train_encoder(encoder, space, settings.standardize, np.random.default_rng(args.seed))
-    weights.save(encoder, args.output_dir / "car_encoder.h5")
+    weights.save(encoder, path)
     results.record(folder / "encoder.json", args, test_mse=round(error, 7), epochs=ENCODER_EPOCHS)
     return encoder
 
@@ -642,10 +647,9 @@ def summarize(runs, args):
 
 def train_all(args, settings, encoder, folder):
     """All runs, their logs and figure; returns the first run's agent."""
-    started = time.time()
     runs = {}
     for seed in range(args.seed, args.seed + args.seeds):
-        run = runs[seed] = train(args, seed, settings, encoder)
+        run = runs[seed] = train(args, seed, settings, encoder, folder)
         rl.write_csv(folder / f"log-{seed}.csv", run.log)
         if seed == args.seed:
             agent = run.agent
@@ -656,7 +660,7 @@ def train_all(args, settings, encoder, folder):
         if run.stopped:
             raise cli.Stopped(
                 f"Stopped in the run with seed {seed} after episode {len(run.log)}: weights in "
-                f"'car_{args.method}_actor.h5', logs in '{folder}'."
+                f"'car_{args.method}_actor.h5', logs in '{folder}'. {cli.how_to_resume()}"
             )
     rl.seed_bands(
         [[float(row["solved"]) for row in run.log] for run in runs.values()],
@@ -666,11 +670,12 @@ def train_all(args, settings, encoder, folder):
         goal=GOAL,
     )
     numbers = summarize(runs, args)
-    minutes = round((time.time() - started) / 60, 2)
+    minutes = round(sum(run.seconds for run in runs.values()) / 60, 2)
     numbers |= test(args, settings, Networks(encoder, agent))
     results.record(
         folder / "metrics.json", args, minutes=minutes, settings=asdict(settings), **numbers
     )
+    rl.remove_restarts(folder)
     return agent
 
 

@@ -12,6 +12,7 @@ van Hasselt et al., Deep Reinforcement Learning with Double Q-learning (2015), a
     python3 dqn-cartpole-9.6.1.py --seeds 10         ten runs, mean and spread
     python3 dqn-cartpole-9.6.1.py --ddqn             double DQN
     python3 dqn-cartpole-9.6.1.py --book             with the book's hyper-parameters
+    python3 dqn-cartpole-9.6.1.py --seeds 10 --resume    go on after an interruption
     python3 dqn-cartpole-9.6.1.py CartPole-v1        500 steps, solved at 475
     python3 dqn-cartpole-9.6.1.py --weights=dqn_cartpole.h5 --record    test, and write a gif
 
@@ -86,18 +87,13 @@ BOOK = Settings(
 
 
 def parse_args():
-    parser = cli.episodes_parser(__doc__, env_id=ENV_ID, episodes=EPISODES, what="at most")
+    parser = cli.agents_parser(__doc__, env_id=ENV_ID, episodes=EPISODES, what="at most")
     parser.add_argument("-d", "--ddqn", action="store_true", help="double DQN")
     parser.add_argument(
         "-r", "--no-render", action="store_true", help="open no window, which is the default"
     )
     parser.add_argument("--book", action="store_true", help="the book's hyper-parameters")
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
-    parser.add_argument("--record", action="store_true", help="write a gif of the trained agent")
-    parser.add_argument(
-        "--seeds", type=cli.positive_int, default=1, help="runs, with seeds one after the other"
-    )
-    parser.add_argument("--show", action="store_true", help="watch in a window; needs pygame")
     args = parser.parse_args()
     args.show = args.show and not args.no_render
     return args
@@ -107,7 +103,6 @@ if __name__ == "__main__":
     args = parse_args()  # before the imports that take seconds
 
 import math
-import time
 
 import gymnasium as gym
 import keras
@@ -195,6 +190,8 @@ def build_dqn(state_size, actions, settings, double=False):
 class Memory:
     """The last `capacity` transitions."""
 
+    NAMES = ("states", "actions", "rewards", "next_states", "ended")
+
     def __init__(self, capacity, state_size):
         self.capacity = capacity
         self.size = self.next = 0
@@ -212,11 +209,21 @@ class Memory:
         self.next = (place + 1) % self.capacity
         self.size = min(self.size + 1, self.capacity)
 
+    def stored(self):
+        """What is remembered, as a dict of arrays."""
+        arrays = {name: getattr(self, name)[: self.size] for name in self.NAMES}
+        return {**arrays, "next": np.array(self.next)}
+
+    def restore(self, stored):
+        """Remembers what `stored` gave."""
+        self.size, self.next = len(stored["ended"]), int(stored["next"])
+        for name in self.NAMES:
+            getattr(self, name)[: self.size] = stored[name]
+
     def sample(self, size, rng):
         """Draws `size` transitions at random."""
         drawn = rng.integers(0, self.size, size)
-        arrays = (self.states, self.actions, self.rewards, self.next_states, self.ended)
-        return tuple(array[drawn] for array in arrays)
+        return tuple(getattr(self, name)[drawn] for name in self.NAMES)
 
 
 def epsilon_at(episode, settings):
@@ -297,13 +304,14 @@ class Run:
     log: list
     solved: bool
     stopped: bool
+    seconds: float
 
     @property
     def rewards(self):
         return [row["reward"] for row in self.log]
 
 
-def train(args, seed, settings):
+def train(args, seed, settings, folder):
     """Trains until the task is solved, or for `args.episodes`."""
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
@@ -311,35 +319,45 @@ def train(args, seed, settings):
     env, state_size, actions = make_env(args.env_id, render_mode="human" if args.show else None)
     threshold = env.spec.reward_threshold
     dqn = build_dqn(state_size, actions, settings, args.ddqn)
-    arrays = dqn.q_network.get_weights()
     memory = Memory(settings.memory, state_size)
-    progress = rl.Progress(args.episodes, title=f"seed {seed}: ", every=20)
-    log, replayed, solved = [], 0, False
+    fixed = {"environment": args.env_id, **asdict(settings)}
+    restart = rl.Restart(folder / f"restart-{seed}.npz", dqn, rng, fixed)
+    log, stored = restart.load(args, seed)
+    if stored:
+        memory.restore(stored)
+    arrays = dqn.q_network.get_weights()
+    progress = rl.Progress(args.episodes, title=f"seed {seed}: ", every=20, first=len(log))
+
+    def solved():
+        enough = len(log) >= WIN_EPISODES and threshold is not None
+        return enough and log[-1]["mean_reward"] >= threshold
+
     with cli.StopOnSignal("episode") as stop:
-        while len(log) < args.episodes and not (solved or stop.requested):
+        while len(log) < args.episodes and not (solved() or stop.requested):
             epsilon = epsilon_at(len(log), settings)
             reward = run_episode(env, arrays, epsilon, rng, memory, settings.bootstrap_at_limit)
             succeeded = threshold is not None and reward >= threshold
-            loss = ""
+            loss, replayed = "", log[-1]["replayed"] if log else 0
             if memory.size >= BATCH_SIZE and (settings.replay_after_success or not succeeded):
                 loss, replayed = replay(dqn, memory, rng, replayed)
                 arrays = dqn.q_network.get_weights()
             last = [row["reward"] for row in log[1 - WIN_EPISODES :]] + [reward]
-            mean = sum(last) / len(last)
-            solved = len(last) == WIN_EPISODES and threshold is not None and mean >= threshold
             log.append(
                 {
                     "episode": len(log) + 1,
                     "reward": reward,
-                    "mean_reward": round(mean, 2),
+                    "mean_reward": sum(last) / len(last),
                     "epsilon": round(epsilon, 4),
                     "loss": loss,
+                    "replayed": replayed,
                 }
             )
-            progress.update(len(log), reward=reward, mean=mean)
-    progress.finish(len(log), mean=mean)
+            progress.update(len(log), reward=reward, mean=log[-1]["mean_reward"])
+            restart.save_if_due(log, memory.stored)
+    restart.save(log, memory.stored)
+    progress.finish(len(log), mean=log[-1]["mean_reward"])
     env.close()
-    return Run(dqn, log, solved, stop.requested)
+    return Run(dqn, log, solved(), stop.requested, restart.seconds)
 
 
 def draw_cart(state):
@@ -413,10 +431,9 @@ def train_all(args, folder):
     """All runs, their logs and figure; returns the weights of the first run's Q-network."""
     settings = BOOK if args.book else Settings()
     name = NAMES[args.ddqn]
-    started = time.time()
     runs = {}
     for seed in range(args.seed, args.seed + args.seeds):
-        run = runs[seed] = train(args, seed, settings)
+        run = runs[seed] = train(args, seed, settings, folder)
         rl.write_csv(folder / f"log-{seed}.csv", run.log)
         if seed == args.seed:
             run.dqn.q_network.summary()
@@ -427,7 +444,7 @@ def train_all(args, folder):
         if run.stopped:
             raise cli.Stopped(
                 f"Stopped in the run with seed {seed} after episode {len(run.log)}: weights in "
-                f"'{name}.h5', logs in '{folder}'."
+                f"'{name}.h5', logs in '{folder}'. {cli.how_to_resume()}"
             )
     env, *_ = make_env(args.env_id)
     rl.reward_curves(
@@ -437,7 +454,7 @@ def train_all(args, folder):
         goal=env.spec.reward_threshold,
     )
     numbers = summarize(runs, args)
-    minutes = round((time.time() - started) / 60, 1)
+    minutes = round(sum(run.seconds for run in runs.values()) / 60, 1)
     numbers |= test(args, arrays)
     results.record(
         folder / "metrics.json",
@@ -447,6 +464,7 @@ def train_all(args, folder):
         batch_size=BATCH_SIZE,
         **numbers,
     )
+    rl.remove_restarts(folder)
     return arrays
 
 

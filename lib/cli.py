@@ -7,6 +7,7 @@ answer at once; nothing in this module's top level may import Keras.
 import argparse
 import math
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -24,6 +25,12 @@ class UserError(Exception):
 
 class Stopped(Exception):
     """A run that Ctrl-C or SIGTERM ended, with everything saved: shown as it is, exit code 130."""
+
+
+def how_to_resume():
+    """What to say of the command that goes on with a run that was stopped."""
+    again = [argument for argument in sys.argv if argument != "--resume"]
+    return f"Go on with:\n    python3 {shlex.join(again)} --resume"
 
 
 class StopOnSignal:
@@ -156,6 +163,12 @@ def _add_seed_and_folder(parser):
     )
 
 
+def _add_resume(parser):
+    parser.add_argument(
+        "--resume", action="store_true", help="go on where an interrupted run stopped"
+    )
+
+
 def training_parser(doc, *, batch_size, train_steps=None, epochs=None):
     """A parser with the flags that every training script shares; parsing also loads Keras.
 
@@ -176,9 +189,7 @@ def training_parser(doc, *, batch_size, train_steps=None, epochs=None):
         "--batch-size", type=positive_int, default=batch_size, help=f"(default {batch_size})"
     )
     _add_seed_and_folder(parser)
-    parser.add_argument(
-        "--resume", action="store_true", help="go on where an interrupted run stopped"
-    )
+    _add_resume(parser)
     parser.add_argument(
         "--mixed-precision",
         action="store_true",
@@ -221,6 +232,18 @@ def episodes_parser(doc, *, env_id, episodes, what="episodes"):
     )
     _add_seed_and_folder(parser)
     parser.set_defaults(show=False, mixed_precision=False)
+    return parser
+
+
+def agents_parser(doc, *, env_id, episodes, what="episodes"):
+    """`episodes_parser` with the further flags of the agents that learn by networks."""
+    parser = episodes_parser(doc, env_id=env_id, episodes=episodes, what=what)
+    parser.add_argument(
+        "--seeds", type=positive_int, default=1, help="runs, with seeds one after the other"
+    )
+    _add_resume(parser)
+    parser.add_argument("--record", action="store_true", help="write a gif of the trained agent")
+    parser.add_argument("--show", action="store_true", help="watch in a window; needs pygame")
     return parser
 
 

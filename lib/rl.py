@@ -1,4 +1,4 @@
-"""Plumbing of the reinforcement learning scripts: environments, progress, Ctrl-C, logs, gifs."""
+"""Plumbing of the reinforcement learning scripts: environments, progress, restarts, logs, gifs."""
 
 import csv
 import sys
@@ -9,7 +9,7 @@ import gymnasium as gym
 import matplotlib.pyplot as plt
 import numpy as np
 
-from lib import plots
+from lib import plots, training
 from lib.cli import UserError
 from lib.files import write_whole
 
@@ -42,10 +42,12 @@ class Progress:
         episodes: how many there are at most.
         title: a short text before the line.
         every: episodes between two lines where the output is no terminal.
+        first: episodes that an earlier process has done.
     """
 
-    def __init__(self, episodes, title="", every=100):
+    def __init__(self, episodes, title="", every=100, first=0):
         self.episodes = episodes
+        self.first = first
         self.title = title
         self.every = every
         self.started = self.shown = time.time()
@@ -66,7 +68,8 @@ class Progress:
     def _print(self, episode, numbers, end):
         self.shown = time.time()
         seconds = self.shown - self.started
-        left = int(seconds / episode * (self.episodes - episode))
+        done = episode - self.first
+        left = int(seconds / done * (self.episodes - episode)) if done else 0
         values = "  ".join(
             f"{name} {value:,}" if isinstance(value, int) else f"{name} {value:.4g}"
             for name, value in numbers.items()
@@ -76,6 +79,80 @@ class Progress:
             f"{seconds:.0f} s, at most {left // 60}:{left % 60:02d} left"
         )
         print(f"\r{text}\x1b[K" if sys.stdout.isatty() else text, end=end, flush=True)
+
+
+class Restart:
+    """The restart point of a run of episodes, from which `--resume` goes on as if nothing had been.
+
+    A run asks `save_if_due` after each episode. The file stays until `remove`, so that a
+    continuation finds finished runs finished.
+
+    Args:
+        path: the npz file.
+        model: see `training.save_restart`.
+        rng: the NumPy generator that everything in the run is drawn from.
+        settings: see `training.save_restart`.
+    """
+
+    SECONDS_BETWEEN = 20
+
+    def __init__(self, path, model, rng, settings):
+        self.path = path
+        self.model = model
+        self.rng = rng
+        self.settings = settings
+        self.saved = self.started = time.time()
+
+    def load(self, args, seed):
+        """Restores model and generator, and returns (log, arrays): what `save` was given.
+
+        Both are empty for a run that begins: without `--resume`, or with a later seed than that of
+        the interrupted one.
+
+        Args:
+            args: the parsed flags resume and seed, the first one.
+            seed: that of this run.
+
+        Raises:
+            UserError: see `training.load_restart`.
+        """
+        there = self.path.exists()
+        if not args.resume and there:
+            print(f"Starting anew; --resume would go on from the restart point '{self.path}'.")
+        if not args.resume or (seed > args.seed and not there):
+            return [], {}
+        progress, arrays = training.load_restart(self.path, self.model, self.settings)
+        self.rng.bit_generator.state = progress["rng"]
+        self.started -= progress["seconds"]
+        return progress["log"], arrays
+
+    def save(self, log, arrays=None):
+        """Writes the file.
+
+        Args:
+            log: a dict of json values for each episode so far.
+            arrays: function that returns a dict of further arrays to keep.
+        """
+        progress = {"log": log, "rng": self.rng.bit_generator.state, "seconds": self.seconds}
+        kept = arrays() if arrays is not None else None
+        training.save_restart(self.path, self.model, self.settings, progress, kept)
+        self.saved = time.time()
+
+    def save_if_due(self, log, arrays=None):
+        """Calls `save` if the last file is old enough."""
+        if time.time() - self.saved >= self.SECONDS_BETWEEN:
+            self.save(log, arrays)
+
+    @property
+    def seconds(self):
+        """Spent on the run so far, in all its continuations."""
+        return time.time() - self.started
+
+
+def remove_restarts(folder):
+    """Removes the restart points of all runs, once all are done."""
+    for path in folder.glob("restart-*.npz"):
+        path.unlink()
 
 
 def write_csv(path, rows):

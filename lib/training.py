@@ -7,7 +7,6 @@ moving averages), so a run that was interrupted ends as the uninterrupted one wo
 
 import functools
 import json
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ import keras
 import numpy as np
 
 from lib.alternating import feed
-from lib.cli import StopOnSignal, Stopped, UserError
+from lib.cli import StopOnSignal, Stopped, UserError, how_to_resume
 from lib.files import write_whole
 
 STRETCH_BYTES = 128 * 2**20
@@ -55,7 +54,11 @@ def train(
     # A restart point holds the optimizer's averages, too, which must exist before it is read.
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    step, minutes = _load_restart(restart, model, settings, memory) if resume else (0, 0.0)
+    step, minutes = 0, 0.0
+    if resume:
+        progress, _ = load_restart(restart, model, settings)
+        step, minutes = progress["step"], progress["minutes"]
+        memory.update(progress["memory"])
     if step > steps:
         raise UserError(f"'{restart}' stands at step {step}, beyond the {steps} steps asked for")
     started = time.time() - 60 * minutes
@@ -71,12 +74,12 @@ def train(
             if step == end and after_interval is not None:
                 after_interval(step, logs)
             minutes = (time.time() - started) / 60
-            _save_restart(restart, model, step, minutes, settings, memory)
+            save_restart(
+                restart, model, settings, {"step": step, "minutes": minutes, "memory": memory}
+            )
     if step < steps:
-        again = [argument for argument in sys.argv if argument != "--resume"]
         raise Stopped(
-            f"Stopped after step {step} of {steps}, everything is saved. Go on with:\n"
-            f"    python3 {shlex.join(again)} --resume"
+            f"Stopped after step {step} of {steps}, everything is saved. {how_to_resume()}"
         )
     restart.unlink(missing_ok=True)
     return minutes, logs
@@ -199,19 +202,37 @@ def _state(model):
     return list({id(v): v for v in variables}.values())
 
 
-def _save_restart(path, model, step, minutes, settings, memory):
-    """Writes one file, whole or not at all: a kill leaves the former restart point as it was."""
-    header = {"step": step, "minutes": minutes, "settings": settings, "memory": memory}
-    arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(_state(model))}
-    write_whole(path, lambda file: np.savez(file, header=json.dumps(header), **arrays))
+def save_restart(path, model, settings, progress, arrays=None):
+    """Writes a restart point, whole or not at all: a kill leaves the former one as it was.
+
+    Args:
+        path: the npz file.
+        model: all variables of it and of its optimizer are kept.
+        settings: dict of what must not differ in the continuation.
+        progress: dict of json values: how far the run is.
+        arrays: dict of further arrays to keep.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
+    header = {"settings": settings, "progress": progress}
+    kept = {f"kept_{name}": array for name, array in (arrays or {}).items()}
+    state = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(_state(model))}
+    write_whole(path, lambda file: np.savez(file, header=json.dumps(header), **state, **kept))
 
 
-def _load_restart(path, model, settings, memory):
-    """Restores the model and `memory`, and returns (step, minutes)."""
+def load_restart(path, model, settings):
+    """Restores the model from what `save_restart` wrote, and returns (progress, arrays).
+
+    Raises:
+        UserError: if there is no file, it is damaged, or of another run or network.
+    """
     try:
         with np.load(path) as file:
             header = json.loads(str(file["header"]))
-            arrays = [file[f"v{i}"] for i in range(len(file.files) - 1)]
+            found, progress = header["settings"], header["progress"]
+            kept = {name[5:]: file[name] for name in file.files if name.startswith("kept_")}
+            values = [file[f"v{i}"] for i in range(len(file.files) - 1 - len(kept))]
     except FileNotFoundError:
         raise UserError(
             f"nothing to resume: no restart point '{path}'; start without --resume"
@@ -219,18 +240,17 @@ def _load_restart(path, model, settings, memory):
     except Exception as error:
         raise UserError(f"'{path}' is not a usable restart point: {error}") from None
     for name, value in settings.items():
-        if header["settings"].get(name) != value:
+        if found.get(name) != value:
             raise UserError(
-                f"'{path}' belongs to a run with {name} {header['settings'].get(name)}, this one "
-                f"has {value}; give the same flags as that run, or start without --resume"
+                f"'{path}' belongs to a run with {name} {found.get(name)}, this one has {value}; "
+                "give the same flags as that run, or start without --resume"
             )
     state = _state(model)
-    if [tuple(v.shape) for v in state] != [a.shape for a in arrays]:
+    if [tuple(v.shape) for v in state] != [a.shape for a in values]:
         raise UserError(f"'{path}' belongs to another network; start without --resume")
-    for variable, array in zip(state, arrays, strict=True):
-        variable.assign(array)
-    memory.update(header["memory"])
-    return header["step"], header["minutes"]
+    for variable, value in zip(state, values, strict=True):
+        variable.assign(value)
+    return progress, kept
 
 
 class _StopOnSignal(StopOnSignal, keras.callbacks.Callback):

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, interrupt_script, load_script, run_script
 from PIL import Image
 
-from lib import weights
+from lib import rl, weights
 from lib.cli import UserError
 
 CAR = "chapter10-policy/policygradient-car-10.1.1.py"
@@ -290,36 +290,70 @@ def car_args(**flags):
         "show": False,
         "actor_weights": None,
         "value_weights": None,
+        "seed": 0,
+        "resume": False,
     }
     return SimpleNamespace(**{**defaults, **flags})
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_car_learns_to_reach_the_flag(script, method, capsys):
+def test_the_car_learns_to_reach_the_flag(script, method, capsys, tmp_path):
     encoder = script.build_encoder(2)
     weights.load(encoder, ENCODER)
     args = car_args(method=method, episodes=120)
-    run = script.train(args, 0, script.Settings(), encoder)
+    run = script.train(args, 0, script.Settings(), encoder, tmp_path)
     assert np.mean(run.reached[60:]) >= 0.9
     assert np.mean(run.rewards[-20:]) > 80
     assert run.log[-1]["solved"] == sum(reward >= 90 for reward in run.rewards)
 
 
 @pytest.mark.parametrize("method", ["reinforce", "actor_critic"])
-def test_runs_of_equal_seeds_are_equal(script, method, capsys):
+def test_runs_of_equal_seeds_are_equal(script, method, capsys, tmp_path):
     encoder = script.build_encoder(2)
     weights.load(encoder, ENCODER)
     args = car_args(method=method)
     first, second, other = (
-        script.train(args, seed, script.Settings(), encoder).log for seed in (4, 4, 5)
+        script.train(args, seed, script.Settings(), encoder, tmp_path).log for seed in (4, 4, 5)
     )
     assert first == second != other
 
 
-def test_the_books_actor_critic_learns_during_the_episode(script, capsys):
+@pytest.mark.parametrize("method", ["reinforce", "a2c"])
+def test_a_run_that_broke_off_ends_as_an_unbroken_one(
+    script, method, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(rl.Restart, "SECONDS_BETWEEN", 0)
     encoder = script.build_encoder(2)
     weights.load(encoder, ENCODER)
-    run = script.train(car_args(method="actor_critic", episodes=1), 0, script.BOOK, encoder)
+    settings = script.Settings()
+    whole = script.train(car_args(method=method), 0, settings, encoder, tmp_path)
+    play, played = script.run_episode, []
+
+    def break_off(*args, **kwargs):
+        played.append(1)
+        if len(played) == 3:
+            raise RuntimeError("power cut")
+        return play(*args, **kwargs)
+
+    monkeypatch.setattr(script, "run_episode", break_off)
+    with pytest.raises(RuntimeError, match="power cut"):
+        script.train(car_args(method=method), 0, settings, encoder, tmp_path)
+    args = car_args(method=method, resume=True)
+    resumed = script.train(args, 0, settings, encoder, tmp_path)
+    assert len(played) == 4
+    assert resumed.log == whole.log
+    for a, b in zip(resumed.agent.get_weights(), whole.agent.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    args = car_args(method=method, resume=True, episodes=4)
+    with pytest.raises(UserError, match="episodes 3, this one has 4"):
+        script.train(args, 0, settings, encoder, tmp_path)
+
+
+def test_the_books_actor_critic_learns_during_the_episode(script, capsys, tmp_path):
+    encoder = script.build_encoder(2)
+    weights.load(encoder, ENCODER)
+    args = car_args(method="actor_critic", episodes=1)
+    run = script.train(args, 0, script.BOOK, encoder, tmp_path)
     assert int(run.agent.optimizer.iterations) == run.log[0]["steps"] > 50
     assert all(np.any(w != 0) for w in run.agent.value.get_weights())
 

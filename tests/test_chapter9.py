@@ -440,15 +440,22 @@ def test_the_cart_trains_and_is_tested_and_drawn(tmp_path):
 
 
 def cart_args(**flags):
-    defaults = {"env_id": "CartPole-v0", "ddqn": False, "show": False, "episodes": 6}
+    defaults = {
+        "env_id": "CartPole-v0",
+        "ddqn": False,
+        "show": False,
+        "episodes": 6,
+        "seed": 0,
+        "resume": False,
+    }
     return SimpleNamespace(**{**defaults, **flags})
 
 
 @pytest.mark.parametrize("double", [False, True])
-def test_cart_runs_of_equal_seeds_are_equal(double):
+def test_cart_runs_of_equal_seeds_are_equal(double, tmp_path):
     script = load_script(CART)
     settings = script.Settings(replays=2)
-    runs = [script.train(cart_args(ddqn=double), seed, settings) for seed in (3, 3, 4)]
+    runs = [script.train(cart_args(ddqn=double), seed, settings, tmp_path) for seed in (3, 3, 4)]
     logs = [run.log for run in runs]
     assert logs[0] == logs[1] != logs[2]
     arrays = [run.dqn.q_network.get_weights() for run in runs[:2]]
@@ -456,21 +463,47 @@ def test_cart_runs_of_equal_seeds_are_equal(double):
         np.testing.assert_array_equal(a, b)
 
 
-def test_solved_is_a_mean_over_a_hundred_episodes(monkeypatch):
+def test_a_run_that_broke_off_ends_as_an_unbroken_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(rl.Restart, "SECONDS_BETWEEN", 0)
+    script = load_script(CART)
+    # So small that it has begun to forget when the run breaks off.
+    settings = script.Settings(replays=4, target_update=6, memory=70)
+    whole = script.train(cart_args(), 0, settings, tmp_path)
+    play, played = script.run_episode, []
+
+    def break_off(*args, **kwargs):
+        played.append(1)
+        if len(played) == 5:
+            raise RuntimeError("power cut")
+        return play(*args, **kwargs)
+
+    monkeypatch.setattr(script, "run_episode", break_off)
+    with pytest.raises(RuntimeError, match="power cut"):
+        script.train(cart_args(), 0, settings, tmp_path)
+    resumed = script.train(cart_args(resume=True), 0, settings, tmp_path)
+    assert len(played) == 7
+    assert resumed.log == whole.log
+    for a, b in zip(resumed.dqn.get_weights(), whole.dqn.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(UserError, match=r"gamma 0\.98, this one has 0\.9"):
+        script.train(cart_args(resume=True), 0, script.Settings(gamma=0.9), tmp_path)
+
+
+def test_solved_is_a_mean_over_a_hundred_episodes(monkeypatch, tmp_path):
     script = load_script(CART)
     rewards = iter([10.0, *[200.0] * 400])
     monkeypatch.setattr(script, "run_episode", lambda *args, **kwargs: next(rewards))
-    run = script.train(cart_args(episodes=3000), 0, script.Settings())
+    run = script.train(cart_args(episodes=3000), 0, script.Settings(), tmp_path)
     # The mean of the first hundred is 198.1: enough, but not before there are a hundred.
     assert run.solved and len(run.log) == 100
     rewards = iter([*[10.0] * 50, *[200.0] * 400])
-    run = script.train(cart_args(episodes=3000), 0, script.Settings())
+    run = script.train(cart_args(episodes=3000), 0, script.Settings(), tmp_path)
     # At most two of the last hundred may be 10: (2 * 10 + 98 * 200) / 100 = 196.2.
     assert run.solved and len(run.log) == 148
 
 
 @pytest.mark.parametrize("book", [False, True])
-def test_an_episode_that_succeeds_is_not_corrected_but_by_the_book(book, monkeypatch):
+def test_an_episode_that_succeeds_is_not_corrected_but_by_the_book(book, monkeypatch, tmp_path):
     script = load_script(CART)
     rewards = [200.0, 20.0, 195.0, 20.0]
     replays = []
@@ -486,7 +519,8 @@ def test_an_episode_that_succeeds_is_not_corrected_but_by_the_book(book, monkeyp
 
     monkeypatch.setattr(script, "run_episode", run_episode)
     monkeypatch.setattr(script, "replay", replay)
-    run = script.train(cart_args(episodes=4), 0, script.BOOK if book else script.Settings())
+    settings = script.BOOK if book else script.Settings()
+    run = script.train(cart_args(episodes=4), 0, settings, tmp_path)
     assert replays == ([1, 2, 3, 4] if book else [2, 4])
     assert run.rewards == rewards
     assert [row["loss"] for row in run.log] == ([0.5] * 4 if book else ["", 0.5, "", 0.5])
@@ -503,6 +537,17 @@ def test_ctrl_c_saves_what_is_there(tmp_path):
         assert len(list(csv.DictReader(file))) == stopped_at
     script = load_script(CART)
     weights.load(script.build_q_network(4, 2), tmp_path / "dqn_cartpole.h5")
+
+    # The run goes on where it was, and its restart point goes when it is done.
+    flags = (*flags, "--resume", f"--episodes={stopped_at + 2}")
+    done = run_script(CART, *flags, folder=tmp_path, data=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "dqn_cartpole" / "log-0.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == stopped_at + 2
+    assert not list(tmp_path.glob("dqn_cartpole/restart-*"))
+    assert_one_line_error(
+        run_script(CART, "--resume", folder=tmp_path, data=tmp_path), "nothing to resume"
+    )
 
 
 @pytest.mark.parametrize(
