@@ -531,9 +531,14 @@ def train(args, seed, settings, encoder, folder):
     env = make_env(args.env_id, render_mode="human" if args.show else None)
     agent = build_agent(args.method, settings, args.episodes)
     load_agent(agent, args)
-    fixed = {"environment": args.env_id, "episodes": args.episodes, **asdict(settings)}
-    restart = rl.Restart(folder / f"restart-{seed}.npz", agent, rng, fixed)
-    log, _ = restart.load(args, seed)
+    fixed = {
+        "environment": args.env_id,
+        "encoder": args.encoder_weights,
+        "episodes": args.episodes,
+        **asdict(settings),
+    }
+    restart = rl.Restart(folder, seed, agent, rng, fixed)
+    log, _ = restart.load(args)
     networks = Networks(encoder, agent)
     progress = rl.Progress(args.episodes, title=f"seed {seed}: ", every=100, first=len(log))
 
@@ -598,9 +603,12 @@ def the_encoder(args, settings, folder):
     space = make_env(args.env_id).observation_space
     encoder = build_encoder(space.shape[0])
     path = args.output_dir / "car_encoder.h5"
-    if args.encoder_weights or args.resume:
-        given = args.encoder_weights
-        weights.load(encoder, weights.find(given, __file__) if given else path)
+    if args.encoder_weights:
+        weights.load(encoder, weights.find(args.encoder_weights, __file__))
+        return encoder
+    if args.resume:
+        # The run that is gone on with has trained and saved its own.
+        weights.load(encoder, path)
         return encoder
     error = train_encoder(encoder, space, settings.standardize, np.random.default_rng(args.seed))
     weights.save(encoder, path)
@@ -675,7 +683,7 @@ def train_all(args, settings, encoder, folder):
     results.record(
         folder / "metrics.json", args, minutes=minutes, settings=asdict(settings), **numbers
     )
-    rl.remove_restarts(folder)
+    rl.remove_restarts(folder, runs)
     return agent
 
 

@@ -15,8 +15,8 @@ decibels. What has to be beaten is the gray image itself, as three equal channel
 sharp and has no colour. The network's image is blurred, 256 numbers hold no more; put its colours
 on the gray image that one had all along, and both are there ("colours on gray").
 
-Result to expect after 30 epochs: PSNR 22.6 dB and MSE 0.0071 on the test
-images; its colours on gray 24.3 dB and 0.0055, the gray image itself 24.6 dB and 0.0066.
+Result to expect after 30 epochs: PSNR 22.6 dB and MSE 0.0071 on the test images; its colours on
+gray 24.3 dB and 0.0055, the gray image itself 24.6 dB and 0.0066.
 
 Departures from the printed listing, and why:
  1. The image leaves a float32 layer, the sigmoid being a layer of its own, so that
@@ -26,9 +26,9 @@ Departures from the printed listing, and why:
  3. The weights of the epoch with the lowest test loss are kept as in the book, but alone, not
     beside those of all former records. Choosing an epoch by the test set flatters it:
     colorized_ae.h5 is the last epoch, and the numbers are its numbers.
- 4. Half of the training images are mirrored, others in each epoch. Without it the network learns
-    its training images by heart, and is at its best after half of the epochs;
-    `--no-augmentation` shows it.
+ 4. Half of the training images are mirrored, others in each epoch. Without it
+    (`--no-augmentation`) the network learns its training images by heart even more, and ends at
+    22.0 dB and 0.0080; its colours on gray at 23.7 dB and 0.0063.
 """
 
 import sys

@@ -28,7 +28,8 @@ Departures from the printed listing, and why:
     with random codes that have nothing to do with these.
  2. The code loss is the negative log-likelihood of a Gaussian around the head's output, as in the
     paper. The listing's -mean(c log q), with q in (0, 1) and a code c that is often negative, is no
-    likelihood; `--code-loss book` has it.
+    likelihood; `--code-loss book` has it. After 10,000 steps of it what is read off correlates with
+    the codes by 0.79 and 0.80, with the Gaussian by 0.98.
  3. The codes have a standard deviation of 0.5, so the book's sweep over [-2, 2] goes four of them
     out, beyond all that was ever trained; the figure says so.
  4. The engine and the fakes are those of dcgan-mnist-4.2.1.py, see its departures.

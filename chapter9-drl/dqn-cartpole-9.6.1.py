@@ -321,8 +321,8 @@ def train(args, seed, settings, folder):
     dqn = build_dqn(state_size, actions, settings, args.ddqn)
     memory = Memory(settings.memory, state_size)
     fixed = {"environment": args.env_id, **asdict(settings)}
-    restart = rl.Restart(folder / f"restart-{seed}.npz", dqn, rng, fixed)
-    log, stored = restart.load(args, seed)
+    restart = rl.Restart(folder, seed, dqn, rng, fixed)
+    log, stored = restart.load(args)
     if stored:
         memory.restore(stored)
     arrays = dqn.q_network.get_weights()
@@ -464,7 +464,7 @@ def train_all(args, folder):
         batch_size=BATCH_SIZE,
         **numbers,
     )
-    rl.remove_restarts(folder)
+    rl.remove_restarts(folder, runs)
     return arrays
 
 

@@ -110,6 +110,7 @@ def evolution(folder, path, last=None, most=8, show=False):
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, step, picture in zip(axes.flat, steps, pictures, strict=False):
+        # The colour map is for pictures that were saved without colours.
         axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
         axis.set_title(f"{step:,} steps", fontsize=8)
     finish(figure, path, show)

@@ -84,11 +84,12 @@ class Progress:
 class Restart:
     """The restart point of a run of episodes, from which `--resume` goes on as if nothing had been.
 
-    A run asks `save_if_due` after each episode. The file stays until `remove`, so that a
+    A run asks `save_if_due` after each episode. The file stays until `remove_restarts`, so that a
     continuation finds finished runs finished.
 
     Args:
-        path: the npz file.
+        folder: of the file.
+        seed: of the run.
         model: see `training.save_restart`.
         rng: the NumPy generator that everything in the run is drawn from.
         settings: see `training.save_restart`.
@@ -96,22 +97,22 @@ class Restart:
 
     SECONDS_BETWEEN = 20
 
-    def __init__(self, path, model, rng, settings):
-        self.path = path
+    def __init__(self, folder, seed, model, rng, settings):
+        self.path = _restart_path(folder, seed)
+        self.seed = seed
         self.model = model
         self.rng = rng
         self.settings = settings
         self.saved = self.started = time.time()
 
-    def load(self, args, seed):
+    def load(self, args):
         """Restores model and generator, and returns (log, arrays): what `save` was given.
 
         Both are empty for a run that begins: without `--resume`, or with a later seed than that of
         the interrupted one.
 
         Args:
-            args: the parsed flags resume and seed, the first one.
-            seed: that of this run.
+            args: the parsed flags resume and seed, that of the first run.
 
         Raises:
             UserError: see `training.load_restart`.
@@ -119,7 +120,7 @@ class Restart:
         there = self.path.exists()
         if not args.resume and there:
             print(f"Starting anew; --resume would go on from the restart point '{self.path}'.")
-        if not args.resume or (seed > args.seed and not there):
+        if not args.resume or (self.seed > args.seed and not there):
             return [], {}
         progress, arrays = training.load_restart(self.path, self.model, self.settings)
         self.rng.bit_generator.state = progress["rng"]
@@ -149,10 +150,14 @@ class Restart:
         return time.time() - self.started
 
 
-def remove_restarts(folder):
-    """Removes the restart points of all runs, once all are done."""
-    for path in folder.glob("restart-*.npz"):
-        path.unlink()
+def _restart_path(folder, seed):
+    return folder / f"restart-{seed}.npz"
+
+
+def remove_restarts(folder, seeds):
+    """Removes the restart points of the runs with these seeds, once all are done."""
+    for seed in seeds:
+        _restart_path(folder, seed).unlink()
 
 
 def write_csv(path, rows):

@@ -96,6 +96,21 @@ def interrupt_script(path, *flags, after, folder):
     return running.returncode, errors
 
 
+def break_off(script, monkeypatch, episode):
+    """Has the `episode`-th episode that a script plays from now on fail; returns a list that grows
+    by each."""
+    play, played = script.run_episode, []
+
+    def run_episode(*args, **kwargs):
+        played.append(1)
+        if len(played) == episode:
+            raise RuntimeError("power cut")
+        return play(*args, **kwargs)
+
+    monkeypatch.setattr(script, "run_episode", run_episode)
+    return played
+
+
 @pytest.fixture
 def data_dir(tmp_path, monkeypatch):
     """A folder with tiny mnist.npz and cifar10.npz, named by ADLK_DATA_DIR."""

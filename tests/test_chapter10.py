@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, interrupt_script, load_script, run_script
+from conftest import ROOT, break_off, interrupt_script, load_script, run_script
 from PIL import Image
 
 from lib import rl, weights
@@ -290,6 +290,7 @@ def car_args(**flags):
         "show": False,
         "actor_weights": None,
         "value_weights": None,
+        "encoder_weights": str(ENCODER),
         "seed": 0,
         "resume": False,
     }
@@ -327,15 +328,7 @@ def test_a_run_that_broke_off_ends_as_an_unbroken_one(
     weights.load(encoder, ENCODER)
     settings = script.Settings()
     whole = script.train(car_args(method=method), 0, settings, encoder, tmp_path)
-    play, played = script.run_episode, []
-
-    def break_off(*args, **kwargs):
-        played.append(1)
-        if len(played) == 3:
-            raise RuntimeError("power cut")
-        return play(*args, **kwargs)
-
-    monkeypatch.setattr(script, "run_episode", break_off)
+    played = break_off(script, monkeypatch, episode=3)
     with pytest.raises(RuntimeError, match="power cut"):
         script.train(car_args(method=method), 0, settings, encoder, tmp_path)
     args = car_args(method=method, resume=True)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, interrupt_script, load_script, run_script
+from conftest import ROOT, break_off, interrupt_script, load_script, run_script
 from PIL import Image
 
 from lib import rl, weights
@@ -414,6 +414,9 @@ def test_the_time_limit_is_no_end_unless_the_book_says_so(truncated, bootstrap):
 
 
 def test_the_cart_trains_and_is_tested_and_drawn(tmp_path):
+    (tmp_path / "dqn_cartpole").mkdir()
+    of_another_run = tmp_path / "dqn_cartpole" / "restart-9.npz"
+    of_another_run.touch()
     flags = ("--episodes=4", "--seeds=2", "--seed=5", "--record", "--no-render")
     done = run_script(CART, *flags, folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -432,6 +435,8 @@ def test_the_cart_trains_and_is_tested_and_drawn(tmp_path):
         assert float(log[-1]["mean_reward"]) == pytest.approx(mean, abs=0.01)
     with Image.open(folder / "agent.gif") as gif:
         assert gif.n_frames >= 2 and gif.size == (300, 200)
+
+    assert list(folder.glob("restart-*")) == [of_another_run]
 
     # The weights are those of the first run.
     done = run_script(CART, "--weights=dqn_cartpole.h5", "--seed=5", folder=tmp_path, data=tmp_path)
@@ -469,15 +474,7 @@ def test_a_run_that_broke_off_ends_as_an_unbroken_one(tmp_path, monkeypatch):
     # So small that it has begun to forget when the run breaks off.
     settings = script.Settings(replays=4, target_update=6, memory=70)
     whole = script.train(cart_args(), 0, settings, tmp_path)
-    play, played = script.run_episode, []
-
-    def break_off(*args, **kwargs):
-        played.append(1)
-        if len(played) == 5:
-            raise RuntimeError("power cut")
-        return play(*args, **kwargs)
-
-    monkeypatch.setattr(script, "run_episode", break_off)
+    played = break_off(script, monkeypatch, episode=5)
     with pytest.raises(RuntimeError, match="power cut"):
         script.train(cart_args(), 0, settings, tmp_path)
     resumed = script.train(cart_args(resume=True), 0, settings, tmp_path)
