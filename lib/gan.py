@@ -159,10 +159,17 @@ class GAN(AlternatingModel):
         )
 
 
-def optimizer(learning_rate, decay=0.0):
-    """RMSprop whose rate falls as learning_rate / (1 + decay * step), as Keras 2's `decay` did."""
+def optimizer(learning_rate, decay=0.0, epsilon=1e-7):
+    """RMSprop whose rate falls as learning_rate / (1 + decay * step), as Keras 2's `decay` did.
+
+    Args:
+        learning_rate: that of the first step.
+        decay: see above.
+        epsilon: is added to the mean square of the gradient, under the root. Keras 2 added it to
+            the root itself: its epsilon is the square root of this one.
+    """
     schedule = keras.optimizers.schedules.InverseTimeDecay(learning_rate, 1, decay)
-    return keras.optimizers.RMSprop(schedule)
+    return keras.optimizers.RMSprop(schedule, epsilon=epsilon)
 
 
 def real_then_fake(images):

@@ -103,6 +103,16 @@ def test_generator_and_discriminator_are_those_of_the_dcgan():
         assert [w.shape for w in a.weights] == [w.shape for w in b.weights]
 
 
+@pytest.mark.parametrize("size", [1e-2, 1e-6])
+def test_wgan_moves_weights_by_small_gradients_as_by_large_ones(size):
+    for turn in load_script(WGAN).build_wgan(seed=0).turns:
+        before = [numbers(v) for v in turn.variables]
+        turn.optimizer.apply([keras.ops.full(v.shape, size) for v in turn.variables])
+        # Of a first gradient g the mean square is g^2 / 10, and the rate is 0.00005.
+        for variable, former in zip(turn.variables, before, strict=True):
+            np.testing.assert_allclose(former - numbers(variable), 5e-5 * 10**0.5, rtol=0.01)
+
+
 def test_wgan_losses_give_fakes_the_label_minus_one():
     model = load_script(WGAN).build_wgan(seed=0)
     images, fakes = np.random.default_rng(0).random((2, 3, 28, 28, 1), "float32")
