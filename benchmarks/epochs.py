@@ -19,7 +19,6 @@ turns, see rounds.py.
 """
 
 import math
-import os
 import statistics
 import sys
 from collections.abc import Callable
@@ -442,8 +441,10 @@ def plain_torch(network, kind, precision, args):
     """A plain PyTorch loop, in each memory layout where there are images."""
     import torch
 
+    from lib import results
+
     torch.manual_seed(0)
-    torch.set_num_threads(os.cpu_count())
+    torch.set_num_threads(results.cores())
     layouts = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
     if len(network.shape) < 3:
         layouts.pop("channels last")

@@ -35,7 +35,6 @@ forward and in those gradients, with respect to inputs and to weights, that a st
 
 import functools
 import math
-import os
 import statistics
 import sys
 from collections.abc import Callable
@@ -417,8 +416,10 @@ def plain_torch(gan, precision, args):
     """A plain PyTorch loop with the DCGAN's networks, in each memory layout."""
     import torch
 
+    from lib import results
+
     torch.manual_seed(0)
-    torch.set_num_threads(os.cpu_count())
+    torch.set_num_threads(results.cores())
     layouts = {
         "contiguous": torch.contiguous_format,
         "channels last": torch.channels_last,
