@@ -4,6 +4,9 @@ import numpy as np
 
 from lib import plots, results, training, weights
 
+# A batch of 1000 takes no less time, and a DenseNet then needs 4 GB for what its layers put out.
+TEST_BATCH_SIZE = 200
+
 
 def train_and_test(
     model,
@@ -48,7 +51,7 @@ def train_and_test(
         compile_for(args.epochs * training.steps_per_epoch(x_train, args))
 
         def test(epoch, logs):
-            accuracy = training.evaluate(model, x_test, y_test)["accuracy"]
+            accuracy = training.evaluate(model, x_test, y_test, TEST_BATCH_SIZE)["accuracy"]
             print(f"epoch {epoch}: test accuracy {100 * accuracy:.2f} %", flush=True)
             if keep_best and accuracy > best.get("test_accuracy", 0):
                 _save_best(model, folder / "saved_models", name, epoch, best)
@@ -62,7 +65,7 @@ def train_and_test(
             facts["best_epoch"] = best
             print(f"Best epoch, chosen by its test accuracy: {best['epoch']}")
         weights.save(model, args.output_dir / f"{name}.h5")
-    measured = training.evaluate(model, x_test, y_test)
+    measured = training.evaluate(model, x_test, y_test, TEST_BATCH_SIZE)
     accuracy = measured["accuracy"]
     print(f"Test accuracy: {100 * accuracy:.2f} %")
     numbers = {
@@ -97,7 +100,7 @@ def _save_best(model, folder, name, epoch, best):
 
 def confusion_matrix(model, x, y):
     """Counts (classes, classes): row the true class, column the one that `model` says."""
-    probabilities = model.predict(x, batch_size=1000, verbose=0)
+    probabilities = model.predict(x, batch_size=TEST_BATCH_SIZE, verbose=0)
     classes = probabilities.shape[1]
     pairs = np.bincount(classes * y + probabilities.argmax(axis=1), minlength=classes**2)
     return pairs.reshape(classes, classes)
