@@ -441,10 +441,7 @@ def plain_torch(network, kind, precision, args):
     """A plain PyTorch loop, in each memory layout where there are images."""
     import torch
 
-    from lib import results
-
     torch.manual_seed(0)
-    torch.set_num_threads(results.cores())
     layouts = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
     if len(network.shape) < 3:
         layouts.pop("channels last")

@@ -416,10 +416,7 @@ def plain_torch(gan, precision, args):
     """A plain PyTorch loop with the DCGAN's networks, in each memory layout."""
     import torch
 
-    from lib import results
-
     torch.manual_seed(0)
-    torch.set_num_threads(results.cores())
     layouts = {
         "contiguous": torch.contiguous_format,
         "channels last": torch.channels_last,

@@ -91,12 +91,8 @@ def device():
             if line.startswith("model name"):
                 model = line.split(":", 1)[1].strip() + ", "
                 break
-    return f"{model}{cores()} CPU core{'s' if cores() > 1 else ''}"
-
-
-def cores():
-    """The number of processor cores that this process may use: `taskset` can leave it fewer."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{model}{cores} CPU core{'s' if cores > 1 else ''}"
 
 
 def _output(*command):
