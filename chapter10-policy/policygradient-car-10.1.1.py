@@ -558,7 +558,7 @@ def train(args, seed, settings, encoder, folder):
 
     online = settings.update_each_step and args.method == "actor_critic"
     with cli.StopOnSignal("episode") as stop:
-        while len(log) < args.episodes and not stop.requested:
+        while len(log) < args.episodes:
             noise = Noise(settings.correlation, rng)
             episode = run_episode(
                 env, networks, rng, settings, noise, after_step=learn_online if online else None
@@ -578,6 +578,8 @@ def train(args, seed, settings, encoder, folder):
             )
             progress.update(len(log), **standing(log))
             restart.save_if_due(log)
+            if stop.requested:
+                break
     restart.save(log)
     progress.finish(len(log), **standing(log))
     env.close()

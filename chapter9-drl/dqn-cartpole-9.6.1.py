@@ -333,7 +333,7 @@ def train(args, seed, settings, folder):
         return enough and log[-1]["mean_reward"] >= threshold
 
     with cli.StopOnSignal("episode") as stop:
-        while len(log) < args.episodes and not (solved() or stop.requested):
+        while len(log) < args.episodes and not solved():
             epsilon = epsilon_at(len(log), settings)
             reward = run_episode(env, arrays, epsilon, rng, memory, settings.bootstrap_at_limit)
             succeeded = threshold is not None and reward >= threshold
@@ -354,6 +354,8 @@ def train(args, seed, settings, folder):
             )
             progress.update(len(log), reward=reward, mean=log[-1]["mean_reward"])
             restart.save_if_due(log, memory.stored)
+            if stop.requested:
+                break
     restart.save(log, memory.stored)
     progress.finish(len(log), mean=log[-1]["mean_reward"])
     env.close()

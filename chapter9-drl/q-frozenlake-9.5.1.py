@@ -152,7 +152,7 @@ def train(env, args):
     started = time.time()
     wins = episode = 0
     with cli.StopOnSignal("episode") as stop:
-        while episode < args.episodes and not stop.requested:
+        while episode < args.episodes:
             epsilon = 1.0 if args.explore else epsilon_at(episode, args.episodes)
             state, steps, terminated = start, 0, False
             while not terminated and steps < limit:
@@ -164,6 +164,8 @@ def train(env, args):
             wins += reward > 0
             episode += 1
             progress.update(episode, epsilon=epsilon, wins=wins)
+            if stop.requested:
+                break
     progress.finish(episode, epsilon=epsilon, wins=wins)
     facts = {
         "episodes": episode,

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 300  # seconds for one run of a script
 sys.path.insert(0, str(ROOT))
 
-import lib.cli  # noqa: E402, F401, which says what TensorFlow's C++ is to say before it is loaded
+import lib.cli  # noqa: E402, which says what TensorFlow's C++ is to say before it is loaded
 
 
 def load_script(path):
@@ -109,6 +109,19 @@ def break_off(script, monkeypatch, episode):
 
     monkeypatch.setattr(script, "run_episode", run_episode)
     return played
+
+
+@pytest.fixture
+def ctrl_c_at_once(monkeypatch):
+    """Ctrl-C comes in the instant before a training loop's first step or episode."""
+    enter = lib.cli.StopOnSignal.__enter__
+
+    def enter_and_press(self):
+        stop = enter(self)
+        signal.raise_signal(signal.SIGINT)
+        return stop
+
+    monkeypatch.setattr(lib.cli.StopOnSignal, "__enter__", enter_and_press)
 
 
 @pytest.fixture

@@ -399,6 +399,11 @@ def test_ctrl_c_saves_what_is_there(script, tmp_path):
         assert all(np.any(w != 0) for w in network.get_weights())
 
 
+def test_ctrl_c_before_the_first_episode_lets_that_one_be_played(script, tmp_path, ctrl_c_at_once):
+    run = script.train(car_args(), 0, script.Settings(), script.build_encoder(2), tmp_path)
+    assert run.stopped and len(run.log) == 1
+
+
 def test_random_actions_do_not_reach_the_flag(tmp_path):
     done = run_script(CAR, "-r", "--episodes=5", folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -264,6 +264,13 @@ def test_random_actions_hardly_ever_reach_the_goal(tmp_path, monkeypatch):
     assert facts["wins_while_training"] == pytest.approx(0.014, abs=0.006)
 
 
+def test_ctrl_c_before_the_first_episode_on_the_lake(tmp_path, ctrl_c_at_once):
+    script = load_script(LAKE)
+    env = script.make_lake("FrozenLake-v1", True)
+    _, facts, stopped = script.train(env, lake_args(tmp_path, episodes=5000))
+    assert stopped and facts["episodes"] == 1
+
+
 def test_bad_input_of_the_lake(tmp_path):
     script = load_script(LAKE)
     for env_id, part in (("NoLake-v7", "doesn't exist"), ("CartPole-v1", "is_slippery")):
@@ -545,6 +552,12 @@ def test_ctrl_c_saves_what_is_there(tmp_path):
     assert_one_line_error(
         run_script(CART, "--resume", folder=tmp_path, data=tmp_path), "nothing to resume"
     )
+
+
+def test_ctrl_c_before_the_first_episode_lets_that_one_be_played(tmp_path, ctrl_c_at_once):
+    script = load_script(CART)
+    run = script.train(cart_args(), 0, script.Settings(), tmp_path)
+    assert run.stopped and len(run.log) == 1
 
 
 @pytest.mark.parametrize(
