@@ -24,7 +24,7 @@ Departures from the printed listing, and why:
     epochs) scale with `--epochs`, so that a shorter run settles, too.
  2. Augmentation is two layers at the network's entry, active in training alone: the generator that
     the book feeds the network with is gone from Keras 3. They shift by whole pixels, as that
-    generator did until the end of 2017: between pixels the images were blurred.
+    generator did until the end of 2017: between pixels a shift blurs the image.
  3. The best epoch is chosen by its test accuracy, as in the book, which flatters it: the last
     epoch's accuracy is the one to quote, and both are written down.
 """
