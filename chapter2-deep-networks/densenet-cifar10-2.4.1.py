@@ -22,8 +22,8 @@ Departures from the printed listing, and why:
     epochs) scale with `--epochs`; the book's plateau rule never had a say beside its schedule.
  3. Augmentation is two layers at the network's entry, active in training alone: the generator that
     the book feeds the network with is gone from Keras 3. They shift by whole pixels, as that
-    generator did until the end of 2017. The shipped weights are older: between pixels, as with
-    them, a shift blurs the image.
+    generator did until the end of 2017. The shipped weights are older, from when
+    shifts fell between pixels and blurred the images.
  4. The best epoch is chosen by its test accuracy, as in the book, which flatters it: the last
     epoch's accuracy is the one to quote, and both are written down.
  5. RMSprop's epsilon, which Keras 3 adds under the root, is the square of the 1e-7 that Keras 2
