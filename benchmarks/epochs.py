@@ -10,7 +10,7 @@ per epoch are its milliseconds per step times the steps of an epoch. The contend
                without augmentation; the start of each fit(), once an epoch in training, is measured
     augmented  the same with the script's augmentation, for the networks that have one
     unfused    ours with batch normalization as Keras makes it, of many operations, without those of
-               lib/alternating.py; for the networks that normalize
+               lib/backends.py; for the networks that normalize
     torch      a plain PyTorch loop of the same network with the same optimizer on the same images,
                in both memory layouts, shown in the faster; without augmentation
 
@@ -404,20 +404,20 @@ def ours(network, kind, precision, args):
     import keras
     import tensorflow as tf
 
-    from lib import alternating, results
+    from lib import backends, results
 
     keras.utils.set_random_seed(0)
     if precision == "bfloat16":
         keras.config.set_dtype_policy("mixed_bfloat16")
     if kind == "unfused":
-        keras.layers.BatchNormalization.call = alternating.plain_batch_normalization
+        keras.layers.BatchNormalization.call = backends.plain_batch_normalization
     script = load_script(network.script)
     dropout_free = network.augments and kind != "augmented"
     if dropout_free and hasattr(script, "DROPOUT"):
         script.DROPOUT = 0
     model = network.build(script, kind == "augmented")
     x, y = network.arrays(*examples(network, args.steps))
-    data = alternating.feed({"x": x, "y": y}, network.batch_size)
+    data = backends.feed({"x": x, "y": y}, network.batch_size)
     look = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
 
     def train():

@@ -323,7 +323,7 @@ def ours(gan, precision, args):
     import tensorflow as tf
 
     from lib import results
-    from lib.alternating import feed
+    from lib.backends import feed
 
     keras.utils.set_random_seed(0)
     if precision == "bfloat16":
@@ -359,12 +359,12 @@ def book(gan, precision, args):
     """The loop of the book's listing."""
     import keras
 
-    from lib import alternating
+    from lib import backends
 
     keras.utils.set_random_seed(0)
     script = load_script(gan.script)
     # Keras as a reader of the book finds it.
-    keras.layers.BatchNormalization.call = alternating.plain_batch_normalization
+    keras.layers.BatchNormalization.call = backends.plain_batch_normalization
     size = args.batch_size
     rng = np.random.default_rng(0)
     generator, discriminator = script.build_generator(), script.build_discriminator()

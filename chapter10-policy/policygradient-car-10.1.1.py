@@ -156,7 +156,8 @@ import numpy as np
 from keras import layers, ops
 
 from lib import results, rl, weights
-from lib.alternating import AlternatingModel, Turn, feed
+from lib.alternating import AlternatingModel, Turn
+from lib.backends import feed
 
 # The networks
 

@@ -105,10 +105,15 @@ def build_acgan(seed):
     return model
 
 
-def draw_beside_cgan(generator, args, folder):
+def load_cgan(file):
+    """The generator of a CGAN, which has the same layers."""
+    cgan = build_generator()
+    weights.load(cgan, weights.find(file, __file__))
+    return cgan
+
+
+def draw_beside_cgan(cgan, generator, args, folder):
     """Draws all ten digits from the same noise, four times, by a CGAN and by this generator."""
-    cgan = build_generator()  # the CGAN's has the same layers
-    weights.load(cgan, weights.find(args.cgan, __file__))
     digits = np.tile(np.arange(NUM_LABELS), 4)
     inputs = [gan.sample_noise(args.seed, len(digits), LATENT_SIZE), gan.one_hot(digits)]
     images = [network.predict(inputs, verbose=0) for network in (cgan, generator)]
@@ -123,6 +128,7 @@ def draw_beside_cgan(generator, args, folder):
 
 def main(args):
     folder = cli.prepare(args, MODEL_NAME)
+    cgan = load_cgan(args.cgan) if args.cgan else None
 
     def inputs(digits):
         return [gan.sample_noise(args.seed, len(digits), LATENT_SIZE), gan.one_hot(digits)]
@@ -143,8 +149,8 @@ def main(args):
             save={f"{MODEL_NAME}.h5": generator},
             sample=lambda path: gan.plot_images(generator, sample, path),
         )
-    if args.cgan:
-        draw_beside_cgan(generator, args, folder)
+    if cgan is not None:
+        draw_beside_cgan(cgan, generator, args, folder)
     if args.evaluate:
         weights_file = args.generator or f"{MODEL_NAME}.h5"
         gan.evaluate(generator, inputs, args, folder, weights_file, conditional=True)

@@ -110,7 +110,8 @@ import numpy as np
 from keras import layers, ops
 
 from lib import results, rl, weights
-from lib.alternating import AlternatingModel, Turn, feed
+from lib.alternating import AlternatingModel, Turn
+from lib.backends import feed
 
 
 def build_q_network(state_size, actions, name="q_network"):

@@ -15,15 +15,7 @@ from dataclasses import dataclass
 import keras
 from keras import ops
 
-BACKEND = keras.backend.backend()
-if BACKEND == "tensorflow":
-    import tensorflow as tf
-elif BACKEND == "jax":
-    import jax
-elif BACKEND == "torch":
-    import torch
-else:
-    raise ImportError(f"KERAS_BACKEND={BACKEND}: expected tensorflow, jax or torch")
+from lib import backends
 
 
 @dataclass
@@ -55,7 +47,7 @@ class Turn:
     through_shared: bool = False
 
 
-class AlternatingModel(keras.Model):
+class AlternatingModel(backends.PlayedModel):
     """A model whose train step plays a list of turns.
 
     Subclasses hold the networks (and a `keras.random.SeedGenerator` for what they draw) as
@@ -94,17 +86,14 @@ class AlternatingModel(keras.Model):
         super().compile(optimizer=_TurnOptimizers([turn.optimizer for turn in turns]), **kwargs)
 
     def play(self, batch, scope=None):
-        """Plays all turns on one batch and returns the mean losses since the last reset.
-
-        Under JAX `scope` is the `keras.StatelessScope` that holds the values of all variables.
-        """
+        """Plays all turns on one batch and returns the mean losses since the last reset."""
         parts = max(turn.times for turn in self.turns)
         shared_variables = [v for t in self.turns if t.through_shared for v in t.variables]
         for k in range(parts):
             part = [_part(array, k, parts) for array in batch]
             shared, pull_shared = (), None
             if self.share is not None:
-                shared, _, pull_shared = _vjp(
+                shared, _, pull_shared = backends.vjp(
                     lambda part=part: (_as_tuple(self.share(*part)), ()),
                     shared_variables,
                     (),
@@ -123,44 +112,19 @@ class AlternatingModel(keras.Model):
             return (loss,), (loss, *metrics)
 
         through = shared if turn.through_shared else ()
-        (loss,), values, pull = _vjp(losses, turn.variables, through, scope)
-        gradients = pull((ops.ones_like(loss) / _replicas(),))
+        (loss,), values, pull = backends.vjp(losses, turn.variables, through, scope)
+        gradients = pull((ops.ones_like(loss) / backends.replicas(),))
         size = len(turn.variables)
         gradients, onto_shared = gradients[:size], gradients[size:]
         if turn.through_shared:
             index = {id(v): i for i, v in enumerate(shared_variables)}
             further = pull_shared(onto_shared, [index[id(v)] for v in turn.variables])
             gradients = [_add(a, b) for a, b in zip(gradients, further, strict=True)]
-        _apply(turn, gradients)
+        backends.apply(turn.optimizer, gradients, turn.variables)
         if turn.after is not None:
             turn.after()
         for tracker, value in zip(self.trackers[turn.name], values, strict=True):
             tracker.update_state(ops.stop_gradient(value))
-
-    if BACKEND == "jax":
-
-        def train_step(self, state, data):
-            groups = (
-                self.trainable_variables,
-                self.non_trainable_variables,
-                self.optimizer.variables,
-                self.metrics_variables,
-            )
-            mapping = [
-                pair
-                for variables, values in zip(groups, state, strict=True)
-                for pair in zip(variables, values, strict=True)
-            ]
-            with keras.StatelessScope(mapping) as scope:
-                logs = self.play(data[0], scope)
-            return logs, tuple(
-                [scope.get_current_value(v) for v in variables] for variables in groups
-            )
-
-    else:
-
-        def train_step(self, data):
-            return self.play(data[0])
 
 
 class _TurnOptimizers(keras.optimizers.Optimizer):
@@ -196,205 +160,3 @@ def _add(a, b):
     if a is None or b is None:
         return a if b is None else b
     return a + b
-
-
-# What differs between the backends: `_vjp` runs a function and returns its outputs with the
-# pullback that carries gradients with respect to the outputs back to variables and tensors.
-#
-#     _vjp(function, variables, tensors, scope) -> outputs, aux, pullback
-#
-# `function(*tensors)` returns (outputs, aux), two tuples; `pullback(gradients, only)`, one gradient
-# or None for each output, returns a list with one gradient for each variable, then one for each
-# tensor, or for those alone whose indices are in `only`.
-
-if BACKEND == "tensorflow":
-
-    def _vjp(function, variables, tensors, scope):
-        inputs = [*(v.value for v in variables), *(tf.stop_gradient(t) for t in tensors)]
-        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-            tape.watch(inputs)
-            outputs, aux = function(*inputs[len(variables) :])
-
-        def pullback(gradients, only=None):
-            reached = [i for i, gradient in enumerate(gradients) if gradient is not None]
-            return tape.gradient(
-                [outputs[i] for i in reached],
-                inputs if only is None else [inputs[i] for i in only],
-                output_gradients=[gradients[i] for i in reached],
-            )
-
-        return outputs, aux, pullback
-
-    def _replicas():
-        # Optimizers sum the gradients of a distribution strategy's replicas; the mean is wanted.
-        return tf.distribute.get_strategy().num_replicas_in_sync
-
-elif BACKEND == "torch":
-
-    def _vjp(function, variables, tensors, scope):
-        tensors = [t.detach().requires_grad_() for t in tensors]
-        inputs = [*(v.value for v in variables), *tensors]
-        outputs, aux = function(*tensors)
-
-        def pullback(gradients, only=None):
-            reached = [i for i, gradient in enumerate(gradients) if gradient is not None]
-            return list(
-                torch.autograd.grad(
-                    [outputs[i] for i in reached],
-                    inputs if only is None else [inputs[i] for i in only],
-                    [gradients[i] for i in reached],
-                    retain_graph=True,
-                    allow_unused=True,
-                )
-            )
-
-        return outputs, aux, pullback
-
-else:
-
-    def _vjp(function, variables, tensors, scope):
-        own = {id(v) for v in variables}
-
-        def pure(values, tensors):
-            inner = keras.StatelessScope(list(zip(variables, values, strict=True)))
-            inner.state_mapping = scope.state_mapping | inner.state_mapping
-            with inner:
-                outputs, aux = function(*tensors)
-            # What the pass changed besides (moving averages, seeds) is handed out with it.
-            moved = {
-                key: value
-                for key, value in inner.state_mapping.items()
-                if key not in own and value is not scope.state_mapping.get(key)
-            }
-            return outputs, (aux, moved)
-
-        values = [scope.get_current_value(v) for v in variables]
-        outputs, pull, (aux, moved) = jax.vjp(pure, values, list(tensors), has_aux=True)
-        scope.state_mapping.update(moved)
-
-        def pullback(gradients, only=None):
-            # What is not asked for is not computed either: the compiler drops it.
-            everything = [g for group in pull(tuple(gradients)) for g in group]
-            return everything if only is None else [everything[i] for i in only]
-
-        return outputs, aux, pullback
-
-
-if BACKEND == "torch":
-
-    def _apply(turn, gradients):
-        with torch.no_grad():
-            turn.optimizer.apply(gradients, turn.variables)
-
-else:
-
-    def _apply(turn, gradients):
-        turn.optimizer.apply(gradients, turn.variables)
-
-
-if BACKEND != "tensorflow":
-
-    def _replicas():
-        return 1
-
-
-if BACKEND == "tensorflow":
-
-    def feed(arrays, batch_size):
-        """What `fit` takes to run once through `arrays`, a dict of x and, if any, y, in order.
-
-        Keras would hand TensorFlow a data set whose autotuner is waited for at the end: it sleeps
-        for 10 ms, 20 ms, 40 ms and so on, so the wait can be as long as the epoch was.
-        """
-        arrays = tuple(arrays.values())
-        full, rest = divmod(len(keras.tree.flatten(arrays)[0]), batch_size)
-
-        def cut(array):
-            return array[: full * batch_size].reshape(full, batch_size, *array.shape[1:])
-
-        # An element is a whole batch. A function that cuts batches out would hold on to the arrays
-        # until the garbage collector comes by.
-        batches = tf.data.Dataset.from_tensor_slices(keras.tree.map_structure(cut, arrays))
-        if rest:
-            last = keras.tree.map_structure(lambda array: array[-rest:], arrays)
-            batches = batches.concatenate(tf.data.Dataset.from_tensors(last))
-        options = tf.data.Options()
-        options.autotune.enabled = False
-        batches = batches.prefetch(2).with_options(options)
-        return {"x": batches, "shuffle": False}
-
-else:
-
-    def feed(arrays, batch_size):
-        """What `fit` takes to run once through `arrays`, a dict of x and, if any, y, in order."""
-        return {**arrays, "batch_size": batch_size, "shuffle": False}
-
-
-if BACKEND == "tensorflow":
-    # Keras writes batch normalization as a dozen passes over its input. For images TensorFlow has a
-    # kernel that needs two or three, and half of the time of a ResNet is spent here.
-    plain_batch_normalization = keras.layers.BatchNormalization.call
-
-    def _batch_normalization(layer, inputs, training=None, mask=None):
-        """`keras.layers.BatchNormalization.call`, with fewer passes where that is possible."""
-        fits = (
-            len(inputs.shape) == 4
-            and layer.axis in (-1, 3)
-            and inputs.dtype in (tf.float32, tf.bfloat16)
-            and layer.scale
-            and layer.center
-            and mask is None
-            and not (layer.synchronized or layer.renorm)
-        )
-        if not (training and layer.trainable and fits):
-            return plain_batch_normalization(layer, inputs, training=training, mask=mask)
-        gamma, beta = tf.convert_to_tensor(layer.gamma), tf.convert_to_tensor(layer.beta)
-        outputs, mean, variance = _normalize(inputs, gamma, beta, layer.epsilon)
-        for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
-            moving.assign(moving * layer.momentum + value * (1 - layer.momentum))
-        return outputs
-
-    def _normalize(inputs, gamma, beta, epsilon):
-        """Normalized images, and the mean and variance of each channel, by TensorFlow's kernel."""
-        channels = inputs.shape[-1]
-        # The kernel takes 16 channels at once, and is many times slower where some are left over,
-        # as in a DenseNet. Zeros fill these up.
-        missing = -channels % 16
-        if missing:
-            inputs = _with_zeros(inputs, missing)
-            gamma, beta = tf.pad(gamma, [[0, missing]]), tf.pad(beta, [[0, missing]])
-        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
-            scale=gamma,
-            offset=beta,
-            mean=tf.zeros(0),
-            variance=tf.zeros(0),
-            epsilon=epsilon,
-            is_training=True,
-        )
-        if missing:
-            outputs = _without_last(outputs, missing)
-        # The kernel returns the variance of the population that the batch was drawn from; Keras
-        # averages that of the batch.
-        count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
-        return outputs, mean[:channels], variance[:channels] * (count - 1) / count
-
-    def _with_zeros(images, count):
-        """The images with `count` more channels, of zeros; tf.pad takes ten times as long."""
-        zeros = tf.zeros(tf.concat([tf.shape(images)[:-1], [count]], 0), images.dtype)
-        return tf.concat([images, zeros], -1)
-
-    def _without_last(images, count):
-        """The images without their last `count` channels."""
-
-        @tf.custom_gradient
-        def cut(images):
-            size = [-1, -1, -1, images.shape[-1] - count]
-            # TensorFlow's own gradient of this is tf.pad.
-            return tf.slice(images, [0, 0, 0, 0], size), lambda upstream: _with_zeros(
-                upstream, count
-            )
-
-        return cut(images)
-
-    keras.layers.BatchNormalization.call = _batch_normalization

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -51,7 +52,7 @@ def command(argv):
             next(rest, None)
         elif not word.startswith("--output-dir="):
             words.append(word)
-    return " ".join(words)
+    return shlex.join(words)
 
 
 def read(path):

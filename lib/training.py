@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from lib.alternating import feed
+from lib.backends import feed
 from lib.cli import StopOnSignal, Stopped, UserError, how_to_resume
 from lib.files import write_whole
 

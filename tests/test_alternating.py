@@ -1,12 +1,9 @@
 """The engine on the backend that KERAS_BACKEND names; test_backends.py runs it on the others."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, load_script
+from conftest import load_script
 from keras import layers, ops
 
 from lib.alternating import AlternatingModel, Turn
@@ -257,48 +254,3 @@ def test_dcgan_turns_move_their_own_network(index, moved):
     for name in networks:
         same = [np.array_equal(a, b) for a, b in zip(before[name], after[name], strict=True)]
         assert not any(same) if name == moved else all(same), name
-
-
-NORMALIZATION = """
-import sys
-import keras
-import numpy as np
-from keras import layers, ops
-if sys.argv[1] == "lib":
-    sys.path.insert(0, sys.argv[2])
-    import lib.alternating
-channels = int(sys.argv[4])
-keras.config.set_dtype_policy(sys.argv[5])
-x = np.random.default_rng(0).normal(2, 3, (8, 5, 4, 6)).astype("float32")
-keras.utils.set_random_seed(0)
-model = keras.Sequential([keras.Input(x.shape[1:]), layers.Conv2D(channels, 3, padding="same"),
-                          layers.BatchNormalization(), layers.Activation("tanh"),
-                          layers.GlobalAveragePooling2D(), layers.Dense(1)])
-model.layers[1].gamma.assign(np.linspace(1, 3, channels))
-model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
-model.fit(x, np.ones((8, 1)), batch_size=4, epochs=2, shuffle=False, verbose=0)
-predicted = model.predict(x, verbose=0).astype("float32")
-np.savez(sys.argv[3], predicted=predicted, *model.get_weights())
-"""
-
-
-@pytest.mark.parametrize(
-    ("channels", "policy", "tolerance"),
-    [(3, "float32", 1e-4), (16, "float32", 1e-4), (3, "mixed_bfloat16", 0.03)],
-)
-def test_batch_normalization_learns_as_keras_own_does(tmp_path, channels, policy, tolerance):
-    results = {}
-    for who in ("lib", "keras"):
-        path = tmp_path / f"{who}.npz"
-        command = [sys.executable, "-c", NORMALIZATION, who, ROOT, path, str(channels), policy]
-        subprocess.run(command, check=True)
-        results[who] = np.load(path)
-    assert len(results["keras"].files) == 9
-    for name in results["keras"].files:
-        np.testing.assert_allclose(
-            results["lib"][name],
-            results["keras"][name],
-            rtol=tolerance,
-            atol=tolerance / 10,
-            err_msg=name,
-        )

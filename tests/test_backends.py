@@ -1,4 +1,7 @@
-"""The engine and the restart points on JAX and PyTorch, where these are installed."""
+"""The engine and the restart points on JAX and PyTorch, where these are installed.
+
+And the batch normalization that is TensorFlow's alone.
+"""
 
 import importlib.util
 import os
@@ -6,11 +9,13 @@ import re
 import subprocess
 import sys
 
+import keras
+import numpy as np
 import pytest
 from conftest import ROOT
 
-# The faster batch normalization is TensorFlow's alone, and refusals are the same everywhere.
-SELECTED = "(test_alternating and not batch_normalization) or killed or outlives"
+# Refusals are the same everywhere.
+SELECTED = "test_alternating or killed or outlives"
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
@@ -37,3 +42,56 @@ def test_engine_and_training_pass_on(backend):
     )
     assert done.returncode == 0, done.stdout[-5000:]
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 18
+
+
+def test_backends_alone_imports_a_backend():
+    named = re.compile(r"^\s*(import|from) (tensorflow|jax|torch)\b", re.MULTILINE)
+    paths = [*ROOT.glob("lib/*.py"), *ROOT.glob("chapter*/*.py")]
+    assert [path.name for path in paths if named.search(path.read_text())] == ["backends.py"]
+
+
+NORMALIZATION = """
+import sys
+import keras
+import numpy as np
+from keras import layers, ops
+if sys.argv[1] == "lib":
+    sys.path.insert(0, sys.argv[2])
+    import lib.backends
+channels = int(sys.argv[4])
+keras.config.set_dtype_policy(sys.argv[5])
+x = np.random.default_rng(0).normal(2, 3, (8, 5, 4, 6)).astype("float32")
+keras.utils.set_random_seed(0)
+model = keras.Sequential([keras.Input(x.shape[1:]), layers.Conv2D(channels, 3, padding="same"),
+                          layers.BatchNormalization(), layers.Activation("tanh"),
+                          layers.GlobalAveragePooling2D(), layers.Dense(1)])
+model.layers[1].gamma.assign(np.linspace(1, 3, channels))
+model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+model.fit(x, np.ones((8, 1)), batch_size=4, epochs=2, shuffle=False, verbose=0)
+predicted = model.predict(x, verbose=0).astype("float32")
+np.savez(sys.argv[3], predicted=predicted, *model.get_weights())
+"""
+
+
+@pytest.mark.parametrize(
+    ("channels", "policy", "tolerance"),
+    [(3, "float32", 1e-4), (16, "float32", 1e-4), (3, "mixed_bfloat16", 0.03)],
+)
+def test_batch_normalization_learns_as_keras_own_does(tmp_path, channels, policy, tolerance):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("it is TensorFlow's that lib/backends.py replaces")
+    results = {}
+    for who in ("lib", "keras"):
+        path = tmp_path / f"{who}.npz"
+        command = [sys.executable, "-c", NORMALIZATION, who, ROOT, path, str(channels), policy]
+        subprocess.run(command, check=True)
+        results[who] = np.load(path)
+    assert len(results["keras"].files) == 9
+    for name in results["keras"].files:
+        np.testing.assert_allclose(
+            results["lib"][name],
+            results["keras"][name],
+            rtol=tolerance,
+            atol=tolerance / 10,
+            err_msg=name,
+        )

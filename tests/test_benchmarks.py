@@ -11,7 +11,7 @@ from conftest import load_script, run_script
 from keras import layers
 
 from benchmarks import rounds
-from lib import alternating
+from lib import backends
 from lib.cli import UserError
 
 epochs = load_script("benchmarks/epochs.py")
@@ -182,12 +182,12 @@ def test_epochs_of_every_kind_are_measured(tmp_path):
 
 def test_unfused_is_keras_own_normalization(monkeypatch):
     if keras.backend.backend() != "tensorflow":
-        pytest.skip("it is TensorFlow's that lib/alternating.py replaces")
+        pytest.skip("it is TensorFlow's that lib/backends.py replaces")
     monkeypatch.setattr(layers.BatchNormalization, "call", layers.BatchNormalization.call)
-    assert layers.BatchNormalization.call is not alternating.plain_batch_normalization
+    assert layers.BatchNormalization.call is not backends.plain_batch_normalization
     assert "unfused float32" in epochs.NETWORKS["densenet"].contenders
     epochs.ours(epochs.NETWORKS["mlp"], "unfused", "float32", argparse.Namespace(steps=1))
-    assert layers.BatchNormalization.call is alternating.plain_batch_normalization
+    assert layers.BatchNormalization.call is backends.plain_batch_normalization
 
 
 def test_every_agent_is_measured(tmp_path):

@@ -334,6 +334,14 @@ def test_acgan_script(tmp_path, data_dir):
     assert beside.shape[1] > beside.shape[0]
 
 
+def test_acgan_misses_the_cgan_before_it_trains(tmp_path, data_dir):
+    flags = ("--train-steps", 2, "--batch-size", 4, "--cgan=none.h5")
+    done = run_script(ACGAN, *flags, folder=tmp_path, data=data_dir)
+    assert done.returncode == 2
+    assert "no weight file 'none.h5'" in done.stderr
+    assert not (tmp_path / "acgan_mnist.h5").exists()
+
+
 def test_infogan_script(tmp_path, data_dir):
     flags = ("--train-steps", 2, "--batch-size", 4, "--code-loss", "book")
     done = run_script(INFOGAN, *flags, folder=tmp_path, data=data_dir)

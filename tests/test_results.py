@@ -42,6 +42,11 @@ def test_the_command_is_without_the_folder_of_the_outputs():
     assert results.command(argv) == "python3 gan.py --seed=3 --show"
 
 
+def test_the_command_can_be_typed():
+    argv = ["gan.py", "--generator=my weights.h5", "--noise=0.5,1.0"]
+    assert results.command(argv) == "python3 gan.py '--generator=my weights.h5' --noise=0.5,1.0"
+
+
 def test_the_commit_is_one_of_this_repository():
     if not results._output("git", "-C", ROOT, "rev-parse", "HEAD"):
         pytest.skip("no git, or no checkout")

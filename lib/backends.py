@@ -1,0 +1,256 @@
+"""What differs between TensorFlow, JAX and PyTorch; no other module or script names one of them.
+
+- `vjp` takes gradients, `apply` hands them to an optimizer, `replicas` counts who else takes them;
+- `PlayedModel` is a model with a train step of one's own under `keras.Model.fit`;
+- `feed` hands arrays to `fit`;
+- batch normalization of images is made faster on TensorFlow, by being imported.
+"""
+
+import keras
+
+BACKEND = keras.backend.backend()
+if BACKEND == "tensorflow":
+    import tensorflow as tf
+elif BACKEND == "jax":
+    import jax
+elif BACKEND == "torch":
+    import torch
+else:
+    raise ImportError(f"KERAS_BACKEND={BACKEND}: expected tensorflow, jax or torch")
+
+
+# vjp(function, variables, tensors, scope) -> outputs, aux, pullback
+#
+# Runs a function and returns its outputs with the pullback that carries gradients with respect to
+# these back to variables and tensors. `function(*tensors)` returns (outputs, aux), two tuples;
+# `pullback(gradients, only)`, one gradient or None for each output, returns a list with one
+# gradient for each variable, then one for each tensor, or for those alone whose indices are in
+# `only`. `scope` is what `PlayedModel.play` was given.
+
+if BACKEND == "tensorflow":
+
+    def vjp(function, variables, tensors, scope):
+        inputs = [*(v.value for v in variables), *(tf.stop_gradient(t) for t in tensors)]
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(inputs)
+            outputs, aux = function(*inputs[len(variables) :])
+
+        def pullback(gradients, only=None):
+            reached = [i for i, gradient in enumerate(gradients) if gradient is not None]
+            return tape.gradient(
+                [outputs[i] for i in reached],
+                inputs if only is None else [inputs[i] for i in only],
+                output_gradients=[gradients[i] for i in reached],
+            )
+
+        return outputs, aux, pullback
+
+elif BACKEND == "torch":
+
+    def vjp(function, variables, tensors, scope):
+        tensors = [t.detach().requires_grad_() for t in tensors]
+        inputs = [*(v.value for v in variables), *tensors]
+        outputs, aux = function(*tensors)
+
+        def pullback(gradients, only=None):
+            reached = [i for i, gradient in enumerate(gradients) if gradient is not None]
+            return list(
+                torch.autograd.grad(
+                    [outputs[i] for i in reached],
+                    inputs if only is None else [inputs[i] for i in only],
+                    [gradients[i] for i in reached],
+                    retain_graph=True,
+                    allow_unused=True,
+                )
+            )
+
+        return outputs, aux, pullback
+
+else:
+
+    def vjp(function, variables, tensors, scope):
+        own = {id(v) for v in variables}
+
+        def pure(values, tensors):
+            inner = keras.StatelessScope(list(zip(variables, values, strict=True)))
+            inner.state_mapping = scope.state_mapping | inner.state_mapping
+            with inner:
+                outputs, aux = function(*tensors)
+            # What the pass changed besides (moving averages, seeds) is handed out with it.
+            moved = {
+                key: value
+                for key, value in inner.state_mapping.items()
+                if key not in own and value is not scope.state_mapping.get(key)
+            }
+            return outputs, (aux, moved)
+
+        values = [scope.get_current_value(v) for v in variables]
+        outputs, pull, (aux, moved) = jax.vjp(pure, values, list(tensors), has_aux=True)
+        scope.state_mapping.update(moved)
+
+        def pullback(gradients, only=None):
+            # What is not asked for is not computed either: the compiler drops it.
+            everything = [g for group in pull(tuple(gradients)) for g in group]
+            return everything if only is None else [everything[i] for i in only]
+
+        return outputs, aux, pullback
+
+
+if BACKEND == "torch":
+
+    def apply(optimizer, gradients, variables):
+        """One update of the variables by their optimizer."""
+        with torch.no_grad():
+            optimizer.apply(gradients, variables)
+
+else:
+
+    def apply(optimizer, gradients, variables):
+        """One update of the variables by their optimizer."""
+        optimizer.apply(gradients, variables)
+
+
+def replicas():
+    """By how many to divide a gradient: optimizers sum those of a distribution strategy's replicas.
+
+    What is wanted is their mean.
+    """
+    if BACKEND == "tensorflow":
+        return tf.distribute.get_strategy().num_replicas_in_sync
+    return 1
+
+
+class PlayedModel(keras.Model):
+    """A model whose subclass says in `play` what a train step does.
+
+    `play(batch, scope)` gets the arrays of the batch, updates the variables, and returns a dict of
+    what to log. Under JAX, where a step is a function of the values of all variables, `scope` is
+    the `keras.StatelessScope` that holds these; else it is None.
+    """
+
+    if BACKEND == "jax":
+
+        def train_step(self, state, data):
+            groups = (
+                self.trainable_variables,
+                self.non_trainable_variables,
+                self.optimizer.variables,
+                self.metrics_variables,
+            )
+            mapping = [
+                pair
+                for variables, values in zip(groups, state, strict=True)
+                for pair in zip(variables, values, strict=True)
+            ]
+            with keras.StatelessScope(mapping) as scope:
+                logs = self.play(data[0], scope)
+            return logs, tuple(
+                [scope.get_current_value(v) for v in variables] for variables in groups
+            )
+
+    else:
+
+        def train_step(self, data):
+            return self.play(data[0])
+
+
+if BACKEND == "tensorflow":
+
+    def feed(arrays, batch_size):
+        """What `fit` takes to run once through `arrays`, a dict of x and, if any, y, in order.
+
+        Keras would hand TensorFlow a data set whose autotuner is waited for at the end: it sleeps
+        for 10 ms, 20 ms, 40 ms and so on, so the wait can be as long as the epoch was.
+        """
+        arrays = tuple(arrays.values())
+        full, rest = divmod(len(keras.tree.flatten(arrays)[0]), batch_size)
+
+        def cut(array):
+            return array[: full * batch_size].reshape(full, batch_size, *array.shape[1:])
+
+        # An element is a whole batch. A function that cuts batches out would hold on to the arrays
+        # until the garbage collector comes by.
+        batches = tf.data.Dataset.from_tensor_slices(keras.tree.map_structure(cut, arrays))
+        if rest:
+            last = keras.tree.map_structure(lambda array: array[-rest:], arrays)
+            batches = batches.concatenate(tf.data.Dataset.from_tensors(last))
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        batches = batches.prefetch(2).with_options(options)
+        return {"x": batches, "shuffle": False}
+
+else:
+
+    def feed(arrays, batch_size):
+        """What `fit` takes to run once through `arrays`, a dict of x and, if any, y, in order."""
+        return {**arrays, "batch_size": batch_size, "shuffle": False}
+
+
+if BACKEND == "tensorflow":
+    # Keras writes batch normalization as a dozen passes over its input. For images TensorFlow has a
+    # kernel that needs two or three, and half of the time of a ResNet is spent here.
+    plain_batch_normalization = keras.layers.BatchNormalization.call
+
+    def _batch_normalization(layer, inputs, training=None, mask=None):
+        """`keras.layers.BatchNormalization.call`, with fewer passes where that is possible."""
+        fits = (
+            len(inputs.shape) == 4
+            and layer.axis in (-1, 3)
+            and inputs.dtype in (tf.float32, tf.bfloat16)
+            and layer.scale
+            and layer.center
+            and mask is None
+            and not (layer.synchronized or layer.renorm)
+        )
+        if not (training and layer.trainable and fits):
+            return plain_batch_normalization(layer, inputs, training=training, mask=mask)
+        gamma, beta = tf.convert_to_tensor(layer.gamma), tf.convert_to_tensor(layer.beta)
+        outputs, mean, variance = _normalize(inputs, gamma, beta, layer.epsilon)
+        for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+            moving.assign(moving * layer.momentum + value * (1 - layer.momentum))
+        return outputs
+
+    def _normalize(inputs, gamma, beta, epsilon):
+        """Normalized images, and the mean and variance of each channel, by TensorFlow's kernel."""
+        channels = inputs.shape[-1]
+        # The kernel takes 16 channels at once, and is many times slower where some are left over,
+        # as in a DenseNet. Zeros fill these up.
+        missing = -channels % 16
+        if missing:
+            inputs = _with_zeros(inputs, missing)
+            gamma, beta = tf.pad(gamma, [[0, missing]]), tf.pad(beta, [[0, missing]])
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=gamma,
+            offset=beta,
+            mean=tf.zeros(0),
+            variance=tf.zeros(0),
+            epsilon=epsilon,
+            is_training=True,
+        )
+        if missing:
+            outputs = _without_last(outputs, missing)
+        # The kernel returns the variance of the population that the batch was drawn from; Keras
+        # averages that of the batch.
+        count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
+        return outputs, mean[:channels], variance[:channels] * (count - 1) / count
+
+    def _with_zeros(images, count):
+        """The images with `count` more channels, of zeros; tf.pad takes ten times as long."""
+        zeros = tf.zeros(tf.concat([tf.shape(images)[:-1], [count]], 0), images.dtype)
+        return tf.concat([images, zeros], -1)
+
+    def _without_last(images, count):
+        """The images without their last `count` channels."""
+
+        @tf.custom_gradient
+        def cut(images):
+            size = [-1, -1, -1, images.shape[-1] - count]
+            # TensorFlow's own gradient of this is tf.pad.
+            return tf.slice(images, [0, 0, 0, 0], size), lambda upstream: _with_zeros(
+                upstream, count
+            )
+
+        return cut(images)
+
+    keras.layers.BatchNormalization.call = _batch_normalization
