@@ -61,6 +61,9 @@ def parse_args():
     parser.add_argument(
         "--optimizer", choices=LEARNING_RATES, default=OPTIMIZER, help=f"(default {OPTIMIZER})"
     )
+    parser.add_argument(
+        "--learning-rate", type=cli.positive, help="of the optimizer (default: that of Keras)"
+    )
     parser.add_argument("--constant", action="store_true", help="hold the learning rate")
     parser.add_argument("--no-shift", action="store_true", help="train on the images as they are")
     what = parser.add_mutually_exclusive_group()
@@ -75,6 +78,8 @@ def parse_args():
 
 if __name__ == "__main__":
     args = parse_args()  # before the imports that take seconds
+
+import functools
 
 import keras
 from keras import layers
@@ -107,9 +112,12 @@ def build_classifier(dropout=DROPOUT, shift=0):
     return model
 
 
-def compile_classifier(model, steps=None, optimizer=OPTIMIZER):
-    """Sets the loss and the optimizer; its rate falls to 0 in `steps` steps, or is constant."""
-    rate = LEARNING_RATES[optimizer]
+def compile_classifier(model, steps=None, optimizer=OPTIMIZER, rate=None):
+    """Sets the loss and the optimizer; its rate falls to 0 in `steps` steps, or is constant.
+
+    Without a rate, it is the optimizer's in LEARNING_RATES.
+    """
+    rate = rate or LEARNING_RATES[optimizer]
     if steps:
         rate = keras.optimizers.schedules.CosineDecay(COSINE_START * rate, steps)
     kinds = {
@@ -124,10 +132,13 @@ def compile_classifier(model, steps=None, optimizer=OPTIMIZER):
     )
 
 
-def build_row(optimizer, dropout):
-    """The compiled classifier of one row of SWEEP, its learning rate constant as in the book."""
+def build_row(rates, optimizer, dropout):
+    """The compiled classifier of one row of SWEEP, its learning rate constant as in the book.
+
+    `rates` has the learning rates that are not those in LEARNING_RATES.
+    """
     model = build_classifier(dropout)
-    compile_classifier(model, optimizer=optimizer)
+    compile_classifier(model, optimizer=optimizer, rate=rates.get(optimizer))
     return model
 
 
@@ -135,7 +146,10 @@ def main(args):
     folder = cli.prepare(args, MODEL_NAME)
     data = datasets.mnist()
     if args.sweep:
-        sweep.run(SWEEP_COLUMNS, SWEEP, build_row, data, args, folder)
+        # The flag sets the rate of the rows with its optimizer.
+        rates = {args.optimizer: args.learning_rate} if args.learning_rate else {}
+        build = functools.partial(build_row, rates)
+        sweep.run(SWEEP_COLUMNS, SWEEP, build, data, args, folder, {"learning_rates": rates})
         return
     shift = 0 if args.no_shift else SHIFT
     model = build_classifier(args.dropout, shift)
@@ -149,13 +163,14 @@ def main(args):
         script=__file__,
         name=MODEL_NAME,
         compile_for=lambda steps: compile_classifier(
-            model, None if args.constant else steps, args.optimizer
+            model, None if args.constant else steps, args.optimizer, args.learning_rate
         ),
         settings={
             "epochs": args.epochs,
             "constant rate": args.constant,
             "dropout": args.dropout,
             "optimizer": args.optimizer,
+            "learning rate": args.learning_rate,
             "shift": shift,
         },
     )

@@ -7,6 +7,7 @@ and repeats the book's table of other layers, regularizers and optimizers.
     python3 mlp-mnist-1.3.2.py --layers 512-512 --dropout 0.2 --optimizer rmsprop
     python3 mlp-mnist-1.3.2.py --dropout 0 --l2 0.001        the other regularizer
     python3 mlp-mnist-1.3.2.py --sweep                       train all 18 rows of the book's table
+    python3 mlp-mnist-1.3.2.py --sweep --optimizer sgd --learning-rate 0.1    SGD's ten times faster
     python3 mlp-mnist-1.3.2.py --sweep --resume              go on with a sweep that was interrupted
     python3 mlp-mnist-1.3.2.py --weights=mlp_mnist.h5        load trained weights and test them
 
@@ -90,6 +91,9 @@ def parse_args():
         "--optimizer", choices=LEARNING_RATES, default=OPTIMIZER, help=f"(default {OPTIMIZER})"
     )
     parser.add_argument(
+        "--learning-rate", type=cli.positive, help="of the optimizer (default: that of Keras)"
+    )
+    parser.add_argument(
         "--no-relu", dest="relu", action="store_false", help="make the hidden layers linear"
     )
     parser.add_argument("--constant", action="store_true", help="hold the learning rate")
@@ -106,6 +110,8 @@ def parse_args():
 
 if __name__ == "__main__":
     args = parse_args()  # before the imports that take seconds
+
+import functools
 
 import keras
 from keras import layers
@@ -142,9 +148,12 @@ def build_classifier(hidden=(256, 256), dropout=DROPOUT, l2=L2, relu=True, shift
     return model
 
 
-def compile_classifier(model, steps=None, optimizer=OPTIMIZER):
-    """Sets the loss and the optimizer; its rate falls to 0 in `steps` steps, or is constant."""
-    rate = LEARNING_RATES[optimizer]
+def compile_classifier(model, steps=None, optimizer=OPTIMIZER, rate=None):
+    """Sets the loss and the optimizer; its rate falls to 0 in `steps` steps, or is constant.
+
+    Without a rate, it is the optimizer's in LEARNING_RATES.
+    """
+    rate = rate or LEARNING_RATES[optimizer]
     if steps:
         rate = keras.optimizers.schedules.CosineDecay(rate, steps)
     kinds = {
@@ -159,10 +168,13 @@ def compile_classifier(model, steps=None, optimizer=OPTIMIZER):
     )
 
 
-def build_row(hidden, dropout, l2, optimizer, relu):
-    """The compiled classifier of one row of SWEEP, its learning rate constant as in the book."""
+def build_row(rates, hidden, dropout, l2, optimizer, relu):
+    """The compiled classifier of one row of SWEEP, its learning rate constant as in the book.
+
+    `rates` has the learning rates that are not those in LEARNING_RATES.
+    """
     model = build_classifier(layer_sizes(hidden), dropout, l2, relu)
-    compile_classifier(model, optimizer=optimizer)
+    compile_classifier(model, optimizer=optimizer, rate=rates.get(optimizer))
     return model
 
 
@@ -170,7 +182,10 @@ def main(args):
     folder = cli.prepare(args, MODEL_NAME)
     data = [(x.reshape(len(x), 784), y) for x, y in datasets.mnist()]
     if args.sweep:
-        sweep.run(SWEEP_COLUMNS, SWEEP, build_row, data, args, folder)
+        # The flag sets the rate of the rows with its optimizer.
+        rates = {args.optimizer: args.learning_rate} if args.learning_rate else {}
+        build = functools.partial(build_row, rates)
+        sweep.run(SWEEP_COLUMNS, SWEEP, build, data, args, folder, {"learning_rates": rates})
         return
     shift = 0 if args.no_shift else SHIFT
     model = build_classifier(args.layers, args.dropout, args.l2, args.relu, shift)
@@ -184,7 +199,7 @@ def main(args):
         script=__file__,
         name=MODEL_NAME,
         compile_for=lambda steps: compile_classifier(
-            model, None if args.constant else steps, args.optimizer
+            model, None if args.constant else steps, args.optimizer, args.learning_rate
         ),
         settings={
             "epochs": args.epochs,
@@ -193,6 +208,7 @@ def main(args):
             "dropout": args.dropout,
             "l2": args.l2,
             "optimizer": args.optimizer,
+            "learning rate": args.learning_rate,
             "relu": args.relu,
             "shift": shift,
         },

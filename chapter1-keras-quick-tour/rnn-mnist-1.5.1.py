@@ -53,6 +53,9 @@ def parse_args():
     parser.add_argument(
         "--optimizer", choices=LEARNING_RATES, default=OPTIMIZER, help=f"(default {OPTIMIZER})"
     )
+    parser.add_argument(
+        "--learning-rate", type=cli.positive, help="of the optimizer (default: that of Keras)"
+    )
     parser.add_argument("--constant", action="store_true", help="hold the learning rate")
     parser.add_argument("--no-momentum", action="store_true", help="SGD without momentum")
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
@@ -83,9 +86,12 @@ def build_classifier(cell=CELL, dropout=DROPOUT, bidirectional=False):
     )
 
 
-def compile_classifier(model, steps=None, optimizer=OPTIMIZER, momentum=MOMENTUM):
-    """Sets the loss and the optimizer; its rate falls to 0 in `steps` steps, or is constant."""
-    rate = LEARNING_RATES[optimizer]
+def compile_classifier(model, steps=None, optimizer=OPTIMIZER, rate=None, momentum=MOMENTUM):
+    """Sets the loss and the optimizer; its rate falls to 0 in `steps` steps, or is constant.
+
+    Without a rate, it is the optimizer's in LEARNING_RATES.
+    """
+    rate = rate or LEARNING_RATES[optimizer]
     if steps:
         rate = keras.optimizers.schedules.CosineDecay(rate, steps)
     if optimizer == "sgd":
@@ -114,7 +120,7 @@ def main(args):
         script=__file__,
         name=MODEL_NAME,
         compile_for=lambda steps: compile_classifier(
-            model, None if args.constant else steps, args.optimizer, momentum
+            model, None if args.constant else steps, args.optimizer, args.learning_rate, momentum
         ),
         settings={
             "epochs": args.epochs,
@@ -123,6 +129,7 @@ def main(args):
             "bidirectional": args.bidirectional,
             "dropout": args.dropout,
             "optimizer": args.optimizer,
+            "learning rate": args.learning_rate,
             "momentum": momentum,
         },
     )

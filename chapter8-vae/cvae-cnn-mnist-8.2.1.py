@@ -22,7 +22,6 @@ Training takes 29 to 41 minutes on one CPU core.
 Departures from the printed listing are those of vae-cnn-mnist-8.1.2.py.
 """
 
-import math
 import sys
 from pathlib import Path
 
@@ -49,7 +48,7 @@ def parse_args():
     parser.add_argument(
         "-b",
         "--beta",
-        type=cli.reader(float, lambda value: 0 < value < math.inf, "a number above 0"),
+        type=cli.positive,
         default=BETA,
         help="weight of the divergence (default 1)",
     )

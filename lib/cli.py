@@ -148,6 +148,7 @@ def floats(text):
 positive_int = reader(int, lambda value: value >= 1, "a whole number of at least 1")
 seed_int = reader(int, lambda value: 0 <= value < 2**31, "a whole number from 0 to 2147483647")
 finite = reader(float, math.isfinite, "a finite number")
+positive = reader(float, lambda value: 0 < value < math.inf, "a number above 0")
 not_negative = reader(float, lambda value: 0 <= value < math.inf, "a number of at least 0")
 dropout_rate = reader(float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
 seconds = reader(float, lambda value: 0 <= value < math.inf, "seconds of at least 0")

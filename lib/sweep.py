@@ -8,7 +8,7 @@ from lib import results, training
 from lib.cli import UserError
 
 
-def run(columns, table, build, data, args, folder):
+def run(columns, table, build, data, args, folder, settings=None):
     """Trains a classifier for each row of `table`, and prints its accuracies beside the book's.
 
     `folder`/sweep.json is written after every row. With `args.resume` the rows in it are not
@@ -22,6 +22,7 @@ def run(columns, table, build, data, args, folder):
         data: (x_train, y_train), (x_test, y_test).
         args: the parsed flags epochs, batch_size, seed, resume.
         folder: of sweep.json.
+        settings: further hyper-parameters, of all rows, that a continuation must not change.
 
     Raises:
         UserError: if there is nothing to resume, or what there is belongs to another sweep.
@@ -34,6 +35,7 @@ def run(columns, table, build, data, args, folder):
         "epochs": args.epochs,
         "batch_size": args.batch_size,
         "train_images": len(x_train),
+        **(settings or {}),
     }
     compared = {**shared, "seed": args.seed, "precision": keras.config.dtype_policy().name}
     unfinished = args.resume and (row_folder / "restart.npz").exists()
@@ -42,10 +44,10 @@ def run(columns, table, build, data, args, folder):
         print(f"Starting anew; --resume would keep the rows in '{path}'.")
     rows = []
     for *values, book_train, book_test in table:
-        settings = dict(zip(columns, values, strict=True))
-        row = next((row for row in done if row["settings"] == settings), None)
+        row_settings = dict(zip(columns, values, strict=True))
+        row = next((row for row in done if row["settings"] == row_settings), None)
         if row is None:
-            print(f"row {len(rows) + 1} of {len(table)}: {settings}", flush=True)
+            print(f"row {len(rows) + 1} of {len(table)}: {row_settings}", flush=True)
             # A row does not depend on those before it, so that a resumed sweep equals a whole one.
             keras.backend.clear_session()
             keras.utils.set_random_seed(args.seed)
@@ -56,11 +58,11 @@ def run(columns, table, build, data, args, folder):
                 y_train,
                 argparse.Namespace(**{**vars(args), "resume": unfinished}),
                 row_folder,
-                settings={"epochs": args.epochs, **settings},
+                settings={**shared, **row_settings},
             )
             unfinished = False
             row = {
-                "settings": settings,
+                "settings": row_settings,
                 "train_accuracy": round(training.evaluate(model, x_train, y_train)["accuracy"], 4),
                 "test_accuracy": round(training.evaluate(model, x_test, y_test)["accuracy"], 4),
                 "minutes": facts["minutes"],

@@ -127,6 +127,8 @@ def test_the_learning_rate_falls_to_zero(path):
     assert float(schedule(0)) == pytest.approx(expected)
     assert float(schedule(50)) == pytest.approx(expected / 2)
     assert float(schedule(100)) == pytest.approx(0, abs=1e-9)
+    script.compile_classifier(model, optimizer="sgd", rate=0.25)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.25)
 
 
 def test_rnn_momentum():
@@ -145,14 +147,16 @@ def test_a_row_of_the_sweep_has_the_optimizer_of_keras_with_its_default_rate(pat
     script = load_script(path)
     for name, rate in (("sgd", 0.01), ("rmsprop", 0.001), ("adam", 0.001)):
         *values, _, _ = next(row for row in script.SWEEP if name in row)
-        optimizer = script.build_row(*values).optimizer
+        optimizer = script.build_row({}, *values).optimizer
         assert type(optimizer).__name__.lower() == name
         assert float(optimizer.learning_rate) == pytest.approx(rate)
+        other = script.build_row({"sgd": 0.1}, *values).optimizer
+        assert float(other.learning_rate) == pytest.approx(0.1 if name == "sgd" else rate)
 
 
 def test_mlp_row_of_the_sweep():
     script = load_script(MLP)
-    first, second, *_, last = [script.build_row(*row[:-2]) for row in script.SWEEP]
+    first, second, *_, last = [script.build_row({}, *row[:-2]) for row in script.SWEEP]
     assert first.count_params() == 784 * 256 + 256 + 2 * (256 * 256 + 256) + 2570
     assert dense_layers(first)[0].activation.__name__ == "linear"
     assert dense_layers(first)[0].kernel_regularizer is None
@@ -256,6 +260,7 @@ def test_mlp_sweep_trains_the_rows_that_are_left(tmp_path, data_dir):
         "batch_size": 32,
         "train_images": 64,
         "precision": "float32",
+        "learning_rates": {"sgd": 0.5},
         "rows": [
             {"settings": row, **done, "book_train": 1.0, "book_test": 1.0} for row in settings[:-1]
         ],
@@ -264,6 +269,10 @@ def test_mlp_sweep_trains_the_rows_that_are_left(tmp_path, data_dir):
     path.parent.mkdir()
     path.write_text(json.dumps(former))
     flags = ("--sweep", "--resume", "--epochs=1", "--batch-size=32", "--seed=2")
+    run = run_script(MLP, *flags, folder=tmp_path, data=data_dir)
+    assert run.returncode == 2
+    assert "belongs to a sweep with learning_rates {'sgd': 0.5}" in run.stderr
+    flags = (*flags, "--optimizer=sgd", "--learning-rate=0.5")
     run = run_script(MLP, *flags, folder=tmp_path, data=data_dir)
     assert run.returncode == 0, run.stderr
     assert run.stdout.count("row ") == 1
@@ -332,6 +341,7 @@ def test_a_sweep_goes_on_within_a_row(tmp_path):
         (CNN, ("--dropout=half",), ("--dropout", "'half'")),
         (RNN, ("--cell=rnn",), ("--cell", "'rnn'", "gru")),
         (RNN, ("--dropout=nan",), ("--dropout", "'nan'")),
+        (CNN, ("--learning-rate=0",), ("--learning-rate", "a number above 0", "'0'")),
         (SAMPLER, ("--seed=x",), ("--seed", "'x'")),
     ],
 )
