@@ -7,7 +7,7 @@ and repeats the book's table of other layers, regularizers and optimizers.
     python3 mlp-mnist-1.3.2.py --layers 512-512 --dropout 0.2 --optimizer rmsprop
     python3 mlp-mnist-1.3.2.py --dropout 0 --l2 0.001        the other regularizer
     python3 mlp-mnist-1.3.2.py --sweep                       train all 18 rows of the book's table
-    python3 mlp-mnist-1.3.2.py --sweep --optimizer sgd --learning-rate 0.1    SGD's ten times faster
+    python3 mlp-mnist-1.3.2.py --sweep --optimizer sgd --learning-rate 0.1   its SGD rows at 0.1
     python3 mlp-mnist-1.3.2.py --sweep --resume              go on with a sweep that was interrupted
     python3 mlp-mnist-1.3.2.py --weights=mlp_mnist.h5        load trained weights and test them
 
