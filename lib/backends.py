@@ -1,4 +1,4 @@
-"""What differs between TensorFlow, JAX and PyTorch; no other module or script names one of them.
+"""What differs between TensorFlow, JAX and PyTorch; no other module or script imports one of them.
 
 - `vjp` takes gradients, `apply` hands them to an optimizer, `replicas` counts who else takes them;
 - `PlayedModel` is a model with a train step of one's own under `keras.Model.fit`;
