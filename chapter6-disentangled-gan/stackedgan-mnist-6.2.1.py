@@ -21,8 +21,10 @@ With GEN standing for the two flags
     python3 stackedgan-mnist-6.2.1.py GEN --p1                              sweep z1, all digits
     python3 stackedgan-mnist-6.2.1.py GEN --evaluate
 
-Result to expect after 8,000 steps, an hour and a half on two CPU cores: 99.9 % of images are judged
-to be the digit asked for; z0 makes the strokes thick or thin, z1 slants them.
+Result to expect with --mixed-precision, after six minutes on a GPU that three other trainings
+shared: 99.8 % of images are judged to be the digit asked for, FID-MNIST 17, and z1 slants the
+digits. After 8,000 steps, an hour and a half on two CPU cores: 99.9 %, FID-MNIST 29; z0 made the
+strokes thick or thin then.
 
 Departures from the printed listing, and why:
  1. The heads that read the noise learn from fakes alone. The listing trains them on real images and
