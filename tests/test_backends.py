@@ -44,6 +44,58 @@ def test_engine_and_training_pass_on(backend):
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 18
 
 
+# A game that Ctrl-C ends on its way; with a second word it goes on, beside one that never stopped.
+HANDED_OVER = f"""
+import os, signal, sys
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+import keras
+import numpy as np
+from test_alternating import Game
+from lib import cli, training
+
+def batch(step):
+    if step == 6 and len(sys.argv) == 1:
+        os.kill(os.getpid(), signal.SIGINT)
+    return {{"x": (np.random.default_rng(step).normal(size=(4, 2)).astype("float32"),)}}
+
+def weights_after(resume):
+    game = Game()
+    turns = [game.turn("right"), game.turn("left")]
+    for turn in turns:
+        turn.optimizer = keras.optimizers.RMSprop(0.01)
+    game.compile(turns, share=game.left_output)
+    # The same on every backend.
+    rng = np.random.default_rng(0)
+    for network in (game.left, game.right):
+        network.set_weights([rng.normal(size=w.shape) for w in network.get_weights()])
+    training.train(game, batch, steps=12, interval=3, restart="restart.npz", settings={{}},
+                   resume=resume)
+    return game.get_weights()
+
+try:
+    resumed = weights_after(resume=len(sys.argv) > 1)
+except cli.Stopped:
+    sys.exit(130)
+for ours, expected in zip(resumed, weights_after(resume=False), strict=True):
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+"""
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_another_backend_goes_on_from_a_restart_point(backend, tmp_path):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    script = tmp_path / "game.py"
+    script.write_text(HANDED_OVER)
+
+    def run(backend, *flags):
+        environment = {**os.environ, "KERAS_BACKEND": backend}
+        return subprocess.run([sys.executable, script, *flags], cwd=tmp_path, env=environment)
+
+    assert run(backend).returncode == 130
+    assert run("tensorflow", "resume").returncode == 0
+
+
 def test_backends_alone_imports_a_backend():
     named = re.compile(r"^\s*(import|from) (tensorflow|jax|torch)\b", re.MULTILINE)
     paths = [*ROOT.glob("lib/*.py"), *ROOT.glob("chapter*/*.py")]
