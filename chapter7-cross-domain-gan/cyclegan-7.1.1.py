@@ -26,7 +26,7 @@ cores: 21.1 dB, and 0.139 as the mean colourfulness of the test images, of which
 0.132; the reverse direction is off the exact gray by 0.025. With --patchgan and --mixed-precision,
 47 minutes on one core with bfloat16: 21.2 dB, 0.130 and 0.026. Of 3,000 steps of --mnist-svhn
 --target mnist-m, 51 minutes on two cores: of the digits on photographs 21 % are other digits once
-they are MNIST. The 100,000 steps and SVHN have not been run here yet. One run of --cifar10 in three
+they are MNIST. The 100,000 steps and SVHN have not been run here yet. One run of --cifar10
 learned negatives, dark for bright, which no loss forbids: look at the figures while it trains, and
 if they are negatives start anew with another --seed.
 
