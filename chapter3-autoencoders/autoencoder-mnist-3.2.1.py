@@ -96,8 +96,15 @@ def train(autoencoder, x_train, x_test, args, folder):
         loss = training.evaluate(autoencoder, x_test, x_test)["loss"]
         print(f"epoch {epoch}: test MSE {loss:.5f}", flush=True)
 
-    facts = training.train_epochs(autoencoder, x_train, x_train, args, folder, after_epoch=test)
-    weights.save(autoencoder, args.output_dir / f"{MODEL_NAME}.h5")
+    facts = training.train_epochs(
+        autoencoder,
+        x_train,
+        x_train,
+        args,
+        folder,
+        after_epoch=test,
+        save=lambda: weights.save(autoencoder, args.output_dir / f"{MODEL_NAME}.h5"),
+    )
     results.record(
         folder / "metrics.json",
         args,

@@ -169,8 +169,8 @@ def train(autoencoder, gray_train, x_train, gray_test, x_test, args, folder):
         after_epoch=test,
         memory=memory,
         augment=None if args.no_augmentation else mirror,
+        save=lambda: weights.save(autoencoder, args.output_dir / f"{MODEL_NAME}.h5", half=True),
     )
-    weights.save(autoencoder, args.output_dir / f"{MODEL_NAME}.h5", half=True)
     results.record(
         folder / "metrics.json",
         args,

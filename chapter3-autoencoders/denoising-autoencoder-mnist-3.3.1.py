@@ -134,9 +134,14 @@ def train(autoencoder, x_train, x_test, args, folder):
         print(f"epoch {epoch}: test MSE {loss:.5f}", flush=True)
 
     facts = training.train_epochs(
-        autoencoder, x_train_noisy, x_train, args, folder, after_epoch=test
+        autoencoder,
+        x_train_noisy,
+        x_train,
+        args,
+        folder,
+        after_epoch=test,
+        save=lambda: weights.save(autoencoder, args.output_dir / f"{MODEL_NAME}.h5"),
     )
-    weights.save(autoencoder, args.output_dir / f"{MODEL_NAME}.h5")
     results.record(
         folder / "metrics.json",
         args,

@@ -198,8 +198,8 @@ def train(args, folder):
         settings={"seed": args.seed, "batch size": args.batch_size},
         resume=args.resume,
         after_interval=draw,
+        save=lambda: weights.save(gan.generator, args.output_dir / f"{MODEL_NAME}.h5"),
     )
-    weights.save(gan.generator, args.output_dir / f"{MODEL_NAME}.h5")
     plots.evolution(folder, folder / "evolution.png", last=args.train_steps, show=args.show)
     results.record(
         folder / "metrics.json",

@@ -265,10 +265,10 @@ def train_encoder(args, folder):
         restart=folder / "encoder-restart.npz",
         settings={"seed": args.seed, "batch size": args.batch_size},
         resume=args.resume and (folder / "encoder-restart.npz").exists(),
+        save=lambda: weights.save(classifier, path),
     )
     accuracy = training.evaluate(classifier, x_test, y_test)["accuracy"]
     print(f"Test accuracy of the classifier: {100 * accuracy:.2f} %")
-    weights.save(classifier, path)
     return encoder0, encoder1
 
 

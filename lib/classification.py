@@ -59,12 +59,19 @@ def train_and_test(
 
         best = {}
         facts = training.train_epochs(
-            model, x_train, y_train, args, folder, settings, after_epoch=test, memory=best
+            model,
+            x_train,
+            y_train,
+            args,
+            folder,
+            settings,
+            after_epoch=test,
+            memory=best,
+            save=lambda: weights.save(model, args.output_dir / f"{name}.h5"),
         )
         if keep_best:
             facts["best_epoch"] = best
             print(f"Best epoch, chosen by its test accuracy: {best['epoch']}")
-        weights.save(model, args.output_dir / f"{name}.h5")
     measured = training.evaluate(model, x_test, y_test, TEST_BATCH_SIZE)
     accuracy = measured["accuracy"]
     print(f"Test accuracy: {100 * accuracy:.2f} %")

@@ -236,6 +236,10 @@ def train(model, batch, args, folder, save, sample, settings=None, measure=None,
     def draw(step, losses):
         sample(folder / f"{step:05d}.png")
 
+    def save_networks():
+        for name, network in save.items():
+            weights.save(network, args.output_dir / name, half=half)
+
     minutes, losses = training.train(
         model,
         batch,
@@ -245,9 +249,8 @@ def train(model, batch, args, folder, save, sample, settings=None, measure=None,
         settings={"seed": args.seed, "batch size": args.batch_size, **(settings or {})},
         resume=args.resume,
         after_interval=draw,
+        save=save_networks,
     )
-    for name, network in save.items():
-        weights.save(network, args.output_dir / name, half=half)
     plots.evolution(folder, folder / "evolution.png", last=args.train_steps, show=args.show)
     results.record(
         folder / "metrics.json",

@@ -22,7 +22,17 @@ STRETCH_BYTES = 128 * 2**20
 
 
 def train(
-    model, batch, *, steps, interval, restart, settings, resume, after_interval=None, memory=None
+    model,
+    batch,
+    *,
+    steps,
+    interval,
+    restart,
+    settings,
+    resume,
+    after_interval=None,
+    memory=None,
+    save=None,
 ):
     """Trains `model` until `steps` steps are done.
 
@@ -32,13 +42,15 @@ def train(
             arguments x and, if any, y, arrays or tuples of them; the same s gives the same batch.
         steps: number of steps, counted from the start of the run, not of its last continuation.
         interval: steps between two restart points.
-        restart: path of the restart point. It is removed when all steps are done.
+        restart: path of the restart point. It is removed at the end, after `save`.
         settings: dict of what must not differ between the run and its continuation.
         resume: go on from the restart point instead of starting anew.
         after_interval: called with (step, logs) after each interval, before its restart point is
             saved; `logs` are the mean losses since the last one.
         memory: a dict of json values that `after_interval` keeps up to date, such as the best loss
             so far. The restart point holds it, and a continuation finds it as it was.
+        save: called when all steps are done, to save what was trained. Where it fails or is killed,
+            a continuation has nothing left to do but call it again.
 
     Returns:
         (minutes spent in all continuations, logs of the last interval).
@@ -54,16 +66,16 @@ def train(
     # A restart point holds the optimizer's averages, too, which must exist before it is read.
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    step, minutes = 0, 0.0
+    step, minutes, logs = 0, 0.0, {}
     if resume:
         progress, _ = load_restart(restart, model, settings)
         step, minutes = progress["step"], progress["minutes"]
+        logs = progress.get("logs", {})
         memory.update(progress["memory"])
     if step > steps:
         raise UserError(f"'{restart}' stands at step {step}, beyond the {steps} steps asked for")
     started = time.time() - 60 * minutes
     progress = _Progress(step, steps)
-    logs = {}
     with _StopOnSignal() as stop:
         while step < steps and not stop.requested:
             end = min(steps, (step // interval + 1) * interval)
@@ -74,9 +86,10 @@ def train(
             if step == end and after_interval is not None:
                 after_interval(step, logs)
             minutes = (time.time() - started) / 60
-            save_restart(
-                restart, model, settings, {"step": step, "minutes": minutes, "memory": memory}
-            )
+            done = {"step": step, "minutes": minutes, "logs": logs, "memory": memory}
+            save_restart(restart, model, settings, done)
+        if step == steps and save is not None:
+            save()
     if step < steps:
         raise Stopped(
             f"Stopped after step {step} of {steps}, everything is saved. {how_to_resume()}"
@@ -86,7 +99,16 @@ def train(
 
 
 def train_epochs(
-    model, x, y, args, folder, settings=None, after_epoch=None, memory=None, augment=None
+    model,
+    x,
+    y,
+    args,
+    folder,
+    settings=None,
+    after_epoch=None,
+    memory=None,
+    augment=None,
+    save=None,
 ):
     """Trains a compiled model for `args.epochs` passes over x and y, each in an order of its own.
 
@@ -99,6 +121,7 @@ def train_epochs(
         after_epoch: called with (epoch, logs) after each pass, counted from 1.
         memory: see `train`.
         augment: see `shuffled_epochs`.
+        save: see `train`.
 
     Returns:
         The facts of the run for its record: epochs, batch size, minutes and the last pass' logs.
@@ -119,6 +142,7 @@ def train_epochs(
         resume=args.resume,
         after_interval=after_interval,
         memory=memory,
+        save=save,
     )
     return {
         "epochs": args.epochs,

@@ -108,8 +108,16 @@ def train(model, optimizer, x, y, test, args, folder, name, settings=None):
         "latent_dim": args.latent_dim,
         **(settings or {}),
     }
-    facts = training.train_epochs(model, x, y, args, folder, settings, after_epoch=after_epoch)
-    weights.save(model, args.output_dir / f"{name}.h5")
+    facts = training.train_epochs(
+        model,
+        x,
+        y,
+        args,
+        folder,
+        settings,
+        after_epoch=after_epoch,
+        save=lambda: weights.save(model, args.output_dir / f"{name}.h5"),
+    )
     results.record(
         folder / "metrics.json",
         args,

@@ -81,6 +81,7 @@ def train(
     settings=None,
     after=None,
     memory=None,
+    save=None,
 ):
     return training.train(
         model,
@@ -92,6 +93,7 @@ def train(
         resume=resume,
         after_interval=after,
         memory=memory,
+        save=save,
     )
 
 
@@ -158,6 +160,35 @@ def test_the_restart_point_goes_when_all_steps_are_done(tmp_path):
     )
     assert seen == [(3, False), (6, True), (7, True)]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_whose_weights_could_not_be_saved_is_not_lost(tmp_path):
+    def fail():
+        raise UserError("disk full")
+
+    def interrupt():
+        os.kill(os.getpid(), signal.SIGINT)
+        saved.append("through Ctrl-C")
+
+    whole, resumed, saved = build(), build(), []
+    with pytest.raises(UserError, match="disk full"):
+        train(whole, tmp_path, save=fail)
+    _, logs = train(
+        resumed,
+        tmp_path,
+        batch=lambda step: pytest.fail("nothing is left to be trained"),
+        resume=True,
+        save=interrupt,
+    )
+    assert saved == ["through Ctrl-C"]
+    assert logs["loss"] > 0
+    assert_equal_states(resumed, whole)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_are_not_saved_before_the_last_step(tmp_path):
+    with pytest.raises(Stopped):
+        train(build(), tmp_path, batch=interrupt_at(1), save=lambda: pytest.fail("too early"))
 
 
 def test_logs_are_means_over_the_interval_also_in_stretches(tmp_path, monkeypatch):
