@@ -16,9 +16,8 @@ Departures from the printed listing, and why:
  1. The learning rate falls from three times the optimizer's default to 0 along a cosine, so that
     the last epoch is a settled one. `--constant` holds the default, as printed, and so does
     `--sweep`.
- 2. Training shifts each image at random by up to one pixel each way, which takes a quarter off the
-    loss on images held out. `--no-shift` leaves them as they are, as printed, and so does
-    `--sweep`.
+ 2. Training shifts each image at random by up to one pixel each way. `--no-shift`, with which the
+    first departure alone gives 99.35 %, leaves them as they are, as printed, and so does `--sweep`.
 """
 
 import sys

@@ -18,9 +18,9 @@ seeds 0, 1 and 2; the book: 98.5 %). With --constant --no-shift, which is the pr
 Departures from the printed listing, and why:
  1. The learning rate falls from the optimizer's default to 0 along a cosine, so that the last epoch
     is a settled one. `--constant` holds it, as printed, and so does `--sweep`.
- 2. Training shifts each image at random by up to one pixel each way, which adds 0.3 points; higher
-    learning rates and smaller batches gave less. `--no-shift` leaves the images as they are, as
-    printed, and so does `--sweep`.
+ 2. Training shifts each image at random by up to one pixel each way. `--no-shift`, with which the
+    first departure alone gives 98.35 %, leaves the images as they are, as printed, and so does
+    `--sweep`.
 """
 
 import sys

@@ -18,7 +18,7 @@ Thesis: Watkins, Learning from Delayed Rewards (1989).
     python3 q-learning-9.3.1.py --train      2,000 wins without a pause, and the table they leave
 
 Result to expect of --train: the exact values, in 0.1 seconds. The row of the start cell, Left 81.0,
-Down 72.9, Right 90.0, Up 81.0, is exact with each of the seeds 0 to 199, the whole table with 70 of
+Down 72.9, Right 90.0, Up 81.0, is exact with each of the seeds 0 to 99, the whole table with 35 of
 them, 0 among these: with the others a move or two far from the best way was tried too seldom.
 
 Departures from the printed listing, and why:

@@ -1,8 +1,11 @@
-"""The numbers of the README files are those that runs wrote to results/."""
+"""The numbers of README files and docstrings are those that runs wrote to results/."""
 
+import ast
 import json
+import re
 
 import pytest
+from conftest import ROOT
 
 from lib import readme
 from lib.cli import UserError
@@ -49,3 +52,53 @@ def test_a_number_without_a_json_is_refused(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(UserError, match=r"no 'x' in results/run\.json"):
         readme.updated("1<!--=run x d-->", tmp_path)
+
+
+def numbers_in(content):
+    """All numbers in a json, with the names that are numbers."""
+    if isinstance(content, dict):
+        for name, value in content.items():
+            yield from numbers_in(value)
+            if re.fullmatch(r"[\d.]+", name):
+                yield float(name)
+    elif isinstance(content, list):
+        for value in content:
+            yield from numbers_in(value)
+    elif isinstance(content, (int, float)):
+        yield content
+
+
+def unmeasured(text, numbers):
+    """Decimals and percentages in a text that none of the numbers is when it is rounded so."""
+    without_the_books = re.sub(r"[Tt]he\s+book.*?(?=\)|\.\s|\.$)", "", text, flags=re.DOTALL)
+    found = []
+    for shown in re.findall(r"-?\d+\.\d+|\d+(?= %)", without_the_books):
+        digits = len(shown.partition(".")[2])
+        # In "98.1 to 98.4 %" the sign belongs to both.
+        if not any(f"{n:.{digits}f}" == shown or f"{100 * n:.{digits}f}" == shown for n in numbers):
+            found.append(shown)
+    return found
+
+
+# The grid's numbers are asserted in test_chapter9.py.
+SCRIPTS = [
+    path for path in sorted(ROOT.glob("chapter*/*.py")) if path.name != "q-learning-9.3.1.py"
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_what_a_docstring_promises_has_been_measured(script):
+    doc = ast.get_docstring(ast.parse(script.read_text()))
+    (promised,) = re.findall(
+        r"^Result to expect.*?(?=\n\n|\Z)", doc, flags=re.DOTALL | re.MULTILINE
+    )
+    records = [json.loads(path.read_text()) for path in ROOT.glob(f"results/{script.stem}*.json")]
+    assert unmeasured(promised, list(numbers_in(records))) == []
+
+
+def test_numbers_without_a_result_are_found_in_docstrings():
+    text = (
+        "Result to expect: 98.4 % (97.9 % and 98.0 to\n98.2 % with seeds; the\nbook: 99.9 %), "
+        "0.31 and\n12.5 dB at 0.75. The book has 71.5 %.\nIn 2 minutes -0.98."
+    )
+    assert unmeasured(text, [0.984, 0.98, 98.21, 0.31, 0.75]) == ["97.9", "12.5", "-0.98"]
