@@ -1,0 +1,353 @@
+"""Each file of shipped weights loads and does, on a part of the real test data, what is published.
+
+The parts are small, so that a number may be a few standard errors off that of the whole.
+"""
+
+import functools
+import json
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from conftest import ROOT, load_script
+
+from lib import datasets, metrics, vae, weights
+
+CHAPTERS = {path.name.partition("-")[0]: path for path in sorted(ROOT.glob("chapter*"))}
+
+
+def script(chapter, name):
+    return load_script(CHAPTERS[chapter] / f"{name}.py")
+
+
+def published(name):
+    return json.loads((ROOT / "results" / f"{name}.json").read_text())
+
+
+def load(network, chapter, file):
+    weights.load(network, CHAPTERS[chapter] / "weights" / file)
+    return network
+
+
+def real(name):
+    """The file of a data set, where the real one is at hand."""
+    path = Path(os.environ.get("ADLK_DATA_DIR", "")) / f"{name}.npz"
+    if not path.is_file():
+        pytest.skip(f"no {name}.npz in ADLK_DATA_DIR")
+
+
+@functools.cache
+def mnist():
+    real("mnist")
+    _, (images, digits) = datasets.mnist()
+    if len(digits) != 10_000:
+        pytest.skip("the MNIST in ADLK_DATA_DIR is not the whole one")
+    return images[:1000].copy(), digits[:1000]
+
+
+@functools.cache
+def cifar10():
+    """Test images, their classes, and the mean of the training images."""
+    real("cifar10")
+    (x_train, _), (images, classes) = datasets.cifar10()
+    if len(x_train) != 50_000:
+        pytest.skip("the CIFAR-10 in ADLK_DATA_DIR is not the whole one")
+    return images[:500].copy(), classes[:500], x_train.mean(axis=0)
+
+
+def share_right(model, x, y):
+    return np.mean(model.predict(x, batch_size=100, verbose=0).argmax(axis=1) == y)
+
+
+# Chapters 1 and 2
+
+
+MNIST_CLASSIFIERS = {
+    "mlp_mnist.h5": ("chapter1", "mlp-mnist-1.3.2", lambda x: x.reshape(-1, 784)),
+    "cnn_mnist.h5": ("chapter1", "cnn-mnist-1.4.1", lambda x: x),
+    "rnn_mnist.h5": ("chapter1", "rnn-mnist-1.5.1", lambda x: x.reshape(-1, 28, 28)),
+    "cnn_functional.h5": ("chapter2", "cnn-functional-2.1.1", lambda x: x),
+    "cnn_y_network.h5": ("chapter2", "cnn-y-network-2.1.2", lambda x: [x, x]),
+}
+
+
+@pytest.mark.parametrize("file", MNIST_CLASSIFIERS)
+def test_classifiers_of_digits(file):
+    chapter, name, shaped = MNIST_CLASSIFIERS[file]
+    model = load(script(chapter, name).build_classifier(), chapter, file)
+    images, digits = mnist()
+    expected = published(name)["test_accuracy"]
+    assert share_right(model, shaped(images), digits) == pytest.approx(expected, abs=0.015)
+
+
+CIFAR10_CLASSIFIERS = {
+    "cifar10_resnet20v1.h5": (
+        "resnet-cifar10-2.2.1",
+        lambda script: script.build_resnet(20, 1),
+        "resnet-cifar10-2.2.1-resnet20v1",
+    ),
+    "cifar10_densenet100k12.h5": (
+        "densenet-cifar10-2.4.1",
+        lambda script: script.build_densenet(100, 12),
+        "densenet-cifar10-2.4.1",
+    ),
+}
+
+
+@pytest.mark.parametrize("file", CIFAR10_CLASSIFIERS)
+def test_classifiers_of_photographs(file):
+    name, build, record = CIFAR10_CLASSIFIERS[file]
+    model = load(build(script("chapter2", name)), "chapter2", file)
+    images, classes, mean = cifar10()
+    expected = published(record)["test_accuracy"]
+    assert share_right(model, images - mean, classes) == pytest.approx(expected, abs=0.04)
+
+
+# Chapter 3
+
+
+AUTOENCODERS = {
+    "autoencoder_mnist.h5": "autoencoder-mnist-3.2.1",
+    "autoencoder_2dim.h5": "autoencoder-2dim-mnist-3.2.2",
+    "denoising_autoencoder.h5": "denoising-autoencoder-mnist-3.3.1",
+    "colorized_ae.h5": "colorization-autoencoder-cifar10-3.4.1",
+}
+
+
+@pytest.mark.parametrize("file", AUTOENCODERS)
+def test_autoencoders(file):
+    name = AUTOENCODERS[file]
+    module = script("chapter3", name)
+    model = module.build_autoencoder(module.build_encoder(), module.build_decoder())
+    load(model, "chapter3", file)
+    expected = published(f"{name}-evaluate")
+    if file == "colorized_ae.h5":
+        images, _, _ = cifar10()
+        given = datasets.rgb_to_gray(images)
+    else:
+        images, _ = mnist()
+        given = images
+    if file == "denoising_autoencoder.h5":
+        given = module.corrupt(images, 0.5, seed=0)
+        expected = expected["noise_levels"]["0.5"]
+    error = np.mean((model.predict(given, batch_size=100, verbose=0) - images) ** 2)
+    assert error == pytest.approx(expected["mse"], rel=0.1)
+
+
+# Chapters 4 to 6
+
+
+DIGITS = np.arange(500) % 10
+LABELS = np.eye(10, dtype="float32")[DIGITS]
+
+
+def noise(size):
+    return np.random.default_rng(0).uniform(-1, 1, (len(DIGITS), size)).astype("float32")
+
+
+def normal(size):
+    return np.random.default_rng(1).normal(0, 0.5, (len(DIGITS), size)).astype("float32")
+
+
+def judged(generator, inputs):
+    return metrics.judged_digits(generator.predict(inputs, batch_size=100, verbose=0))
+
+
+UNCONDITIONAL = {
+    "dcgan_mnist.h5": ("chapter4", "dcgan-mnist-4.2.1"),
+    "wgan_mnist.h5": ("chapter5", "wgan-mnist-5.1.2"),
+    "lsgan_mnist.h5": ("chapter5", "lsgan-mnist-5.2.1"),
+}
+
+
+@pytest.mark.parametrize("file", UNCONDITIONAL)
+def test_generators_that_draw_what_they_like(file):
+    chapter, name = UNCONDITIONAL[file]
+    generator = load(script(chapter, name).build_generator(), chapter, file)
+    shares = np.bincount(judged(generator, noise(100)), minlength=10) / len(DIGITS)
+    expected = np.array(published(f"{name}-evaluate")["class_histogram"]) / 10_000
+    np.testing.assert_allclose(shares, expected, atol=0.06)
+
+
+CONDITIONAL = {
+    "cgan_mnist.h5": ("chapter4", "cgan-mnist-4.3.1", lambda: [noise(100), LABELS]),
+    "acgan_mnist.h5": ("chapter5", "acgan-mnist-5.3.1", lambda: [noise(100), LABELS]),
+    "infogan_mnist.h5": (
+        "chapter6",
+        "infogan-mnist-6.1.1",
+        lambda: [noise(62), LABELS, *normal(2).T[..., None]],
+    ),
+}
+
+
+@pytest.mark.parametrize("file", CONDITIONAL)
+def test_generators_that_draw_the_digit_asked_for(file):
+    chapter, name, inputs = CONDITIONAL[file]
+    generator = load(script(chapter, name).build_generator(), chapter, file)
+    expected = published(f"{name}-evaluate")["conditional_accuracy"]
+    assert np.mean(judged(generator, inputs()) == DIGITS) == pytest.approx(expected, abs=0.02)
+
+
+STACKED = ("stackedgan_mnist-gen0.h5", "stackedgan_mnist-gen1.h5")
+
+
+def test_the_stack_draws_the_digit_asked_for():
+    module = script("chapter6", "stackedgan-mnist-6.2.1")
+    generators = module.build_generator0(), module.build_generator1()
+    for generator, file in zip(generators, STACKED, strict=True):
+        load(generator, "chapter6", file)
+    stack = module.build_stack(*generators)
+    expected = published("stackedgan-mnist-6.2.1-evaluate")["conditional_accuracy"]
+    right = judged(stack, [LABELS, normal(50), normal(50)[::-1]]) == DIGITS
+    assert np.mean(right) == pytest.approx(expected, abs=0.02)
+
+
+# Chapter 7
+
+
+CYCLES = {
+    "cyclegan_cifar10": ("cifar10", "cyclegan-7.1.1"),
+    "cyclegan_cifar10_patchgan": ("cifar10", "cyclegan-7.1.1-patchgan"),
+    "cyclegan_mnist_m": ("mnist-m", "cyclegan-7.1.1-mnist-m"),
+}
+
+
+def translators(module, name, task):
+    """The generators to the source and to the target."""
+    files = f"{name}-g_source.h5", f"{name}-g_target.h5"
+    pairs = zip(module.build_generators(task), files, strict=True)
+    return [load(network, "chapter7", file) for network, file in pairs]
+
+
+@pytest.mark.parametrize("name", [name for name in CYCLES if "cifar10" in name])
+def test_gray_and_colour(name):
+    module = script("chapter7", "cyclegan-7.1.1")
+    to_gray, to_colour = translators(module, name, "cifar10")
+    expected = published(f"{CYCLES[name][1]}-evaluate")
+    images, _, _ = cifar10()
+    gray = datasets.rgb_to_gray(images)
+    error = np.abs(to_gray.predict(images, batch_size=100, verbose=0) - gray).mean()
+    assert error == pytest.approx(expected["to_gray_mae"], rel=0.1)
+    coloured = to_colour.predict(gray, batch_size=100, verbose=0)
+    found = module.colourfulness(coloured).mean()
+    assert found == pytest.approx(expected["cyclegan"]["colourfulness"], rel=0.1)
+
+
+def test_digits_there_and_back():
+    module = script("chapter7", "cyclegan-7.1.1")
+    to_mnist, to_photographs = translators(module, "cyclegan_mnist_m", "mnist-m")
+    images, digits = mnist()
+    images = np.pad(images[:300], ((0, 0), (2, 2), (2, 2), (0, 0)))
+    there = to_photographs.predict(images, batch_size=100, verbose=0)
+    back = to_mnist.predict(there, batch_size=100, verbose=0)
+    kept = np.mean(module.judged_digits(back) == digits[:300])
+    expected = published("cyclegan-7.1.1-mnist-m-evaluate")["kept_there_and_back"]
+    assert kept == pytest.approx(expected, abs=0.025)
+
+
+# Chapter 8
+
+
+VAES = {
+    "vae_mlp_mnist.h5": ("vae-mlp-mnist-8.1.1", "vae-mlp-mnist-8.1.1"),
+    "vae_cnn_mnist.h5": ("vae-cnn-mnist-8.1.2", "vae-cnn-mnist-8.1.2"),
+    "cvae_cnn_mnist.h5": ("cvae-cnn-mnist-8.2.1", "cvae-cnn-mnist-8.2.1"),
+    "beta-cvae_cnn_mnist.h5": ("cvae-cnn-mnist-8.2.1", "cvae-cnn-mnist-8.2.1-beta7"),
+    "beta12-cvae_cnn_mnist.h5": ("cvae-cnn-mnist-8.2.1", "cvae-cnn-mnist-8.2.1-beta12"),
+}
+
+
+@pytest.mark.parametrize("file", VAES)
+def test_variational_autoencoders(file):
+    name, record = VAES[file]
+    module = script("chapter8", name)
+    encoder, decoder = module.build_encoder(2), module.build_decoder(2)
+    load(module.build_vae(encoder, decoder, 0), "chapter8", file)
+    images, digits = mnist()
+    if name.startswith("vae-mlp"):
+        images = images.reshape(-1, 784)
+    labels = np.eye(10, dtype="float32")[digits]
+    conditional = name.startswith("cvae")
+
+    def encode(x):
+        return encoder.predict(x, batch_size=100, verbose=0)
+
+    def decode(z, index):
+        given = [z, labels[index]] if conditional else z
+        return decoder.predict(given, batch_size=500, verbose=0)
+
+    x = [images, labels] if conditional else images
+    found = vae.elbo(encode, decode, x, images, samples=5)["negative_elbo"]
+    assert found == pytest.approx(published(f"{record}-evaluate")["negative_elbo"], rel=0.03)
+
+
+# Chapters 9 and 10
+
+
+@pytest.mark.parametrize("slippery", [False, True])
+def test_the_tables_of_the_lake(slippery):
+    module = script("chapter9", "q-frozenlake-9.5.1")
+    env = module.make_lake("FrozenLake-v1", slippery)
+    path = CHAPTERS["chapter9"] / "weights" / f"{module.NAMES[slippery]}.npy"
+    policy = module.load_table(path, env).argmax(axis=1)
+    kind = "slippery-" if slippery else ""
+    expected = published(f"q-frozenlake-9.5.1-{kind}seed0")["exact_success"]
+    found = module.success_within(env.unwrapped.P, 100, policy)[0]
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_the_q_networks_hold_the_pole(double):
+    module = script("chapter9", "dqn-cartpole-9.6.1")
+    network = load(module.build_q_network(4, 2), "chapter9", f"{module.NAMES[double]}.h5")
+    env, *_ = module.make_env("CartPole-v0")
+    rng = np.random.default_rng(0)
+    rewards = [module.run_episode(env, network.get_weights(), 0.0, rng) for _ in range(10)]
+    expected = published("dqn-cartpole-9.6.1" + ("-ddqn" if double else ""))["test_reward"]
+    assert np.mean(rewards) == pytest.approx(expected, rel=0.02)
+
+
+METHODS = ("reinforce", "baseline", "actor_critic", "a2c")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_policies_drive_up_the_hill(method):
+    module = script("chapter10", "policygradient-car-10.1.1")
+    encoder = load(module.build_encoder(2), "chapter10", "car_encoder.h5")
+    agent = module.build_agent(method, module.Settings(), updates=1)
+    load(agent.actor, "chapter10", f"car_{method}_actor.h5")
+    if agent.uses_value:
+        load(agent.value, "chapter10", f"car_{method}_value.h5")
+        states = np.array([[0.4, 0.05], [-0.5, 0.0]])
+        near_the_flag, in_the_valley = keras.ops.convert_to_numpy(agent.value(encoder(states)))
+        assert near_the_flag > in_the_valley
+    env, networks = module.make_env(module.ENV_ID), module.Networks(encoder, agent)
+    rng = np.random.default_rng(0)
+    episodes = [module.run_episode(env, networks, rng, module.Settings()) for _ in range(10)]
+    assert all(episode.reached for episode in episodes)
+    expected = published(f"policygradient-car-10.1.1-{method}")["test_reward"]
+    assert np.mean([episode.total for episode in episodes]) == pytest.approx(expected, abs=1)
+
+
+def test_no_shipped_file_is_left_out():
+    tested = {
+        *MNIST_CLASSIFIERS,
+        *CIFAR10_CLASSIFIERS,
+        *AUTOENCODERS,
+        *UNCONDITIONAL,
+        *CONDITIONAL,
+        *STACKED,
+        *(f"{name}-g_{domain}.h5" for name in CYCLES for domain in ("source", "target")),
+        *VAES,
+        "q-frozenlake.npy",
+        "q-frozenlake-slippery.npy",
+        "dqn_cartpole.h5",
+        "ddqn_cartpole.h5",
+        "car_encoder.h5",
+        *(f"car_{method}_actor.h5" for method in METHODS),
+        *(f"car_{method}_value.h5" for method in METHODS if method != "reinforce"),
+    }
+    shipped = {path.name for path in ROOT.glob("chapter*/weights/*")}
+    assert tested == shipped
