@@ -178,15 +178,20 @@ def build_actor(least_deviation):
     deviation = layers.Dense(
         1, activation="softplus", kernel_initializer="zeros", name="deviation"
     )(features)
-    outputs = (mean[:, 0], deviation[:, 0] + least_deviation)
-    return keras.Model(features, outputs, name="actor")
+    deviation = layers.Rescaling(1.0, offset=least_deviation)(deviation)
+    return keras.Model(features, (without_axis(mean), without_axis(deviation)), name="actor")
 
 
 def build_value():
     """Features (batch, 32) -> value of the state (batch,)."""
     features = keras.Input((FEATURES,), name="features")
     value = layers.Dense(1, kernel_initializer="zeros", name="value")(features)
-    return keras.Model(features, value[:, 0], name="value")
+    return keras.Model(features, without_axis(value), name="value")
+
+
+def without_axis(x):
+    """(batch, 1) -> (batch,), by a layer: an .h5 file with x[:, 0] in it could not be opened."""
+    return layers.Reshape(())(x)
 
 
 def train_encoder(encoder, space, standardize, rng):

@@ -6,6 +6,8 @@ The parts are small, so that a number may be a few standard errors off that of t
 import functools
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -329,6 +331,28 @@ def test_the_policies_drive_up_the_hill(method):
     assert all(episode.reached for episode in episodes)
     expected = published(f"policygradient-car-10.1.1-{method}")["test_reward"]
     assert np.mean([episode.total for episode in episodes]) == pytest.approx(expected, abs=1)
+
+
+def test_keras_opens_shipped_files_without_this_project(tmp_path):
+    code = "import keras, sys\nfor f in sys.argv[1:]: keras.models.load_model(f, compile=False)"
+    files = [
+        path
+        for chapter, folder in CHAPTERS.items()
+        if chapter not in ("chapter7", "chapter8")  # which have layers of ours
+        for path in folder.glob("weights/*.h5")
+    ]
+    assert len(files) > 25
+    done = subprocess.run(
+        [sys.executable, "-c", code, *files], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("chapter", ["chapter7", "chapter8"])
+def test_keras_opens_shipped_files_with_our_layers(chapter):
+    script("chapter7", "cyclegan-7.1.1")  # which imports the one layer, as lib.vae has the other
+    for path in CHAPTERS[chapter].glob("weights/*.h5"):
+        assert keras.models.load_model(path, compile=False).count_params() > 10_000
 
 
 def test_no_shipped_file_is_left_out():
