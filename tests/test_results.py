@@ -57,6 +57,23 @@ def test_the_commit_is_one_of_this_repository():
     assert done.stdout.strip() in ("commit", "tag")
 
 
+RECORDS = sorted((ROOT / "results").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_a_published_record_tells_how_it_was_made(path):
+    record = json.loads(path.read_text())
+    facts = {"command", "commit", "date", "device"}
+    if record["command"].startswith("python3 benchmarks/"):
+        facts |= {"versions", "contenders"}
+    else:
+        facts |= {"backend", "precision", "seed"}
+    if path.stem.endswith("-train"):
+        facts |= {"minutes", "batch_size"}
+    assert facts <= set(record)
+    assert re.fullmatch(r"[0-9a-f]{7,}", record["commit"]), "not of one clean commit"
+
+
 def test_a_command_that_is_not_there_gives_an_empty_text():
     assert results._output("no-such-command-anywhere") == ""
 
