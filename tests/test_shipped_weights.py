@@ -90,6 +90,11 @@ CIFAR10_CLASSIFIERS = {
         lambda script: script.build_resnet(20, 1),
         "resnet-cifar10-2.2.1-resnet20v1",
     ),
+    "cifar10_resnet56v2.h5": (
+        "resnet-cifar10-2.2.1",
+        lambda script: script.build_resnet(56, 2),
+        "resnet-cifar10-2.2.1-resnet56v2",
+    ),
     "cifar10_densenet100k12.h5": (
         "densenet-cifar10-2.4.1",
         lambda script: script.build_densenet(100, 12),
