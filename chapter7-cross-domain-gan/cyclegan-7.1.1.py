@@ -150,6 +150,7 @@ def choose_task(parser, args):
 if __name__ == "__main__":
     args = parse_args()  # before the imports that take seconds
 
+import itertools
 from dataclasses import dataclass
 
 import keras
@@ -436,8 +437,17 @@ def translate(generators, source, target):
     }
 
 
+def are_negatives(gray, coloured):
+    """Whether what is bright in gray images is dark in the coloured ones that were made of them."""
+    brightness = [images.mean(axis=-1).ravel() for images in (gray, coloured)]
+    return np.corrcoef(brightness)[0, 1] < 0
+
+
 def draw_cycles(generators, test, args, path, columns=8):
-    """Draws test images in rows: source, there, and back; target, there, and back."""
+    """Draws test images in rows: source, there, and back; target, there, and back.
+
+    Says so if gray images have become negatives, before more time goes into them.
+    """
     source, target = test.source[:SHOWN], test.target[:SHOWN]
     made = translate(generators, source, target)
     a, b = DOMAINS[args.task]
@@ -455,6 +465,8 @@ def draw_cycles(generators, test, args, path, columns=8):
         columns=columns,
         row_titles=[title for title, _ in rows],
     )
+    if args.task == "cifar10" and are_negatives(source, made["predicted_target"]):
+        print("It learns negatives, dark for bright: start anew with --identity or another --seed.")
 
 
 def draw_grids(generators, test, args, folder):
@@ -465,20 +477,24 @@ def draw_grids(generators, test, args, folder):
         plots.image_grid(images, folder / f"{name}.png", show=args.show)
 
 
-def load_generator(domain, path, args):
+def load_generator(domain, path, args, either_identity=False):
     """The generator in a file, in the form of normalization that it was made in.
 
     Args:
         domain: "source" or "target", to which it translates.
         path: the file.
         args: the parsed flags.
+        either_identity: whether it may have been trained without `--identity`, too, where this is
+            given, and with it where it is not.
 
     Raises:
         UserError: if it is in no form there; the message is that of the form asked for.
     """
+    forms = sorted(NORMALIZATIONS, key=lambda form: form != args.normalization)
+    identities = (args.identity, not args.identity) if either_identity else (args.identity,)
     errors = []
-    for normalization in sorted(NORMALIZATIONS, key=lambda form: form != args.normalization):
-        generators = build_generators(args.task, normalization, args.identity)
+    for identity, normalization in itertools.product(identities, forms):
+        generators = build_generators(args.task, normalization, identity)
         generator = generators[("source", "target").index(domain)]
         try:
             weights.load(generator, path)
@@ -523,7 +539,7 @@ def load_other_variant(args):
     name = f"{model_name(args, not args.patchgan)}-g_target.h5"
     for path in (args.output_dir / name, Path(__file__).parent / "weights" / name):
         if path.exists():
-            return load_generator("target", path, args)
+            return load_generator("target", path, args, either_identity=True)
     print(f"Only one kind of discriminator is shown: no {name}")
     return None
 
@@ -538,7 +554,7 @@ def draw_comparison(g_target, autoencoder, test, args, folder, columns=20):
     for name, network in networks.items():
         if network is not None:
             channels = network.input_shape[-1]
-            rows[name] = predict(network, gray[..., :channels])
+            rows[name] = predict(network, as_colour(gray)[..., :channels])
     plots.image_grid(
         np.concatenate([images[:columns] for images in rows.values()]),
         folder / "comparison.png",

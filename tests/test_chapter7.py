@@ -369,6 +369,68 @@ def test_the_distance_of_colourfulness_is_that_of_histograms(script):
     assert distance(colour / 2) == pytest.approx(true / 2, abs=1e-4)
 
 
+@pytest.mark.parametrize("identity", [False, True])
+def test_the_variant_beside_may_be_of_the_other_identity(script, tmp_path, monkeypatch, identity):
+    _, other = script.build_generators("cifar10", identity=not identity)
+    weights.save(other, tmp_path / "cyclegan_cifar10_patchgan-g_target.h5")
+    args = Namespace(
+        task="cifar10",
+        patchgan=False,
+        identity=identity,
+        normalization="channel",
+        output_dir=tmp_path,
+        show=False,
+    )
+    found = script.load_other_variant(args)
+    assert found.input_shape == other.input_shape
+    np.testing.assert_array_equal(found.get_weights()[0], other.get_weights()[0])
+    _, own = script.build_generators("cifar10", identity=identity)
+    colour = np.random.default_rng(0).random((4, 32, 32, 3), "float32")
+    gray = colour.mean(axis=-1, keepdims=True)
+    test = script.Test(script.as_colour(gray) if identity else gray, colour)
+    drawn = {}
+
+    def image_grid(images, path, row_titles, **rest):
+        drawn.update(zip(row_titles, np.split(images, len(row_titles)), strict=True))
+
+    monkeypatch.setattr(script.plots, "image_grid", image_grid)
+    script.draw_comparison(own, None, test, args, tmp_path)
+    assert list(drawn) == ["ground truth", "gray", "CycleGAN", "CycleGAN, PatchGAN"]
+    given = script.as_colour(gray)[..., : other.input_shape[-1]]
+    np.testing.assert_allclose(drawn["CycleGAN, PatchGAN"], other(given), atol=1e-5)
+
+
+class Network:
+    """Stands in for a generator."""
+
+    def __init__(self, translated):
+        self.translated = translated
+
+    def predict(self, images, **kwargs):
+        return self.translated(images)
+
+
+@pytest.mark.parametrize("identity", [False, True])
+@pytest.mark.parametrize("negative", [False, True])
+def test_negatives_are_told_of(script, tmp_path, capsys, negative, identity):
+    rng = np.random.default_rng(0)
+    colour = rng.random((12, 32, 32, 3), "float32")
+    gray = colour.mean(axis=-1, keepdims=True)
+    test = script.Test(script.as_colour(gray) if identity else gray, colour)
+
+    def to_colour(images):
+        tinted = 0.7 * script.as_colour(images) + 0.3 * colour[: len(images)]
+        return 1 - tinted if negative else tinted
+
+    generators = Network(lambda images: images.mean(axis=-1, keepdims=True)), Network(to_colour)
+    args = Namespace(task="cifar10")
+    script.draw_cycles(generators, test, args, tmp_path / "00500.png")
+    assert ("It learns negatives" in capsys.readouterr().out) == negative
+    # Digits on photographs are as often darker as brighter.
+    script.draw_cycles(generators, test, Namespace(task="mnist-m"), tmp_path / "00500.png")
+    assert capsys.readouterr().out == ""
+
+
 def test_flipped_labels_are_counted(script, monkeypatch, tmp_path):
     # Images of one value, which is the digit that the judge sees.
     monkeypatch.setattr(
