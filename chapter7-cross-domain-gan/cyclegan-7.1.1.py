@@ -27,9 +27,9 @@ which the true ones have 0.132; the reverse direction is off the exact gray by 0
 steps in float32 it was 21.1 dB, 0.139 and 0.025. With --patchgan, 12,000 steps, 47 minutes on one
 core: 21.2 dB, 0.130 and 0.026. Of 3,000 steps of --mnist-svhn --target mnist-m, 51 minutes on two
 cores: of the digits on photographs 21 % are other digits once they are MNIST. The 100,000 steps and
-SVHN have not been run here yet. One run of --cifar10 learned negatives, dark for bright, which no
-loss forbids: look at the figures while it trains, and if they are negatives start anew with another
---seed.
+SVHN have not been run here yet. Of the seeds 0 to 4 of --cifar10 three learn negatives, dark for
+bright, which no loss forbids: the script says so after 500 steps, and it is time then to start anew
+with another --seed or with --identity, with which these three do not.
 
 Departures from the printed listing, and why:
  1. The image itself is not normalized, and what is normalized is each channel by itself, as in the
