@@ -111,6 +111,13 @@ def break_off(script, monkeypatch, episode):
     return played
 
 
+def need_data_set(name):
+    """Skips a test of the real data where ADLK_DATA_DIR has no such data set."""
+    path = Path(os.environ.get("ADLK_DATA_DIR", "")) / f"{name}.npz"
+    if not path.is_file():
+        pytest.skip(f"no {path.name} in ADLK_DATA_DIR")
+
+
 @pytest.fixture
 def ctrl_c_at_once(monkeypatch):
     """Ctrl-C comes in the instant before a training loop's first step or episode."""

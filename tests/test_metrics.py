@@ -1,11 +1,9 @@
 """Measures against closed forms, and the judge of digits against the real ones."""
 
-import os
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
+from conftest import need_data_set
 from scipy import linalg
 
 from lib import metrics
@@ -135,9 +133,7 @@ def test_the_judge_has_the_features_and_classes_of_its_docstring():
 def test_the_shipped_judge_knows_the_digits_of_mnist():
     if not metrics.JUDGE_FILE.exists():
         pytest.skip(f"no {metrics.JUDGE_FILE.name}")
-    path = Path(os.environ.get("ADLK_DATA_DIR", "")) / "mnist.npz"
-    if not path.is_file():
-        pytest.skip("no mnist.npz in ADLK_DATA_DIR")
+    need_data_set("mnist")
     _, (images, labels) = metrics.datasets.mnist()
     if len(labels) != 10_000:
         pytest.skip("the MNIST in ADLK_DATA_DIR is not the whole one")

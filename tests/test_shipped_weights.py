@@ -5,15 +5,13 @@ The parts are small, so that a number may be a few standard errors off that of t
 
 import functools
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, load_script
+from conftest import ROOT, load_script, need_data_set
 
 from lib import datasets, metrics, vae, weights
 
@@ -33,16 +31,9 @@ def load(network, chapter, file):
     return network
 
 
-def real(name):
-    """The file of a data set, where the real one is at hand."""
-    path = Path(os.environ.get("ADLK_DATA_DIR", "")) / f"{name}.npz"
-    if not path.is_file():
-        pytest.skip(f"no {name}.npz in ADLK_DATA_DIR")
-
-
 @functools.cache
 def mnist():
-    real("mnist")
+    need_data_set("mnist")
     _, (images, digits) = datasets.mnist()
     if len(digits) != 10_000:
         pytest.skip("the MNIST in ADLK_DATA_DIR is not the whole one")
@@ -52,7 +43,7 @@ def mnist():
 @functools.cache
 def cifar10():
     """Test images, their classes, and the mean of the training images."""
-    real("cifar10")
+    need_data_set("cifar10")
     (x_train, _), (images, classes) = datasets.cifar10()
     if len(x_train) != 50_000:
         pytest.skip("the CIFAR-10 in ADLK_DATA_DIR is not the whole one")
