@@ -1,12 +1,22 @@
-"""Numbers for what a picture cannot prove.
+"""Measures of generated digits: quality, variety, and what a latent code controls.
 
-The judge is the network of listing 1.4.1, trained on MNIST apart from every generator. FID-MNIST is
-the Frechet distance of Heusel et al., GANs Trained by a Two Time-Scale Update Rule Converge to a
-Local Nash Equilibrium (2017), equation 6, over the judge's 576 features before its last layer
-instead of those of the Inception network: it compares runs on MNIST with each other and with its
-own floor, and with no FID published elsewhere.
+The *judge* is the network of listing 1.4.1, a classifier of MNIST that took no part in training any
+generator. The measures compare its 576 features, the inputs of its last layer, between real and
+generated images. Published values use the features of an Inception network, so these values compare
+only with each other and with the floor, which is the value of real training images.
+
+- FID: Heusel et al., GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash
+  Equilibrium (2017), arXiv:1706.08500, equation 6.
+- KID: Binkowski et al., Demystifying MMD GANs (2018), arXiv:1801.01401.
+- Precision and recall: Kynkaanniemi et al., Improved Precision and Recall Metric for Assessing
+  Generative Models (2019), arXiv:1904.06991.
+- Density and coverage: Naeem et al., Reliable Fidelity and Diversity Metrics for Generative Models
+  (2020), arXiv:2002.09797.
+- MIG: Chen et al., Isolating Sources of Disentanglement in Variational Autoencoders (2018),
+  arXiv:1802.04942, equation 6.
 """
 
+from functools import cache, lru_cache
 from pathlib import Path
 
 import keras
@@ -16,6 +26,11 @@ from keras import layers
 from lib import datasets, weights
 
 JUDGE_FILE = Path(__file__).parent / "weights" / "mnist_judge.h5"
+CONFIDENT = 0.9
+MANIFOLD_NEIGHBORS = 3  # of precision and recall, as in the paper
+DENSITY_NEIGHBORS = 5  # of density and coverage, as in the paper
+KID_BLOCKS = 10
+ROWS = 500  # of a distance matrix that are in memory at a time
 
 
 def build_judge():
@@ -31,19 +46,39 @@ def build_judge():
     return keras.Model(images, [features, x], name="mnist_judge")
 
 
+@cache
 def judge():
-    """The judge with its weights."""
+    """The judge with its weights, built once per process."""
     model = build_judge()
     weights.load(model, JUDGE_FILE)
     return model
 
 
+def judge_outputs(images):
+    """Features (n, 576) and class probabilities (n, 10) of images (n, 28, 28, 1) in [0, 1]."""
+    return judge().predict(images, batch_size=500, verbose=0)
+
+
+@lru_cache(maxsize=4)
+def real_features(size, part="test"):
+    """Features (size, 576) of a random subset of MNIST, the same subset in each call.
+
+    Args:
+        size: number of images; all images of the part if it has fewer.
+        part: "test" or "train".
+    """
+    (x_train, _), (x_test, _) = datasets.mnist()
+    images = {"train": x_train, "test": x_test}[part]
+    index = np.random.default_rng(0).permutation(len(images))[:size]
+    return judge_outputs(images[index])[0]
+
+
 def frechet_distance(a, b):
-    """Frechet distance of two Gaussians fitted to features a (n, d) and b (m, d), n and m > 1."""
+    """FID: the Frechet distance of Gaussians fitted to features a (n, d) and b (m, d), n, m > 1."""
     a, b = np.asarray(a, "float64"), np.asarray(b, "float64")
     cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    # The trace of (cov_a cov_b)^(1/2) is that of (r cov_b r)^(1/2) with r = cov_a^(1/2): symmetric
-    # matrices, whose eigenvalues are real and not negative but for rounding.
+    # With r = cov_a^(1/2), the trace of (cov_a cov_b)^(1/2) equals the trace of (r cov_b r)^(1/2).
+    # That matrix is symmetric, so its eigenvalues are real; rounding may make some negative.
     values, vectors = np.linalg.eigh(cov_a)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     product = np.linalg.eigvalsh(root @ cov_b @ root)
@@ -52,69 +87,202 @@ def frechet_distance(a, b):
     return float(difference @ difference + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
 
 
+def kernel_distance(a, b, blocks=KID_BLOCKS):
+    """KID: the squared maximum mean discrepancy of features a (n, d) and b (m, d), and its error.
+
+    The kernel is (x . y / d + 1)^3. The unbiased estimate is computed on disjoint blocks of a and
+    b, in the order given, and averaged. It is 0 on average for equal distributions, so a single
+    estimate can be negative.
+
+    Args:
+        a, b: arrays of at least 4 features each; shuffle them first if their order has a meaning.
+        blocks: number of blocks; fewer if a block would have less than 2 features.
+
+    Returns:
+        (KID, standard error of KID), the error from the spread of the blocks.
+    """
+    size = min(len(a), len(b))
+    if size < 4:
+        raise ValueError(f"KID needs at least 4 features of each kind, found {size}")
+    blocks = min(blocks, size // 2)
+    size //= blocks
+    values = []
+    for i in range(blocks):
+        x, y = (np.asarray(f[i * size : (i + 1) * size], "float64") for f in (a, b))
+
+        def kernel(x, y):
+            return (x @ y.T / x.shape[1] + 1) ** 3
+
+        # An image compared with itself would bias the mean over pairs.
+        within = sum((k.sum() - k.trace()) for k in (kernel(x, x), kernel(y, y)))
+        values.append(within / (size * (size - 1)) - 2 * kernel(x, y).mean())
+    return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(blocks))
+
+
+def neighbor_scores(
+    real, fake, manifold_neighbors=MANIFOLD_NEIGHBORS, density_neighbors=DENSITY_NEIGHBORS
+):
+    """Precision, recall, density and coverage of generated features.
+
+    The ball of a feature reaches to its k-th nearest neighbor of the same kind.
+
+    Args:
+        real, fake: arrays (n, d) and (m, d).
+        manifold_neighbors: k of precision and recall.
+        density_neighbors: k of density and coverage.
+
+    Returns:
+        A dict of floats:
+        `precision`: share of the fake features inside the ball of a real one: quality.
+        `recall`: share of the real features inside the ball of a fake one: variety.
+        `density`: number of real balls around a fake feature, divided by k: quality; it is 1 on
+        average for equal distributions and can exceed 1.
+        `coverage`: share of the real balls that hold a fake feature: variety.
+    """
+    # Distances do not change when both are shifted; small numbers keep float32 exact enough.
+    center = real.mean(axis=0)
+    real, fake = (np.asarray(f - center, "float32") for f in (real, fake))
+    ks = (manifold_neighbors, density_neighbors)
+    real_manifold, real_density = _neighbor_distances(real, ks)
+    (fake_manifold,) = _neighbor_distances(fake, ks[:1])
+    covered, recalled = np.zeros(len(real), bool), np.zeros(len(real), bool)
+    precise, balls = 0, 0
+    for start in range(0, len(fake), ROWS):
+        rows = slice(start, start + ROWS)
+        distances = _squared_distances(fake[rows], real)
+        precise += (distances <= real_manifold).any(axis=1).sum()
+        recalled |= (distances <= fake_manifold[rows, None]).any(axis=0)
+        inside = distances <= real_density
+        balls += np.count_nonzero(inside)
+        covered |= inside.any(axis=0)
+    return {
+        "precision": float(precise / len(fake)),
+        "recall": float(recalled.mean()),
+        "density": float(balls / (density_neighbors * len(fake))),
+        "coverage": float(covered.mean()),
+    }
+
+
+def _squared_distances(a, b):
+    """Squared Euclidean distances (n, m) of features a (n, d) and b (m, d)."""
+    distances = a @ (-2 * b.T)
+    distances += (a * a).sum(axis=1)[:, None]
+    distances += (b * b).sum(axis=1)
+    return np.maximum(distances, 0, out=distances)
+
+
+def _neighbor_distances(features, ks):
+    """Squared distances to the k-th nearest other feature: one array (n,) for each k in ks."""
+    ks = [min(k, len(features) - 1) for k in ks]
+    found = np.empty((len(ks), len(features)), "float32")
+    for start in range(0, len(features), ROWS):
+        rows = np.arange(start, min(start + ROWS, len(features)))
+        distances = _squared_distances(features[rows], features)
+        # A feature is its own nearest neighbor, at position 0; rounding must not change that.
+        distances[rows - start, rows] = -1
+        distances.partition(sorted(set(ks)), axis=1)
+        found[:, rows] = distances[:, ks].T
+    return found
+
+
 def entropy(histogram):
-    """Entropy of a histogram of counts in nats; ln 10 = 2.303 is the most that ten classes have."""
+    """Entropy of a histogram of counts in nats; the maximum of ten classes is ln 10 = 2.303."""
     p = np.asarray(histogram, "float64")
     p = p[p > 0] / p.sum()
     return float((p * np.log(1 / p)).sum())
 
 
 def judged_digits(images):
-    """The digits (n,) that the judge sees in images (n, 28, 28, 1)."""
-    _, probabilities = judge().predict(images, batch_size=500, verbose=0)
-    return probabilities.argmax(axis=1)
+    """The digits (n,) that the judge predicts for images (n, 28, 28, 1)."""
+    return judge_outputs(images)[1].argmax(axis=1)
 
 
 def judge_digits(images, digits=None):
     """Measures generated digits.
 
     Args:
-        images: array (n, 28, 28, 1) in [0, 1].
-        digits: array (n,) of the digits that the images were asked to be, if any.
+        images: array (n, 28, 28, 1) in [0, 1], n at least 4.
+        digits: array (n,) of the digits that the generator was asked for, if any.
 
     Returns:
-        A dict: `samples` n; `fid_mnist` against n real test images (as many as there are) and
-        `fid_mnist_floor`, the same of n real training images; the judge's `class_histogram` and its
-        `class_entropy` in nats; with `digits` the share `conditional_accuracy` of images that the
-        judge takes for the digit asked for.
+        A dict. The real images are a random subset of n test images, or all if there are fewer.
+        `samples`: n.
+        `fid_mnist`: FID against the real images.
+        `fid_mnist_floor`: FID of n random training images against the real images.
+        `kid`, `kid_error`: see `kernel_distance`.
+        `precision`, `recall`, `density`, `coverage`: see `neighbor_scores`.
+        `class_histogram`, `class_entropy`: the judge's predictions, the entropy in nats.
+        `low_confidence`: share of images whose largest class probability is below 0.9.
+        `conditional_accuracy`: with `digits`, share of images for which the judge predicts them.
     """
-    (x_train, _), (x_test, _) = datasets.mnist()
-    model = judge()
-    features, probabilities = model.predict(images, batch_size=500, verbose=0)
-    real, _ = model.predict(x_test[: len(images)], batch_size=500, verbose=0)
-    index = np.random.default_rng(0).permutation(len(x_train))[: len(images)]
-    other, _ = model.predict(x_train[index], batch_size=500, verbose=0)
-    judged = probabilities.argmax(axis=1)
-    histogram = np.bincount(judged, minlength=10)
+    features, probabilities = judge_outputs(images)
+    real = real_features(len(images))
+    predicted = probabilities.argmax(axis=1)
+    histogram = np.bincount(predicted, minlength=10)
+    # Generators are often asked for the digits in turn: without a shuffle every block would be.
+    shuffled = features[np.random.default_rng(1).permutation(len(features))]
+    kid, kid_error = kernel_distance(shuffled, real)
+    floor = frechet_distance(real_features(len(images), "train"), real)
     numbers = {
         "samples": len(images),
         "fid_mnist": round(frechet_distance(features, real), 3),
-        "fid_mnist_floor": round(frechet_distance(other, real), 3),
+        "fid_mnist_floor": round(floor, 3),
+        "kid": round(kid, 6),
+        "kid_error": round(kid_error, 6),
+        **{name: round(value, 4) for name, value in neighbor_scores(real, features).items()},
         "class_histogram": histogram.tolist(),
         "class_entropy": round(entropy(histogram), 4),
+        "low_confidence": round(float((probabilities.max(axis=1) < CONFIDENT).mean()), 4),
     }
     if digits is not None:
-        numbers["conditional_accuracy"] = round(float((judged == digits).mean()), 4)
+        numbers["conditional_accuracy"] = round(float((predicted == digits).mean()), 4)
     return numbers
 
 
+def quick_scores(images):
+    """FID and KID of a few generated images, for use during training.
+
+    2,000 images take about two seconds on one CPU core; features of real images are kept.
+
+    Args:
+        images: array (n, 28, 28, 1) in [0, 1], n at least 4, in random order. FID depends on n:
+            compare only values of the same n.
+
+    Returns:
+        {"fid_mnist": ..., "kid": ..., "kid_error": ...}.
+    """
+    features, real = judge_outputs(images)[0], real_features(len(images))
+    kid, error = kernel_distance(features, real)
+    return {
+        "fid_mnist": round(frechet_distance(features, real), 3),
+        "kid": round(kid, 6),
+        "kid_error": round(error, 6),
+    }
+
+
 def show(numbers):
-    """Prints what `judge_digits` measured."""
+    """Prints the numbers that `judge_digits` returns."""
     print(
         f"FID-MNIST {numbers['fid_mnist']} over {numbers['samples']:,} samples "
         f"(real against real: {numbers['fid_mnist_floor']})"
     )
-    print(f"judged 0..9: {' '.join(map(str, numbers['class_histogram']))}")
-    print(f"entropy of the classes: {numbers['class_entropy']} nats (most: {np.log(10):.4f})")
+    print(f"KID {numbers['kid']} (standard error {numbers['kid_error']})")
+    scores = ("precision", "recall", "density", "coverage")
+    print(", ".join(f"{name} {numbers[name]:.3f}" for name in scores))
+    print(f"predicted digits 0..9: {' '.join(map(str, numbers['class_histogram']))}")
+    print(
+        f"entropy of the predictions: {numbers['class_entropy']} nats (maximum: {np.log(10):.4f})"
+    )
+    print(f"confidence below {CONFIDENT}: {100 * numbers['low_confidence']:.2f} %")
     if "conditional_accuracy" in numbers:
-        print(f"judged as the digit asked for: {100 * numbers['conditional_accuracy']:.2f} %")
+        print(f"predicted as asked for: {100 * numbers['conditional_accuracy']:.2f} %")
 
 
 def stroke_thickness(images):
     """Mean thickness of the strokes in images (n, 28, 28, 1), in pixels.
 
-    A long stroke of thickness t has the area t times its length and a border of twice its length;
-    the border's length is the sum of the gradient's magnitude (coarea formula).
+    A long stroke has the area thickness * length and a border of 2 * length. The border's length is
+    the sum of the gradient's magnitude (coarea formula).
     """
     ink = np.pad(np.asarray(images, "float64")[..., 0], ((0, 0), (1, 1), (1, 1)))
     dy, dx = np.diff(ink, axis=1)[:, :, 1:], np.diff(ink, axis=2)[:, 1:]
@@ -123,18 +291,18 @@ def stroke_thickness(images):
 
 
 def slant(images):
-    """Slant of the digits in images (n, 28, 28, 1): columns to the right for a row upwards.
+    """Slant of the digits in images (n, 28, 28, 1): columns to the right per row upward.
 
-    The covariance of column and height over the variance of the height (second image moments).
+    It is the covariance of column and height divided by the variance of the height.
     """
     _, covariance, of_height = _second_moments(images)
     return covariance / np.maximum(of_height, 1e-6)
 
 
 def width(images):
-    """Width of the digits in images (n, 28, 28, 1), in pixels, whatever their slant.
+    """Width of the digits in images (n, 28, 28, 1) after removing their slant, in pixels.
 
-    The standard deviation of the column that the slant leaves over (second image moments).
+    It is the standard deviation of the column that the height does not explain.
     """
     of_column, covariance, of_height = _second_moments(images)
     rest = of_column - covariance**2 / np.maximum(of_height, 1e-6)
@@ -152,13 +320,16 @@ def _second_moments(images):
 
 
 ATTRIBUTES = {"thickness": stroke_thickness, "slant": slant, "width": width}
+CONTROLLED = ("thickness", "slant")  # the attributes that the book's two codes control
 
 
 def code_attributes(images, codes):
-    """How well a code orders what it draws: rank correlations with thickness, slant and width.
+    """Rank correlations of a code with thickness, slant and width while only this code changes.
+
+    This is the easy measure: any effect, however small, can reach 1. `disentanglement` is strict.
 
     Args:
-        images: array (series, steps, 28, 28, 1); in each series the code alone changes.
+        images: array (series, steps, 28, 28, 1); in each series only the code changes.
         codes: array (steps,), its values.
 
     Returns:
@@ -175,33 +346,102 @@ def code_attributes(images, codes):
 
 
 def _spearman(codes, values):
-    """Spearman's rank correlation; 0 where the values are all the same and have no ranks."""
+    """Spearman's rank correlation; 0 if all values are equal and have no ranks."""
     from scipy.stats import spearmanr  # a second to import, which every start would pay
 
     return spearmanr(codes, values).statistic if np.ptp(values) else 0.0
 
 
 def attribute_correlations(images, codes, digits):
-    """How far each number of a code decides an attribute while all numbers vary.
-
-    In a sweep with everything else held, the slightest effect may order an attribute perfectly;
-    here a number has to prevail over the others.
+    """Rank correlations of each code with thickness, slant and width while all codes vary.
 
     Args:
-        images: array (n, 28, 28, 1), drawn from the codes.
-        codes: array (n, d) of random codes.
-        digits: array (n,) of what the images show; each digit is looked at by itself.
+        images: array (n, 28, 28, 1), generated from the codes.
+        codes: array (n, d), drawn at random and independently.
+        digits: array (n,) of the digits shown; the correlations are computed per digit.
 
     Returns:
-        {"thickness": [...], "slant": [...], "width": [...]}, for each number of the code the mean
-        over the digits of the size of Spearman's rank correlation, from 0 to 1.
+        {"thickness": [...], "slant": [...], "width": [...]}: for each of the d codes the mean over
+        the digits of the absolute value of Spearman's rank correlation, from 0 to 1.
     """
     found = {}
     for name, attribute in ATTRIBUTES.items():
         values = attribute(images)
         each = [
-            [abs(_spearman(number, values[of])) for number in codes[of].T]
+            [abs(_spearman(code, values[of])) for code in codes[of].T]
             for of in (digits == digit for digit in np.unique(digits))
         ]
         found[name] = [round(float(size), 4) for size in np.mean(each, axis=0)]
     return found
+
+
+def disentanglement(images, codes, digits):
+    """Measures whether one code controls thickness and one code controls slant.
+
+    Args:
+        images, codes, digits: see `attribute_correlations`.
+
+    Returns:
+        The dict of `attribute_correlations`, and two numbers from 0 to 1:
+        `gap`: the largest correlation minus the second largest, mean over thickness and slant.
+        `mig`: `mutual_information_gap` of the codes for thickness and slant, each ranked among the
+        images of the same digit.
+    """
+    found = attribute_correlations(images, codes, digits)
+    factors = np.empty((len(images), len(CONTROLLED)))
+    for column, name in enumerate(CONTROLLED):
+        values = ATTRIBUTES[name](images)
+        for of in (digits == digit for digit in np.unique(digits)):
+            factors[of, column] = values[of].argsort().argsort() / of.sum()
+    gaps = [_largest_minus_second(found[name]) for name in CONTROLLED]
+    return {
+        **found,
+        "gap": round(float(np.mean(gaps)), 4),
+        "mig": round(mutual_information_gap(codes, factors), 4),
+    }
+
+
+def mutual_information_gap(codes, factors, bins=20):
+    """MIG: how much more the best code says about a factor than the second best code.
+
+    Codes and factors are discretized into bins of equally many samples. A column with at most
+    `bins` distinct values is used as it is.
+
+    Args:
+        codes: array (n, d).
+        factors: array (n, f), the properties of the samples that a code should control.
+        bins: number of bins.
+
+    Returns:
+        The mean over the factors of (largest - second largest mutual information) / entropy of the
+        factor, from 0 to 1. With a single code, the second largest is 0.
+    """
+    codes = [_binned(column, bins) for column in np.asarray(codes).T]
+    gaps = []
+    for factor in (_binned(column, bins) for column in np.asarray(factors).T):
+        information = [mutual_information(code, factor) for code in codes]
+        gaps.append(_largest_minus_second(information) / mutual_information(factor, factor))
+    return float(np.mean(gaps))
+
+
+def mutual_information(a, b):
+    """Mutual information in nats of discrete a (n,) and b (n,), integers from 0."""
+    joint = np.zeros((a.max() + 1, b.max() + 1))
+    np.add.at(joint, (a, b), 1 / len(a))
+    independent = np.outer(joint.sum(axis=1), joint.sum(axis=0))
+    some = joint > 0
+    return float((joint[some] * np.log(joint[some] / independent[some])).sum())
+
+
+def _binned(values, bins):
+    """Values (n,) -> integers (n,) from 0: the bins of equal counts, or the distinct values."""
+    distinct, index = np.unique(values, return_inverse=True)
+    if len(distinct) <= bins:
+        return index
+    edges = np.quantile(values, np.arange(1, bins) / bins)
+    return np.searchsorted(edges, values, side="right")
+
+
+def _largest_minus_second(values):
+    second, largest = sorted([0.0, *values])[-2:]
+    return largest - second

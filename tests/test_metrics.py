@@ -66,18 +66,113 @@ def test_entropy_of_a_single_class_is_zero_without_a_sign():
     assert str(metrics.entropy([0, 5, 0])) == "0.0"
 
 
+# Distances between sets of features
+
+
+def test_kernel_distance_of_two_points_is_that_of_the_kernel():
+    # With d = 2, k(0, 0) = 1, k(x, x) = (2 / 2 + 1)^3 = 8 and k(0, x) = 1: 1 + 8 - 2 = 7.
+    kid, error = metrics.kernel_distance(np.zeros((40, 2)), np.ones((40, 2)))
+    assert kid == pytest.approx(7)
+    assert error == pytest.approx(0, abs=1e-12)
+
+
+def test_kernel_distance_is_the_mean_over_blocks_and_its_standard_error():
+    a, b = np.random.default_rng(0).normal(size=(2, 12, 5)) + np.array([0, 1])[:, None, None]
+
+    def unbiased(x, y):
+        def mean(u, v, pairs):
+            return np.mean([(u[i] @ v[j] / 5 + 1) ** 3 for i, j in pairs])
+
+        others = [(i, j) for i in range(4) for j in range(4) if i != j]
+        all_pairs = [(i, j) for i in range(4) for j in range(4)]
+        return mean(x, x, others) + mean(y, y, others) - 2 * mean(x, y, all_pairs)
+
+    values = [unbiased(a[i : i + 4], b[i : i + 4]) for i in (0, 4, 8)]
+    kid, error = metrics.kernel_distance(a, b, blocks=3)
+    assert kid == pytest.approx(np.mean(values))
+    assert error == pytest.approx(np.std(values, ddof=1) / np.sqrt(3))
+
+
+def test_kernel_distance_of_equal_distributions_is_zero_within_its_error():
+    a, b = np.random.default_rng(0).normal(size=(2, 4000, 6))
+    kid, error = metrics.kernel_distance(a, b)
+    assert abs(kid) < 3 * error < 0.1
+    moved, error = metrics.kernel_distance(a, b + 0.5)
+    assert moved > 10 * error
+
+
+def test_kernel_distance_needs_two_blocks_of_two():
+    assert metrics.kernel_distance(np.zeros((4, 2)), np.zeros((9, 2))) == (0, 0)
+    with pytest.raises(ValueError, match="at least 4 features of each kind, found 3"):
+        metrics.kernel_distance(np.zeros((3, 2)), np.zeros((9, 2)))
+
+
+def test_neighbor_scores_of_points_on_a_line():
+    # The radii of the real balls for k = 1 are 1, 1 and 4, those of the fake balls 0.5, 0.5, 96.
+    real, fake = np.array([[0.0], [1], [5]]), np.array([[0.5], [1], [97]])
+    found = metrics.neighbor_scores(real, fake, manifold_neighbors=1, density_neighbors=1)
+    assert found["precision"] == pytest.approx(2 / 3)
+    assert found["recall"] == 1
+    # 0.5 is in the balls of 0 and 1, 1 is in all three, 97 in none.
+    assert found["density"] == pytest.approx(5 / 3)
+    assert found["coverage"] == 1
+    found = metrics.neighbor_scores(real, fake[:2], manifold_neighbors=1, density_neighbors=1)
+    # Only 0 and 1 are within 0.5 of a fake point.
+    assert found["recall"] == pytest.approx(2 / 3)
+
+
+def test_neighbor_scores_against_all_pairs(monkeypatch):
+    monkeypatch.setattr(metrics, "ROWS", 7)
+    rng = np.random.default_rng(0)
+    real, fake = rng.normal(10, 1, (40, 3)), rng.normal(10.7, 0.8, (33, 3))
+
+    def distances(a, b):
+        return np.linalg.norm(a[:, None] - b[None], axis=-1)
+
+    def radii(x, k):
+        return np.sort(distances(x, x), axis=1)[:, k]
+
+    found = metrics.neighbor_scores(real, fake)
+    between = distances(real, fake)
+    in_real, in_fake = between <= radii(real, 3)[:, None], between <= radii(fake, 3)
+    in_balls = between <= radii(real, 5)[:, None]
+    assert found == {
+        "precision": pytest.approx(in_real.any(axis=0).mean()),
+        "recall": pytest.approx(in_fake.any(axis=1).mean()),
+        "density": pytest.approx(in_balls.sum(axis=0).mean() / 5),
+        "coverage": pytest.approx(in_balls.any(axis=1).mean()),
+    }
+    assert 0 < found["recall"] < found["precision"] <= 1
+
+
+def test_neighbor_scores_of_a_collapsed_generator_lack_variety():
+    real = np.random.default_rng(0).normal(size=(60, 2))
+    found = metrics.neighbor_scores(real, np.repeat(real[:1], 60, axis=0))
+    assert found["precision"] == 1
+    assert found["recall"] == pytest.approx(1 / 60)
+    assert found["coverage"] < 0.3 < 0.5 < found["density"]
+
+
+# The judge
+
+
 class FakeJudge:
-    """Takes the mean of an image for a tenth of its digit, its corners for the features."""
+    """Predicts ten times the mean of an image; its features are four corner pixels."""
+
+    confidence = 1.0
 
     def predict(self, images, **kwargs):
         features = images[:, :2, :2, 0].reshape(-1, 4)
         digits = np.rint(10 * images.mean(axis=(1, 2, 3))).astype(int)
-        return features, np.eye(10)[digits.clip(0, 9)]
+        return features, self.confidence * np.eye(10)[digits.clip(0, 9)]
 
 
 @pytest.fixture
 def fake_judge(data_dir, monkeypatch):
     monkeypatch.setattr(metrics, "judge", FakeJudge)
+    metrics.real_features.cache_clear()
+    yield
+    metrics.real_features.cache_clear()
 
 
 def images_of(*digits):
@@ -97,15 +192,35 @@ def test_judge_digits_compares_with_the_digits_asked_for(fake_judge):
     assert numbers["conditional_accuracy"] == 0.75
 
 
-def test_judge_digits_measures_distance_to_as_many_test_images(fake_judge):
+def test_judge_digits_measures_distance_to_a_random_subset_of_the_test_images(fake_judge):
     _, (x_test, _) = metrics.datasets.mnist()
-    corners = [x[:, :2, :2, 0].reshape(len(x), 4) for x in (images_of(*range(10)), x_test[:10])]
-    numbers = metrics.judge_digits(images_of(*range(10)))
+    chosen = np.random.default_rng(0).permutation(len(x_test))[:10]
+    assert not np.array_equal(chosen, np.arange(10))
+    images = images_of(*range(10))
+    corners = [x[:, :2, :2, 0].reshape(len(x), 4) for x in (images, x_test[chosen])]
+    numbers = metrics.judge_digits(images)
     assert numbers["fid_mnist"] == pytest.approx(metrics.frechet_distance(*corners), abs=1e-3)
     # Test images are no distance from themselves; training images, the floor, are some.
     same = metrics.judge_digits(x_test)
     assert same["fid_mnist"] == pytest.approx(0, abs=1e-3)
     assert same["fid_mnist_floor"] > 0
+    assert same["precision"] == same["recall"] == same["coverage"] == 1
+
+
+@pytest.mark.parametrize("confidence, share", [(0.95, 0), (0.85, 1)])
+def test_judge_digits_counts_images_of_low_confidence(fake_judge, monkeypatch, confidence, share):
+    monkeypatch.setattr(FakeJudge, "confidence", confidence)
+    assert metrics.judge_digits(images_of(3, 3, 0, 8))["low_confidence"] == share
+
+
+def test_quick_scores_are_those_of_judge_digits_and_keep_the_real_features(fake_judge, monkeypatch):
+    # In random order both divide the images into the same blocks only if these are all alike.
+    images = images_of(*[4] * 12)
+    whole = metrics.judge_digits(images)
+    found = metrics.quick_scores(images)
+    assert found == {name: whole[name] for name in ("fid_mnist", "kid", "kid_error")}
+    monkeypatch.setattr(metrics.datasets, "mnist", None)
+    assert metrics.quick_scores(images) == found
 
 
 def test_judge_digits_has_no_more_real_images_than_there_are(fake_judge):
@@ -120,6 +235,9 @@ def test_show_prints_what_was_measured(fake_judge, capsys):
     assert "over 4 samples" in shown
     assert "1 0 0 2 0 0 0 0 1 0" in shown
     assert "75.00 %" in shown
+    assert "KID" in shown and "standard error" in shown
+    assert "precision" in shown and "coverage" in shown
+    assert "below 0.9: 0.00 %" in shown
 
 
 def test_the_judge_has_the_features_and_classes_of_its_docstring():
@@ -191,3 +309,53 @@ def test_attribute_correlations_tell_which_number_of_a_code_prevails():
     assert set(measured) == {"thickness", "slant", "width"}
     assert measured["slant"][0] > 0.95 > 0.5 > measured["slant"][1]
     assert measured["thickness"][1] > 0.8 > 0.5 > measured["thickness"][0]
+
+
+# Disentanglement
+
+
+def test_mutual_information_of_equal_and_of_independent_values():
+    a, b = np.arange(64) % 4, np.arange(64) // 4 % 4
+    assert metrics.mutual_information(a, a) == pytest.approx(np.log(4))
+    assert metrics.mutual_information(a, b) == pytest.approx(0, abs=1e-12)
+    # A value of a leaves two of b's four.
+    assert metrics.mutual_information(a, a // 2) == pytest.approx(np.log(2))
+
+
+def test_mutual_information_gap_by_hand():
+    factor, other = np.arange(64) % 4, np.arange(64) // 4 % 4
+
+    def gap(*codes):
+        return metrics.mutual_information_gap(np.stack(codes, axis=1), factor[:, None])
+
+    assert gap(factor, other) == gap(other, factor) == gap(factor) == pytest.approx(1)
+    assert gap(factor, 7 - factor) == pytest.approx(0)
+    assert gap(other, other) == pytest.approx(0, abs=1e-12)
+    # ln 4 of the first code and ln 2 of the second, over the entropy ln 4.
+    assert gap(factor, factor // 2) == pytest.approx(0.5)
+
+
+def test_mutual_information_gap_bins_continuous_values_by_their_rank():
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(4000, 2))
+    factors = np.stack([np.exp(codes[:, 0]), -(codes[:, 1] ** 3)], axis=1)
+    # 0.02 is what 4,000 samples of independent values seem to share in 20 x 20 bins.
+    assert metrics.mutual_information_gap(codes, factors) == pytest.approx(1, abs=0.02)
+    angle = np.pi / 4
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    assert metrics.mutual_information_gap(codes @ rotation, factors) < 0.05
+
+
+def test_disentanglement_prefers_one_code_per_attribute():
+    rng = np.random.default_rng(0)
+    attributes = rng.uniform(-1, 1, (400, 2))
+    digits = np.arange(400) % 2
+    images = np.stack([bar(4 + thick, 0.4 * lean) for thick, lean in attributes])
+    found = metrics.disentanglement(images, attributes, digits)
+    assert set(found) == {"thickness", "slant", "width", "gap", "mig"}
+    gaps = [abs(np.subtract(*found[name])) for name in ("thickness", "slant")]
+    assert found["gap"] == pytest.approx(np.mean(gaps), abs=1e-4)
+    rotated = np.stack([attributes.sum(axis=1), np.subtract(*attributes.T)], axis=1)
+    mixed = metrics.disentanglement(images, rotated, digits)
+    assert found["gap"] > 0.7 > 0.3 > mixed["gap"]
+    assert found["mig"] > 0.3 > 0.15 > mixed["mig"]
