@@ -25,7 +25,7 @@ class Turn:
     Args:
         name: the name of the loss in the logs.
         variables: the trainable variables that this turn updates, and no others.
-        optimizer: moves them. Every turn needs an optimizer of its own.
+        optimizer: moves them. Only turns that update the same variables may share one.
         loss: called with the arrays of the batch and what the model's `share` returned, if it
             shares anything; returns a scalar, or a tuple of a scalar and one more value for each
             name in `metrics`.
@@ -68,11 +68,14 @@ class AlternatingModel(backends.PlayedModel):
             kwargs: go to `keras.Model.compile`.
 
         Raises:
-            ValueError: if two turns share an optimizer or a turn has no variables.
+            ValueError: if turns with different variables share an optimizer, or a turn has no
+                variables.
         """
-        if len({id(turn.optimizer) for turn in turns}) < len(turns):
-            raise ValueError("two turns share one optimizer: give every turn its own")
-        for turn in turns:
+        for i, turn in enumerate(turns):
+            own = [id(v) for v in turn.variables]
+            for other in turns[:i]:
+                if other.optimizer is turn.optimizer and [id(v) for v in other.variables] != own:
+                    raise ValueError("two turns share one optimizer: give every turn its own")
             if not turn.variables:
                 raise ValueError(f"turn '{turn.name}' has no variables to update")
             turn.optimizer.build(turn.variables)
@@ -135,7 +138,7 @@ class _TurnOptimizers(keras.optimizers.Optimizer):
 
     def __init__(self, optimizers):
         super().__init__(learning_rate=0.0)
-        self.optimizers = optimizers
+        self.optimizers = list(dict.fromkeys(optimizers))
         self.built = True
 
     @property

@@ -1,9 +1,11 @@
 """What differs between TensorFlow, JAX and PyTorch; no other module or script imports one of them.
 
-- `vjp` takes gradients, `apply` hands them to an optimizer, `replicas` counts who else takes them;
-- `PlayedModel` is a model with a train step of one's own under `keras.Model.fit`;
+- `vjp` takes gradients, `apply` hands them to an optimizer, `replicas` counts the devices that take
+  them, and `input_gradient` takes a gradient inside a loss;
+- `PlayedModel` is a model with its own train step under `keras.Model.fit`;
 - `feed` hands arrays to `fit`;
-- batch normalization of images is made faster on TensorFlow, by being imported.
+- `speed_up_batch_normalization` installs a faster kernel on TensorFlow, and
+  `restore_batch_normalization` removes it.
 """
 
 import keras
@@ -94,6 +96,37 @@ else:
             return everything if only is None else [everything[i] for i in only]
 
         return outputs, aux, pullback
+
+
+if BACKEND == "tensorflow":
+
+    def input_gradient(function, inputs):
+        """Gradient of the summed outputs with respect to the inputs, differentiable once more.
+
+        Args:
+            function: maps the inputs to a tensor, and updates no variable.
+            inputs: a tensor.
+
+        Returns:
+            A tensor of the shape of the inputs.
+        """
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(inputs)
+            outputs = function(inputs)
+        return tape.gradient(outputs, inputs)
+
+elif BACKEND == "torch":
+
+    def input_gradient(function, inputs):
+        """Gradient of the summed outputs with respect to the inputs, differentiable once more."""
+        inputs = inputs.detach().requires_grad_()
+        return torch.autograd.grad(function(inputs).sum(), inputs, create_graph=True)[0]
+
+else:
+
+    def input_gradient(function, inputs):
+        """Gradient of the summed outputs with respect to the inputs, differentiable once more."""
+        return jax.grad(lambda tensor: function(tensor).sum())(inputs)
 
 
 if BACKEND == "torch":
@@ -189,7 +222,22 @@ else:
 if BACKEND == "tensorflow":
     # Keras writes batch normalization as a dozen passes over its input. For images TensorFlow has a
     # kernel that needs two or three, and half of the time of a ResNet is spent here.
-    plain_batch_normalization = keras.layers.BatchNormalization.call
+
+    def speed_up_batch_normalization():
+        """Makes `keras.layers.BatchNormalization` faster on images, for this process.
+
+        The results stay the same up to rounding. A script calls this at its start; a second call
+        changes nothing. `restore_batch_normalization` undoes it. Layers with `synchronized=True`
+        keep Keras' own code.
+        """
+        call = keras.layers.BatchNormalization.call
+        _batch_normalization.plain = getattr(call, "plain", call)
+        keras.layers.BatchNormalization.call = _batch_normalization
+
+    def restore_batch_normalization():
+        """Gives `keras.layers.BatchNormalization` its own code back."""
+        call = keras.layers.BatchNormalization.call
+        keras.layers.BatchNormalization.call = getattr(call, "plain", call)
 
     def _batch_normalization(layer, inputs, training=None, mask=None):
         """`keras.layers.BatchNormalization.call`, with fewer passes where that is possible."""
@@ -203,7 +251,7 @@ if BACKEND == "tensorflow":
             and not (layer.synchronized or layer.renorm)
         )
         if not (training and layer.trainable and fits):
-            return plain_batch_normalization(layer, inputs, training=training, mask=mask)
+            return _batch_normalization.plain(layer, inputs, training=training, mask=mask)
         gamma, beta = tf.convert_to_tensor(layer.gamma), tf.convert_to_tensor(layer.beta)
         outputs, mean, variance = _normalize(inputs, gamma, beta, layer.epsilon)
         for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
@@ -213,9 +261,9 @@ if BACKEND == "tensorflow":
     def _normalize(inputs, gamma, beta, epsilon):
         """Normalized images, and the mean and variance of each channel, by TensorFlow's kernel."""
         channels = inputs.shape[-1]
-        # The kernel takes 16 channels at once, and is many times slower where some are left over,
-        # as in a DenseNet. Zeros fill these up.
-        missing = -channels % 16
+        # On CPUs the kernel takes 16 channels at once, and is many times slower where some are left
+        # over, as in a DenseNet. Zeros fill these up.
+        missing = 0 if tf.config.list_physical_devices("GPU") else -channels % 16
         if missing:
             inputs = _with_zeros(inputs, missing)
             gamma, beta = tf.pad(gamma, [[0, missing]]), tf.pad(beta, [[0, missing]])
@@ -253,4 +301,10 @@ if BACKEND == "tensorflow":
 
         return cut(images)
 
-    keras.layers.BatchNormalization.call = _batch_normalization
+else:
+
+    def speed_up_batch_normalization():
+        """Does nothing: Keras' own code is fast on JAX and PyTorch."""
+
+    def restore_batch_normalization():
+        """Does nothing: there is nothing to undo on JAX and PyTorch."""

@@ -265,7 +265,8 @@ def run(main, args):
 def prepare(args, name):
     """Applies the shared flags and returns the folder for figures, `--output-dir`/`name`.
 
-    Seeds Python, NumPy and the backend, sets the precision policy, and makes the folder.
+    Seeds Python, NumPy and the backend, sets the precision policy, installs the faster batch
+    normalization of `lib.backends`, and makes the folder.
 
     Raises:
         UserError: if the folder cannot be made or written.
@@ -273,6 +274,9 @@ def prepare(args, name):
     import keras
     import matplotlib
 
+    from lib import backends
+
+    backends.speed_up_batch_normalization()
     if not args.show:
         matplotlib.use("Agg")
     keras.utils.set_random_seed(args.seed)

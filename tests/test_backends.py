@@ -96,6 +96,74 @@ def test_another_backend_goes_on_from_a_restart_point(backend, tmp_path):
     assert run("tensorflow", "resume").returncode == 0
 
 
+CHANGES_NOTHING = """
+import importlib, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import keras
+from keras import layers
+
+def state():
+    named = {f"{m.__name__}.{c}.{k}": v for m in (layers, keras.optimizers, keras.models)
+             for c, cls in vars(m).items() if isinstance(cls, type) for k, v in vars(cls).items()}
+    return {**named, "policy": keras.config.dtype_policy().name, "floatx": keras.config.floatx()}
+
+before = state()
+names = sorted(p.stem for p in Path(sys.argv[1], "lib").glob("*.py") if p.stem != "__init__")
+assert len(names) > 15, names
+for name in names:
+    importlib.import_module(f"lib.{name}")
+after = state()
+assert before.keys() == after.keys()
+changed = [name for name in before if before[name] is not after[name]]
+assert not changed, changed
+from lib import backends
+for _ in range(3):
+    backends.speed_up_batch_normalization()
+    importlib.reload(backends)
+    backends.speed_up_batch_normalization()
+model = keras.Sequential([keras.Input((4, 4, 3)), layers.BatchNormalization()])
+model.compile("sgd", "mse")
+model.fit(keras.ops.ones((8, 4, 4, 3)), keras.ops.ones((8, 4, 4, 3)), verbose=0)
+backends.restore_batch_normalization()
+backends.restore_batch_normalization()
+assert all(before[name] is value for name, value in state().items() if name in before)
+"""
+
+
+def test_importing_lib_leaves_keras_as_it_was_and_the_faster_kernel_can_be_removed():
+    done = subprocess.run(
+        [sys.executable, "-c", CHANGES_NOTHING, ROOT], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+SYNCHRONIZED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from keras import layers
+from lib import backends
+x = np.random.default_rng(0).normal(size=(4, 3, 3, 2)).astype("float32")
+layer = layers.BatchNormalization(synchronized=True)
+backends.speed_up_batch_normalization()
+called = []
+plain = layers.BatchNormalization.call.plain
+layers.BatchNormalization.call.plain = lambda *a, **k: called.append(1) or plain(*a, **k)
+layer(x, training=True)
+assert called
+"""
+
+
+def test_synchronized_batch_normalization_keeps_its_own_code():
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("it is TensorFlow's that lib/backends.py replaces")
+    done = subprocess.run(
+        [sys.executable, "-c", SYNCHRONIZED, ROOT], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 def test_backends_alone_imports_a_backend():
     named = re.compile(r"^\s*(import|from) (tensorflow|jax|torch)\b", re.MULTILINE)
     paths = [*ROOT.glob("lib/*.py"), *ROOT.glob("chapter*/*.py")]
@@ -109,7 +177,8 @@ import numpy as np
 from keras import layers, ops
 if sys.argv[1] == "lib":
     sys.path.insert(0, sys.argv[2])
-    import lib.backends
+    from lib import backends
+    backends.speed_up_batch_normalization()
 channels = int(sys.argv[4])
 keras.config.set_dtype_policy(sys.argv[5])
 x = np.random.default_rng(0).normal(2, 3, (8, 5, 4, 6)).astype("float32")

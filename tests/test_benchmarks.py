@@ -184,10 +184,14 @@ def test_unfused_is_keras_own_normalization(monkeypatch):
     if keras.backend.backend() != "tensorflow":
         pytest.skip("it is TensorFlow's that lib/backends.py replaces")
     monkeypatch.setattr(layers.BatchNormalization, "call", layers.BatchNormalization.call)
-    assert layers.BatchNormalization.call is not backends.plain_batch_normalization
+    plain = layers.BatchNormalization.call
     assert "unfused float32" in epochs.NETWORKS["densenet"].contenders
     epochs.ours(epochs.NETWORKS["mlp"], "unfused", "float32", argparse.Namespace(steps=1))
-    assert layers.BatchNormalization.call is backends.plain_batch_normalization
+    assert layers.BatchNormalization.call is plain
+    epochs.ours(epochs.NETWORKS["mlp"], "ours", "float32", argparse.Namespace(steps=1))
+    assert layers.BatchNormalization.call is not plain
+    backends.restore_batch_normalization()
+    assert layers.BatchNormalization.call is plain
 
 
 def test_every_agent_is_measured(tmp_path):
