@@ -151,6 +151,7 @@ finite = reader(float, math.isfinite, "a finite number")
 positive = reader(float, lambda value: 0 < value < math.inf, "a number above 0")
 not_negative = reader(float, lambda value: 0 <= value < math.inf, "a number of at least 0")
 dropout_rate = reader(float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+fraction = reader(float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
 seconds = reader(float, lambda value: 0 <= value < math.inf, "seconds of at least 0")
 digit = reader(list("0123456789").index, lambda value: True, "a digit from 0 to 9")
 
@@ -201,6 +202,24 @@ def training_parser(doc, *, batch_size, train_steps=None, epochs=None):
         "--evaluate", action="store_true", help="measure the weights that are loaded or trained"
     )
     parser.add_argument("--show", action="store_true", help="open the figures in windows, too")
+    return parser
+
+
+def gan_parser(doc, *, batch_size, train_steps, ema):
+    """`training_parser` with the further flag of the GANs.
+
+    Args:
+        ema: default of `--ema`, see `lib.averaging.MovingAverage`.
+    """
+    parser = training_parser(doc, batch_size=batch_size, train_steps=train_steps)
+    parser.add_argument(
+        "--ema",
+        type=fraction,
+        default=ema,
+        metavar="DECAY",
+        help="draw and save a moving average of the generator's weights; 0 switches it off "
+        f"(default {ema:g})",
+    )
     return parser
 
 

@@ -5,6 +5,7 @@ the seed alone, and a restart point holds every variable of the model (weights, 
 moving averages), so a run that was interrupted ends as the uninterrupted one would have.
 """
 
+import csv
 import functools
 import json
 import sys
@@ -33,6 +34,7 @@ def train(
     after_interval=None,
     memory=None,
     save=None,
+    keep=False,
 ):
     """Trains `model` until `steps` steps are done.
 
@@ -42,15 +44,20 @@ def train(
             arguments x and, if any, y, arrays or tuples of them; the same s gives the same batch.
         steps: number of steps, counted from the start of the run, not of its last continuation.
         interval: steps between two restart points.
-        restart: path of the restart point. It is removed at the end, after `save`.
+        restart: path of the restart point. It is removed at the end, after `save`. The file
+            log.csv beside it has one row for each interval: step, minutes, the mean losses, and
+            what `after_interval` returned.
         settings: dict of what must not differ between the run and its continuation.
         resume: go on from the restart point instead of starting anew.
         after_interval: called with (step, logs) after each interval, before its restart point is
-            saved; `logs` are the mean losses since the last one.
+            saved; `logs` are the mean losses since the last one. It may return a dict of numbers
+            for log.csv.
         memory: a dict of json values that `after_interval` keeps up to date, such as the best loss
             so far. The restart point holds it, and a continuation finds it as it was.
         save: called when all steps are done, to save what was trained. Where it fails or is killed,
             a continuation has nothing left to do but call it again.
+        keep: leave the restart point of a finished run, so that `resume` with more steps can
+            continue it.
 
     Returns:
         (minutes spent in all continuations, logs of the last interval).
@@ -73,7 +80,11 @@ def train(
         logs = progress.get("logs", {})
         memory.update(progress["memory"])
     if step > steps:
-        raise UserError(f"'{restart}' stands at step {step}, beyond the {steps} steps asked for")
+        raise UserError(
+            f"the checkpoint '{restart}' is at step {step}, expected at most the {steps} steps of "
+            "this run; ask for more steps"
+        )
+    log = _Log(restart.with_name(f"{restart.stem.replace('restart', 'log')}.csv"), step)
     started = time.time() - 60 * minutes
     progress = _Progress(step, steps)
     with _StopOnSignal() as stop:
@@ -83,9 +94,12 @@ def train(
                 _fit_stretch(model, batch, step, end, [progress, stop])
                 step = progress.step
             logs = progress.finish_interval()
+            further = None
             if step == end and after_interval is not None:
-                after_interval(step, logs)
+                further = after_interval(step, logs)
             minutes = (time.time() - started) / 60
+            if step == end:
+                log.add({"step": step, "minutes": round(minutes, 2), **logs, **(further or {})})
             done = {"step": step, "minutes": minutes, "logs": logs, "memory": memory}
             save_restart(restart, model, settings, done)
         if step == steps and save is not None:
@@ -94,7 +108,8 @@ def train(
         raise Stopped(
             f"Stopped after step {step} of {steps}, everything is saved. {how_to_resume()}"
         )
-    restart.unlink(missing_ok=True)
+    if not keep:
+        restart.unlink(missing_ok=True)
     return minutes, logs
 
 
@@ -129,8 +144,7 @@ def train_epochs(
     batch, steps = shuffled_epochs(x, y, args.batch_size, args.seed, augment)
 
     def after_interval(step, logs):
-        if after_epoch is not None:
-            after_epoch(step // steps, logs)
+        return None if after_epoch is None else after_epoch(step // steps, logs)
 
     minutes, logs = train(
         model,
@@ -275,6 +289,29 @@ def load_restart(path, model, settings):
     for variable, value in zip(state, values, strict=True):
         variable.assign(value)
     return progress, kept
+
+
+class _Log:
+    """The rows of a run's log.csv; a continuation drops those after its restart point."""
+
+    def __init__(self, path, step):
+        self.path, self.rows = path, []
+        if step and path.exists():
+            with path.open(newline="") as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+
+    def add(self, row):
+        """Appends a row and writes the whole file; its columns are those of all rows."""
+        self.rows.append({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+
+        def write(path):
+            with path.open("w", newline="") as file:
+                table = csv.DictWriter(file, columns)
+                table.writeheader()
+                table.writerows(self.rows)
+
+        write_whole(self.path, write)
 
 
 class _StopOnSignal(StopOnSignal, keras.callbacks.Callback):

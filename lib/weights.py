@@ -5,6 +5,7 @@ no architecture and no code is ever taken from a file. Readable are `.h5` (a who
 written by Keras 2, tf.keras or Keras 3), `.weights.h5` and `.keras`.
 """
 
+import json
 import logging
 import tempfile
 import zipfile
@@ -65,7 +66,20 @@ def load(model, path):
         raise UserError(f"'{path}' holds no Keras weights; expected those of '{model.name}'")
 
 
-def save(model, path, half=False):
+def about(path):
+    """What `save` recorded about the weights in an `.h5` file, or an empty dict.
+
+    Raises:
+        UserError: if the file cannot be read.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return json.loads(file.attrs.get("about", "{}"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read '{path}': expected an .h5 file, found: {error}") from None
+
+
+def save(model, path, half=False, about=None):
     """Writes `model` as one whole-model `.h5` file, whole or not at all.
 
     `keras.models.load_model` opens the file, too. The layers are written as float32 ones also after
@@ -76,6 +90,8 @@ def save(model, path, half=False):
         path: the file.
         half: store the numbers in half precision, compressed, for a large network: three digits
             remain, and half of the bytes or less.
+        about: dict of json values that says what the weights are, such as method and settings. The
+            file holds it as the attribute "about", which Keras ignores.
 
     Raises:
         UserError: if the file cannot be written.
@@ -91,6 +107,8 @@ def save(model, path, half=False):
         copy.save(temporary)
         if half:
             _halve(temporary)
+        with h5py.File(temporary, "r+") as file:
+            file.attrs["about"] = json.dumps(about or {})
 
     try:
         write_whole(path, write)
