@@ -107,13 +107,13 @@ def build_cnn(script, augmentation):
 
 
 def build_resnet20(script, augmentation):
-    model = script.build_resnet(20, 1, augmentation)
+    model = script.build_resnet(20, 1, script.augment if augmentation else None)
     script.compile_classifier(model, 1000)
     return model
 
 
 def build_densenet100(script, augmentation):
-    model = script.build_densenet(100, 12, augmentation)
+    model = script.build_densenet(100, 12, script.augment if augmentation else None)
     # With augmentation the network has no dropout; the PyTorch network has none either.
     script.compile_classifier(model, 1000)
     return model

@@ -9,6 +9,7 @@ Papers: He et al., Deep Residual Learning for Image Recognition (2015), arXiv:15
 Identity Mappings in Deep Residual Networks (2016), arXiv:1603.05027.
 
     python3 resnet-cifar10-2.2.1.py                              ResNet20 v1, 200 epochs
+    python3 resnet-cifar10-2.2.1.py --recipe one-cycle           the same network in 60 epochs
     python3 resnet-cifar10-2.2.1.py --n 6 --version 2            ResNet56 v2
     python3 resnet-cifar10-2.2.1.py --epochs 30                  a shorter run
     python3 resnet-cifar10-2.2.1.py --weights=cifar10_resnet20v1.h5    test trained weights
@@ -28,6 +29,9 @@ Departures from the printed listing, and why:
     generator did until the end of 2017: between pixels a shift blurs the image.
  3. The best epoch is chosen by its test accuracy, as in the book, which flatters it: the last
     epoch's accuracy is the one to quote, and both are written down.
+ 4. `--recipe one-cycle` trains in another way, which reaches the book's accuracy in fewer epochs:
+    SGD with Nesterov momentum, batches of 128, one rise and fall of the learning rate, shifts of up
+    to 4 pixels with reflection, and weight decay on all kernels. It keeps no best epoch.
 """
 
 import sys
@@ -35,7 +39,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli
+from lib import cli, recipe
 
 N = 3  # v1: ResNet(6n+2), so 3 5 7 9 18 give 20 32 44 56 110; v2: ResNet(9n+2), 6 and 12: 56, 110
 VERSION = 1
@@ -47,6 +51,22 @@ FACTORS = (1, 1e-1, 1e-2, 1e-3, 5e-4)  # of the learning rate before, between an
 WEIGHT_DECAY = 1e-4
 FILTERS = 16
 SHIFT = 0.1  # largest shift in augmentation, as a share of width and height
+BOOK = {
+    "epochs": EPOCHS,
+    "batch_size": BATCH_SIZE,
+    "learning_rate": LEARNING_RATE,
+    "shift": SHIFT,
+}
+ONE_CYCLE = {
+    "epochs": 60,
+    "batch_size": 128,
+    "learning_rate": 0.2,
+    "warm_up": 0.25,
+    "weight_decay": 2e-4,
+    "label_smoothing": 0.0,
+    "optimizer": "sgd",
+    "shift": 0.14,  # up to 4 pixels, each number of them as likely
+}
 
 
 def parse_args():
@@ -55,11 +75,14 @@ def parse_args():
     parser.add_argument("--n", type=cli.positive_int, default=N, help=f"(default {N})")
     parser.add_argument("--version", type=int, choices=(1, 2), default=VERSION, help="v1 or v2")
     parser.add_argument("--no-augmentation", action="store_true", help="images as they are")
-    return parser.parse_args()
+    recipe.add_flags(parser, BOOK, ONE_CYCLE)
+    return parser.parse_args(check=lambda args: recipe.complete(parser, args, BOOK, ONE_CYCLE))
 
 
 if __name__ == "__main__":
     args = parse_args()  # before the imports that take seconds
+
+import functools
 
 import keras
 from keras import layers
@@ -67,15 +90,19 @@ from keras import layers
 from lib import classification, datasets, plots
 
 
-def augment(images):
+def augment(images, shift=SHIFT, fill_mode="nearest", flip=True):
     """Images (batch, 32, 32, 3), in training shifted by whole pixels and mirrored at random.
 
-    Between pixels a shift would blur the image, and the test images are sharp.
+    A shift between pixels would blur the image, and the test images are sharp.
     """
-    x = layers.RandomTranslation(
-        SHIFT, SHIFT, fill_mode="nearest", interpolation="nearest", dtype="float32"
-    )(images)
-    return layers.RandomFlip("horizontal", dtype="float32")(x)
+    x = images
+    if shift:
+        x = layers.RandomTranslation(
+            shift, shift, fill_mode=fill_mode, interpolation="nearest", dtype="float32"
+        )(x)
+    if flip:
+        x = layers.RandomFlip("horizontal", dtype="float32")(x)
+    return x
 
 
 def convolution(x, filters, kernel_size=3, strides=1):
@@ -141,7 +168,7 @@ def resnet_depth(n, version):
     return 6 * n + 2 if version == 1 else 9 * n + 2
 
 
-def build_resnet(depth, version, augmentation=True):
+def build_resnet(depth, version, augmentation=augment):
     """Images (batch, 32, 32, 3) less the pixel mean -> probabilities (batch, 10).
 
     Raises:
@@ -152,7 +179,7 @@ def build_resnet(depth, version, augmentation=True):
     if rest or n < 1:
         raise ValueError(f"ResNet v{version}: expected a depth of {per_n}n + 2, found {depth}")
     images = keras.Input((32, 32, 3), name="images")
-    x = augment(images) if augmentation else images
+    x = augmentation(images) if augmentation else images
     x = resnet_v1(x, n) if version == 1 else resnet_v2(x, n)
     x = layers.AveragePooling2D(8)(x)
     x = layers.Flatten()(x)
@@ -161,11 +188,11 @@ def build_resnet(depth, version, augmentation=True):
     return keras.Model(images, classes, name=f"resnet{depth}v{version}")
 
 
-def compile_classifier(model, steps):
+def compile_classifier(model, steps, rate=LEARNING_RATE):
     """Sets Adam with its schedule over `steps` steps, and the loss."""
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
         [round(share * steps) for share in MILESTONES],
-        [LEARNING_RATE * factor for factor in FACTORS],
+        [rate * factor for factor in FACTORS],
     )
     model.compile(
         optimizer=keras.optimizers.Adam(schedule),
@@ -178,13 +205,29 @@ def main(args):
     depth = resnet_depth(args.n, args.version)
     name = f"cifar10_resnet{depth}v{args.version}"
     folder = cli.prepare(args, name)
-    model = build_resnet(depth, args.version, not args.no_augmentation)
+    one_cycle = args.recipe == "one-cycle"
+    augmentation = functools.partial(
+        augment,
+        shift=args.shift,
+        fill_mode="reflect" if one_cycle else "nearest",
+        flip=not args.no_flip,
+    )
+    if args.no_augmentation:
+        augmentation = None
+    model = build_resnet(depth, args.version, augmentation)
     model.summary()
     plots.model_diagram(model, folder / f"{name}.png")
-    (x_train, y_train), (x_test, y_test) = datasets.cifar10()
+    (x_train, y_train), (x_test, y_test) = recipe.hold_out(datasets.cifar10(), args.hold_out)
     pixel_mean = x_train.mean(axis=0)
     x_train -= pixel_mean
     x_test -= pixel_mean
+
+    def compile_for(steps):
+        if one_cycle:
+            recipe.compile_one_cycle(model, steps, args)
+        else:
+            compile_classifier(model, steps, args.learning_rate)
+
     classification.train_and_test(
         model,
         ((x_train, y_train), (x_test, y_test)),
@@ -192,10 +235,11 @@ def main(args):
         folder,
         script=__file__,
         name=name,
-        compile_for=lambda steps: compile_classifier(model, steps),
-        settings={"epochs": args.epochs, "augmentation": not args.no_augmentation},
+        compile_for=compile_for,
+        settings=recipe.settings(args, ONE_CYCLE),
         class_names=datasets.CIFAR10_NAMES,
-        keep_best=True,
+        keep_best=not one_cycle,
+        whole_batches=one_cycle,
     )
 
 

@@ -1,5 +1,8 @@
 """What every classifier script does once its network stands: train or load, test, measure, draw."""
 
+import math
+
+import keras
 import numpy as np
 
 from lib import plots, results, training, weights
@@ -20,6 +23,7 @@ def train_and_test(
     settings=None,
     class_names=None,
     keep_best=False,
+    whole_batches=False,
 ):
     """Trains `model`, or loads `args.weights` into it, and tests it.
 
@@ -38,47 +42,69 @@ def train_and_test(
         class_names: for the confusion matrix, where the classes are no digits.
         keep_best: also save the weights of the epoch with the highest test accuracy, to
             saved_models/`name`_model.NNN.h5 in `folder`.
+        whole_batches: leave out the images that do not fill a batch, others in each epoch. XLA
+            then compiles one training step instead of two.
 
     Returns:
         (the share of test images that are classified right, what else the run measured).
     """
     (x_train, y_train), (x_test, y_test) = data
+    settings = settings or {}
+    part = "held_out" if getattr(args, "hold_out", 0) else "test"
     facts = {}
     if args.weights:
         weights.load(model, weights.find(args.weights, script))
         compile_for(1)
     else:
-        compile_for(args.epochs * training.steps_per_epoch(x_train, args))
+        batch, steps = training.shuffled_epochs(x_train, y_train, args.batch_size, args.seed)
+        if whole_batches:
+            batch, steps = _whole_batches(batch, steps, len(y_train) // args.batch_size)
+        compile_for(args.epochs * steps)
 
-        def test(epoch, logs):
+        def test(step, logs):
+            epoch = step // steps
             accuracy = training.evaluate(model, x_test, y_test, TEST_BATCH_SIZE)["accuracy"]
-            print(f"epoch {epoch}: test accuracy {100 * accuracy:.2f} %", flush=True)
-            if keep_best and accuracy > best.get("test_accuracy", 0):
+            print(f"epoch {epoch}: {part} accuracy {100 * accuracy:.2f} %", flush=True)
+            if keep_best and accuracy > best.get(f"{part}_accuracy", 0):
                 _save_best(model, folder / "saved_models", name, epoch, best)
-                best["test_accuracy"] = round(accuracy, 4)
+                best[f"{part}_accuracy"] = round(accuracy, 4)
 
         best = {}
-        facts = training.train_epochs(
+        minutes, logs = training.train(
             model,
-            x_train,
-            y_train,
-            args,
-            folder,
-            settings,
-            after_epoch=test,
+            batch,
+            steps=args.epochs * steps,
+            interval=steps,
+            restart=folder / "restart.npz",
+            settings={"seed": args.seed, "batch size": args.batch_size, **settings},
+            resume=args.resume,
+            after_interval=test,
             memory=best,
             save=lambda: weights.save(model, args.output_dir / f"{name}.h5"),
         )
+        facts = {
+            "epochs": args.epochs,
+            "batch_size": args.batch_size,
+            "train_images": len(y_train),
+            "minutes": round(minutes, 1),
+            "train": logs,
+            "settings": settings,
+        }
+        flops = forward_flops(model)
+        if flops:
+            # The gradients of inputs and of weights take as many operations as the output, each.
+            images = args.epochs * min(steps * args.batch_size, len(y_train))
+            facts["train_pflop"] = round(3 * flops * images / 1e15, 4)
         if keep_best:
             facts["best_epoch"] = best
-            print(f"Best epoch, chosen by its test accuracy: {best['epoch']}")
+            print(f"Best epoch, chosen by its {part} accuracy: {best['epoch']}")
     measured = training.evaluate(model, x_test, y_test, TEST_BATCH_SIZE)
     accuracy = measured["accuracy"]
-    print(f"Test accuracy: {100 * accuracy:.2f} %")
+    print(f"{part.capitalize().replace('_', '-')} accuracy: {100 * accuracy:.2f} %")
     numbers = {
         "parameters": model.count_params(),
-        "test_accuracy": round(accuracy, 4),
-        "test_loss": round(measured["loss"], 5),
+        f"{part}_accuracy": round(accuracy, 4),
+        f"{part}_loss": round(measured["loss"], 5),
     }
     if not args.weights:
         results.record(folder / "metrics.json", args, **numbers, **facts)
@@ -94,6 +120,28 @@ def train_and_test(
             confusion_matrix=confusion.tolist(),
         )
     return accuracy, facts
+
+
+def _whole_batches(batch, steps, whole):
+    """(batch, steps) of `training.shuffled_epochs` without the short batch that ends an epoch."""
+    whole = max(1, whole)
+    return lambda step: batch(step // whole * steps + step % whole), whole
+
+
+def forward_flops(model):
+    """Operations for one example in the convolutions and dense layers; None in a recurrent network.
+
+    A multiplication and an addition are two operations. All else in such a network takes a few
+    percent of that.
+    """
+    count = 0
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.RNN):
+            return None
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
+            positions = math.prod(layer.output.shape[1:-1])
+            count += 2 * math.prod(layer.kernel.shape) * positions
+    return count
 
 
 def _save_best(model, folder, name, epoch, best):

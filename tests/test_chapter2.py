@@ -1,11 +1,15 @@
 """Chapter 2: exact networks, the schedule, augmentation, and every script by its command line."""
 
+import argparse
 import json
+import sys
 
 import keras
 import numpy as np
 import pytest
-from conftest import load_script, run_script
+from conftest import interrupt_script, load_script, run_script
+
+from lib import classification, cli, recipe, training
 
 CNN = "chapter2-deep-networks/cnn-functional-2.1.1.py"
 Y_NETWORK = "chapter2-deep-networks/cnn-y-network-2.1.2.py"
@@ -93,7 +97,7 @@ def test_densenet_bc_100_has_the_papers_parameters():
 
 def test_densenet_has_dropout_without_augmentation_only():
     script = load_script(DENSENET)
-    for augmentation in (True, False):
+    for augmentation in (script.augment, None):
         model = script.build_densenet(10, 4, augmentation)
         dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
         assert len(dropouts) == (0 if augmentation else 6)
@@ -128,6 +132,167 @@ def test_the_learning_rate_falls_at_the_books_epochs(path):
         assert float(schedule(epoch * steps_per_epoch)) == pytest.approx(1e-3 * factor)
 
 
+@pytest.mark.parametrize("path", [RESNET, DENSENET])
+def test_one_cycle_shifts_by_up_to_four_pixels_and_reflects(path):
+    script = load_script(path)
+    images = keras.Input((32, 32, 3))
+    outputs = script.augment(images, script.ONE_CYCLE["shift"], "reflect", flip=False)
+    model = keras.Model(images, outputs)
+    x = np.tile(np.arange(32, dtype="float32")[None, None, :, None], (2000, 32, 1, 3))
+    y = keras.ops.convert_to_numpy(model(x, training=True))[:, 16, :, 0]
+    shifts = 16 - y[:, 16]
+    values, counts = np.unique(shifts, return_counts=True)
+    assert values.tolist() == list(range(-4, 5))
+    assert counts.min() > 150 and counts.max() < 300  # 222 each
+    right = y[shifts == 2][0]
+    assert right[:4].tolist() == [1, 0, 0, 1]
+
+
+def one_cycle(**changes):
+    flags = {**load_script(RESNET).ONE_CYCLE, "warm_up": 0.25, "learning_rate": 0.4, **changes}
+    return argparse.Namespace(**flags)
+
+
+def compiled(**changes):
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(3, kernel_regularizer="l2"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Softmax(),
+        ]
+    )
+    recipe.compile_one_cycle(model, 100, one_cycle(**changes))
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def test_one_cycle_rises_to_its_peak_and_falls_to_zero():
+    schedule = compiled().optimizer._learning_rate
+    rates = [float(schedule(step)) for step in (0, 10, 25, 62.5, 100)]
+    np.testing.assert_allclose(rates, [0, 0.16, 0.4, 0.2, 0], atol=1e-6)
+    schedule = compiled(warm_up=0).optimizer._learning_rate
+    np.testing.assert_allclose([float(schedule(step)) for step in (0, 50)], [0.4, 0.2], rtol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_one_cycle_decays_kernels_only(optimizer):
+    model = compiled(warm_up=0, weight_decay=1e-3, optimizer=optimizer)
+    before = [keras.ops.convert_to_numpy(v) + 1 for v in model.trainable_variables]
+    for variable, value in zip(model.trainable_variables, before, strict=True):
+        variable.assign(value)
+    zeros = [keras.ops.zeros_like(v) for v in model.trainable_variables]
+    model.optimizer.apply(zeros, model.trainable_variables)
+    for variable, value in zip(model.trainable_variables, before, strict=True):
+        # Momentum multiplies a gradient by 1 / (1 - 0.9) in the long run, and not the decay.
+        factor = 1 - 0.4 * 1e-3 * 10 if "kernel" in variable.name else 1
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(variable), factor * value, rtol=1e-5, err_msg=variable.path
+        )
+    assert not model.losses  # the network's own regularizers
+
+
+def test_smoothed_labels():
+    probabilities = np.float32([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
+    loss = recipe.smoothed_cross_entropy(0.3)(np.int64([0, 1]), probabilities)
+    expected = [
+        -np.log([0.7, 0.2, 0.1]) @ [0.8, 0.1, 0.1],
+        -np.log([0.1, 0.1, 0.8]) @ [0.1, 0.8, 0.1],
+    ]
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(loss), expected, rtol=1e-5)
+
+
+def test_whole_batches_leave_out_other_images_in_each_epoch():
+    inner, steps = training.shuffled_epochs(np.arange(50), np.arange(50), 16, 0)
+    batch, whole = classification._whole_batches(inner, steps, 50 // 16)
+    assert (steps, whole) == (4, 3)
+    left_out = []
+    for epoch in range(3):
+        seen = np.concatenate([batch(3 * epoch + step)["x"] for step in range(3)])
+        assert len(set(seen.tolist())) == 48
+        left_out.append(frozenset(range(50)) - set(seen.tolist()))
+    assert len(set(left_out)) == 3
+    # A batch larger than the data set is the data set.
+    inner, steps = training.shuffled_epochs(np.arange(5), np.arange(5), 16, 0)
+    batch, whole = classification._whole_batches(inner, steps, 0)
+    assert whole == 1
+    assert len(batch(2)["x"]) == 5
+
+
+def test_operations_are_the_papers():
+    script = load_script(RESNET)
+    # Without the projections: 40.55 million multiplications and additions; 0.27 more with them.
+    operations = classification.forward_flops(script.build_resnet(20, 1))
+    assert operations == pytest.approx(2 * 40.82e6, rel=1e-3)
+    model = load_script(CNN).build_classifier()
+    dense = 2 * 576 * 10
+    convolutions = 2 * 9 * 64 * (26**2 + 64 * 11**2 + 64 * 3**2)
+    assert classification.forward_flops(model) == dense + convolutions
+    recurrent = keras.Sequential([keras.Input((4, 3)), keras.layers.SimpleRNN(2)])
+    assert classification.forward_flops(recurrent) is None
+
+
+def test_held_out_images_are_the_last_training_images():
+    train, test = (np.arange(10), np.arange(10) % 3), (np.arange(4), np.arange(4))
+    assert recipe.hold_out((train, test), 0) == (train, test)
+    (x, y), (x_held, y_held) = recipe.hold_out((train, test), 3)
+    assert x.tolist() == list(range(7)) and x_held.tolist() == [7, 8, 9]
+    assert len(y) == 7 and y_held.tolist() == [1, 2, 0]
+    with pytest.raises(cli.UserError, match="--hold-out: expected less than 10, found 10"):
+        recipe.hold_out((train, test), 10)
+
+
+@pytest.mark.parametrize("path", [RESNET, DENSENET])
+def test_the_defaults_are_those_of_the_recipe(path, monkeypatch):
+    script = load_script(path)
+
+    def parse(*flags):
+        monkeypatch.setattr(sys, "argv", ["script.py", *flags])
+        return script.parse_args()
+
+    book = parse()
+    assert (book.epochs, book.batch_size, book.learning_rate, book.shift) == (200, 32, 1e-3, 0.1)
+    args = parse("--recipe", "one-cycle", "--epochs", "7", "--weight-decay", "0")
+    assert (args.epochs, args.batch_size, args.weight_decay) == (7, 128, 0)
+    assert args.learning_rate == script.ONE_CYCLE["learning_rate"]
+
+
+@pytest.mark.parametrize("path, flags", [(RESNET, ("--n", 1)), (DENSENET, ("--depth", 10))])
+def test_tuning_does_not_touch_the_test_set(path, flags, tmp_path, data_dir):
+    flags = (*flags, "--recipe", "one-cycle", "--epochs", 2, "--batch-size", 10, "--hold-out", 20)
+    done = run_script(path, *flags, folder=tmp_path, data=data_dir)
+    assert done.returncode == 0, done.stderr
+    (metrics,) = tmp_path.glob("*/metrics.json")
+    record = json.loads(metrics.read_text())
+    assert "test_accuracy" not in record
+    # A multiple of 1/20; the test set has 32 images.
+    assert record["held_out_accuracy"] * 20 == pytest.approx(
+        round(record["held_out_accuracy"] * 20)
+    )
+    assert record["train_images"] == 44
+    assert record["settings"]["hold_out"] == 20
+    assert "best_epoch" not in record
+
+
+def test_a_one_cycle_that_was_interrupted_ends_as_the_whole_one(tmp_path, data_dir):
+    flags = ("--n", 1, "--recipe", "one-cycle", "--epochs", 6, "--batch-size", 10)
+    losses = []
+    for name in ("whole", "parts"):
+        folder = tmp_path / name
+        folder.mkdir()
+        resume = ()
+        if name == "parts":
+            code, errors = interrupt_script(RESNET, *flags, after="epoch 2:", folder=folder)
+            assert code == 130, errors
+            resume = ("--resume",)
+        done = run_script(RESNET, *flags, *resume, folder=folder, data=data_dir)
+        assert done.returncode == 0, done.stderr
+        losses.append(json.loads((folder / "cifar10_resnet8v1/metrics.json").read_text()))
+    whole, parts = losses
+    assert parts["test_loss"] == pytest.approx(whole["test_loss"], rel=1e-3)
+    assert parts["train"]["loss"] == pytest.approx(whole["train"]["loss"], rel=1e-3)
+
+
 @pytest.mark.parametrize(
     "path, flags, name",
     [
@@ -136,6 +301,8 @@ def test_the_learning_rate_falls_at_the_books_epochs(path):
         (RESNET, ("--n", 1), "cifar10_resnet8v1"),
         (RESNET, ("--n", 1, "--version", 2, "--no-augmentation"), "cifar10_resnet11v2"),
         (DENSENET, ("--depth", 10, "--growth-rate", 4), "cifar10_densenet10k4"),
+        (RESNET, ("--n", 1, "--recipe", "one-cycle"), "cifar10_resnet8v1"),
+        (DENSENET, ("--depth", 10, "--recipe", "one-cycle"), "cifar10_densenet10k12"),
     ],
 )
 def test_trains_saves_and_loads(path, flags, name, tmp_path, data_dir):
@@ -150,7 +317,7 @@ def test_trains_saves_and_loads(path, flags, name, tmp_path, data_dir):
     assert loaded["test_loss"] == pytest.approx(trained["test_loss"], rel=1e-3)
     assert np.sum(loaded["confusion_matrix"]) == 32
     assert (tmp_path / name / "confusion-matrix.png").exists()
-    if "cifar10" in name:
+    if "cifar10" in name and "one-cycle" not in flags:
         best = trained["best_epoch"]
         assert best["test_accuracy"] >= trained["test_accuracy"]
         kept = list((tmp_path / name / "saved_models").iterdir())
@@ -162,6 +329,8 @@ def test_trains_saves_and_loads(path, flags, name, tmp_path, data_dir):
     [
         (RESNET, ("--version=3",), ("--version", "3")),
         (RESNET, ("--n=0",), ("--n", "at least 1")),
+        (RESNET, ("--weight-decay=1e-4",), ("--weight-decay", "--recipe one-cycle")),
+        (RESNET, ("--warm-up=1",), ("--warm-up", "below 1")),
         (DENSENET, ("--depth=50",), ("--depth", "6m + 4", "'50'")),
         (DENSENET, ("--growth-rate=-1",), ("--growth-rate", "at least 1")),
         (RESNET, ("--weights=none.h5",), ("no weight file 'none.h5'",)),
