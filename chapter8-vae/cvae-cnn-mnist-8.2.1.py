@@ -175,7 +175,7 @@ def main(args):
         def decode_test(z, index):
             return decode(z, test[1][index])
 
-        numbers = vae.elbo(encode, decode_test, test, x_test)
+        numbers = vae.elbo(encode, decode_test, test, x_test, mse=args.mse)
         numbers["grid_seconds"] = vae.grid_seconds(decode_test, args.latent_dim)
         vae.record({"beta": args.beta, **numbers, **measure(decode, args)}, args, folder, name)
 

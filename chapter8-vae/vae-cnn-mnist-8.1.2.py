@@ -19,6 +19,8 @@ Departures from the printed listing, and why:
     `add_loss` on the model, which Keras 3 does not have.
  2. The learning rate falls to 0 along a cosine, so that the last epoch is a settled one.
  3. The 900 images of the grid come from one call of the decoder, not from 900.
+ 4. With `--mse` the bound is that of a Gaussian likelihood with variance 1/2, whose negative
+    logarithm is the squared error plus a constant. The listing names no likelihood.
 """
 
 import sys
@@ -111,7 +113,7 @@ def main(args):
     decoders = {"digits_over_latent.png": decode}
     vae.draw(encode, decoders, x_test, y_test, args, folder)
     if args.weights or args.evaluate:
-        numbers = vae.elbo(encode, decode, x_test, x_test)
+        numbers = vae.elbo(encode, decode, x_test, x_test, mse=args.mse)
         numbers["grid_seconds"] = vae.grid_seconds(decode, args.latent_dim)
         vae.record(numbers, args, folder, MODEL_NAME)
 

@@ -68,6 +68,7 @@ def train_and_test(
             if keep_best and accuracy > best.get(f"{part}_accuracy", 0):
                 _save_best(model, folder / "saved_models", name, epoch, best)
                 best[f"{part}_accuracy"] = round(accuracy, 4)
+            return {f"{part}_accuracy": accuracy}
 
         best = {}
         minutes, logs = training.train(

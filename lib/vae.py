@@ -1,5 +1,9 @@
 """What the variational autoencoders of chapter 8 share: sampling, the two losses, measuring.
 
+Cross-entropy on gray values is not a normalized likelihood: over all images in [0, 1] the
+probabilities do not add up to 1 (Loaiza-Ganem, Cunningham, The continuous Bernoulli, 2019,
+arXiv:1907.06845). Compare the bounds with those of other models of gray values by cross-entropy.
+
 Source: Kingma, Welling, Auto-Encoding Variational Bayes (2013), arXiv:1312.6114.
 """
 
@@ -66,19 +70,41 @@ def squared_error(images, decoded):
     return ops.sum(ops.square(images - decoded), axis=tuple(range(1, len(images.shape))))
 
 
+def gaussian_cross_entropy(images, decoded):
+    """Negative log-density (n,) in nats of each image under N(decoded, 1/2) in each pixel.
+
+    The squared error plus a constant: a VAE trained with --mse maximizes the bound of this
+    likelihood. It is a density of real numbers, and cannot be compared with a cross-entropy.
+    """
+    pixels = np.prod(images.shape[1:])
+    return squared_error(images, decoded) + float(pixels * np.log(np.pi) / 2)
+
+
 def compile_vae(model, optimizer, mse=False):
     """Compiles a VAE for cross-entropy, or squared error, plus what `Sampling` adds.
+
+    The metric `reconstruction` is the first part alone; `parts` tells the divergence.
 
     Args:
         model: from images, or [images, labels], to decoded images, with a `Sampling` layer.
         optimizer: the optimizer.
         mse: squared error instead of cross-entropy.
     """
-    reconstruction = squared_error if mse else binary_cross_entropy
-    model.compile(
-        optimizer=optimizer,
-        loss=lambda images, decoded: ops.mean(reconstruction(images, decoded)),
-    )
+    error = squared_error if mse else binary_cross_entropy
+
+    def reconstruction(images, decoded):
+        return ops.mean(error(images, decoded))
+
+    model.compile(optimizer=optimizer, loss=reconstruction, metrics=[reconstruction])
+
+
+def parts(model, logs):
+    """The mean losses {loss, reconstruction} of a VAE with the divergence `kl` in nats.
+
+    The loss is reconstruction + beta * kl.
+    """
+    (beta,) = (layer.beta for layer in model.layers if isinstance(layer, Sampling))
+    return {**logs, "kl": (logs["loss"] - logs["reconstruction"]) / beta}
 
 
 def train(model, optimizer, x, y, test, args, folder, name, settings=None):
@@ -99,8 +125,13 @@ def train(model, optimizer, x, y, test, args, folder, name, settings=None):
     compile_vae(model, optimizer(steps), args.mse)
 
     def after_epoch(epoch, logs):
-        loss = training.evaluate(model, *test)["loss"]
-        print(f"epoch {epoch}: test loss {loss:.2f}", flush=True)
+        found = parts(model, training.evaluate(model, *test))
+        print(
+            f"epoch {epoch}: test loss {found['loss']:.2f}, reconstruction "
+            f"{found['reconstruction']:.2f}, KL {found['kl']:.2f}",
+            flush=True,
+        )
+        return {"kl": parts(model, logs)["kl"], **{f"test_{k}": v for k, v in found.items()}}
 
     settings = {
         "epochs": args.epochs,
@@ -118,17 +149,22 @@ def train(model, optimizer, x, y, test, args, folder, name, settings=None):
         after_epoch=after_epoch,
         save=lambda: weights.save(model, args.output_dir / f"{name}.h5"),
     )
+    facts["train"] = parts(model, facts["train"])
+    found = parts(model, training.evaluate(model, *test))
     results.record(
         folder / "metrics.json",
         args,
         parameters=model.count_params(),
-        test_loss=round(training.evaluate(model, *test)["loss"], 3),
+        **{f"test_{name}": round(value, 3) for name, value in found.items()},
         **{**settings, **facts},
     )
 
 
-def elbo(encode, decode, x, images, samples=100, seed=0, chunk=100):
-    """The evidence lower bound of images and its parts, for the Bernoulli likelihood, in nats.
+def elbo(encode, decode, x, images, samples=100, seed=0, chunk=100, mse=False):
+    """The evidence lower bound of images and its parts in nats.
+
+    The reconstruction is the cross-entropy; for a VAE trained with squared error it is the negative
+    log-density under a Gaussian of variance 1/2, see `gaussian_cross_entropy`.
 
     Args:
         encode: function of x that returns (mean, log variance), each (n, d), as NumPy arrays.
@@ -139,12 +175,15 @@ def elbo(encode, decode, x, images, samples=100, seed=0, chunk=100):
         samples: draws of z for each image.
         seed: of the draws.
         chunk: images that are decoded at once, times `samples`.
+        mse: whether the VAE was trained with squared error.
 
     Returns:
-        A dict: `reconstruction` and `kl`, whose sum is `negative_elbo`; `kl_per_dimension`;
-        `importance_weighted_bound`, an upper bound of the negative log-likelihood that is tighter
-        (Burda et al., Importance Weighted Autoencoders, 2015, equation 8, negated).
+        A dict: `likelihood`, the one that is measured; `reconstruction` and `kl`, whose sum is
+        `negative_elbo`; `kl_per_dimension`; `importance_weighted_bound`, an upper bound of the
+        negative log-likelihood that is tighter (Burda et al., Importance Weighted Autoencoders,
+        2015, equation 8, negated).
     """
+    error = gaussian_cross_entropy if mse else binary_cross_entropy
     mean, log_var = encode(x)
     divergence = keras.ops.convert_to_numpy(kl_divergence(mean, log_var))
     rng = np.random.default_rng(seed)
@@ -157,7 +196,7 @@ def elbo(encode, decode, x, images, samples=100, seed=0, chunk=100):
         z = mean[index][:, None] + np.exp(log_var[index][:, None] / 2) * noise
         repeated = np.repeat(index, samples)
         decoded = decode(z.reshape(-1, dimensions), repeated)
-        errors = keras.ops.convert_to_numpy(binary_cross_entropy(images[repeated], decoded))
+        errors = keras.ops.convert_to_numpy(error(images[repeated], decoded))
         errors = errors.reshape(len(index), samples).astype("float64")
         reconstruction.append(errors.mean(axis=1))
         log_prior = -(z**2 + LOG_2_PI).sum(axis=2) / 2
@@ -171,6 +210,7 @@ def elbo(encode, decode, x, images, samples=100, seed=0, chunk=100):
     kl = divergence.sum(axis=1).mean()
     return {
         "test_images": len(images),
+        "likelihood": "Gaussian, variance 1/2" if mse else "Bernoulli",
         "reconstruction": round(float(reconstruction), 3),
         "kl": round(float(kl), 3),
         "negative_elbo": round(float(reconstruction + kl), 3),
@@ -202,7 +242,8 @@ def grid_seconds(decode, latent_dim, cells=30):
 def record(numbers, args, folder, name):
     """Prints what `elbo` measured and writes it to evaluation.json."""
     print(
-        f"Test -ELBO {numbers['negative_elbo']:.2f} nats = reconstruction "
+        f"Likelihood {numbers['likelihood']}: "
+        f"test -ELBO {numbers['negative_elbo']:.2f} nats = reconstruction "
         f"{numbers['reconstruction']:.2f} + KL {numbers['kl']:.2f}"
     )
     print(f"KL of each dimension: {' '.join(map(str, numbers['kl_per_dimension']))}")

@@ -93,6 +93,47 @@ def test_bounds_of_a_model_whose_likelihood_is_known():
     assert measured["importance_weighted_bound"] == pytest.approx(4 * np.log(2), abs=0.15)
 
 
+def test_the_bound_of_squared_error_is_that_of_a_gaussian():
+    images = np.random.default_rng(0).random((5, 4), "float32")
+    decoded, zeros = images + np.float32(0.1), np.zeros((5, 3), "float32")
+    measured = vae.elbo(
+        lambda x: (zeros, zeros),
+        lambda z, index: decoded[index],
+        images,
+        images,
+        samples=3,
+        mse=True,
+    )
+    variance = 0.5
+    density = np.exp(-(0.1**2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
+    assert measured["negative_elbo"] == pytest.approx(-4 * np.log(density), abs=1e-3)
+    assert measured["importance_weighted_bound"] == pytest.approx(-4 * np.log(density), abs=1e-3)
+    assert measured["likelihood"] == "Gaussian, variance 1/2"
+    # The density integrates to 1, which cross-entropy on gray values does not.
+    grid = np.linspace(-6, 7, 2001, dtype="float32")[:, None]
+    found = numbers(vae.gaussian_cross_entropy(grid, np.full_like(grid, 0.3)))
+    assert np.trapezoid(np.exp(-found), grid[:, 0]) == pytest.approx(1, abs=1e-4)
+    gray = np.linspace(0, 1, 2001, dtype="float32")[:, None]
+    found = numbers(vae.binary_cross_entropy(gray, np.full_like(gray, 0.3)))
+    assert np.trapezoid(np.exp(-found), gray[:, 0]) < 0.6
+
+
+@pytest.mark.parametrize("mse", [False, True])
+def test_the_two_parts_of_the_loss_are_told_apart(mse):
+    script = load_script(CVAE)
+    encoder, decoder = script.build_encoder(2), script.build_decoder(2)
+    model = script.build_vae(encoder, decoder, seed=0, beta=7)
+    vae.compile_vae(model, "sgd", mse)
+    images = np.random.default_rng(0).random((30, 28, 28, 1), "float32")
+    labels = np.eye(10, dtype="float32")[np.arange(30) % 10]
+    logs = model.evaluate([images, labels], images, batch_size=12, verbose=0, return_dict=True)
+    found = vae.parts(model, logs)
+    mean, log_var = encoder.predict([images, labels], verbose=0)
+    divergence = numbers(vae.kl_divergence(mean, log_var)).sum(axis=1).mean()
+    assert found["kl"] == pytest.approx(divergence, abs=2e-3 * logs["loss"] / 7)
+    assert found["loss"] == pytest.approx(found["reconstruction"] + 7 * found["kl"], rel=1e-5)
+
+
 def test_code_attributes_sweep_one_number_of_the_code_at_a_time():
     def decode(codes):
         images = np.zeros((len(codes), 28, 28, 1), "float32")
@@ -145,9 +186,9 @@ def test_the_loss_of_training_is_the_negative_elbo():
     script = load_script(MLP)
     encoder, decoder = script.build_encoder(2), script.build_decoder(2)
     model = script.build_vae(encoder, decoder, seed=0)
-    model.compile(optimizer="sgd", loss=lambda x, y: ops.mean(vae.binary_cross_entropy(x, y)))
+    vae.compile_vae(model, "sgd")
     x = np.random.default_rng(0).random((2000, 784), "float32")
-    loss = model.evaluate(x, x, batch_size=500, verbose=0)
+    loss = model.evaluate(x, x, batch_size=500, verbose=0, return_dict=True)["loss"]
     measured = vae.elbo(
         lambda x: encoder.predict(x, verbose=0),
         lambda z, index: decoder.predict(z, verbose=0),
@@ -171,6 +212,13 @@ def test_trains_draws_and_measures(path, flags, name, tmp_path, data_dir):
     assert done.returncode == 0, done.stderr
     trained = json.loads((tmp_path / name / "metrics.json").read_text())
     assert (trained["mse"], trained["latent_dim"]) == (path == MLP, 2)
+    beta = trained.get("beta", 1)
+    parts = trained["test_reconstruction"] + beta * trained["test_kl"]
+    assert trained["test_loss"] == pytest.approx(parts, abs=0.01)
+    assert {"loss", "reconstruction", "kl"} <= set(trained["train"])
+    header, *rows = (tmp_path / name / "log.csv").read_text().splitlines()
+    assert {"reconstruction", "kl", "test_kl"} <= set(header.split(","))
+    assert len(rows) == 2
     done = run_script(path, *flags, "-w", f"{name}.h5", folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     assert imread(tmp_path / name / "vae_mean.png").std() > 0
@@ -181,6 +229,8 @@ def test_trains_draws_and_measures(path, flags, name, tmp_path, data_dir):
         measured["reconstruction"] + measured["kl"], abs=0.002
     )
     assert measured["importance_weighted_bound"] <= measured["negative_elbo"] + 0.01
+    likelihood = "Gaussian, variance 1/2" if path == MLP else "Bernoulli"
+    assert measured["likelihood"] == likelihood
     assert len(measured["kl_per_dimension"]) == 2
     assert measured["grid_seconds"] > 0
     if path == CVAE:
