@@ -102,6 +102,41 @@ def test_rnn_parameters(cell, parameters):
         assert script.build_classifier().layers[0].dropout == 0.2
 
 
+def test_rnn_layers_and_units():
+    script = load_script(RNN)
+    model = script.build_classifier(depth=3, units=8)
+    first, later = 8 * (28 + 8 + 1), 8 * (8 + 8 + 1)
+    assert model.count_params() == first + 2 * later + 8 * 10 + 10
+    assert [layer.return_sequences for layer in model.layers[:3]] == [True, True, False]
+
+
+def test_rnn_rows_of_the_sweep_are_in_the_printed_form():
+    script = load_script(RNN)
+    rows = [script.build_row(*row[:-2]) for row in script.SWEEP]
+    assert [type(row.optimizer).__name__ for row in rows] == ["SGD", "RMSprop", "Adam", "SGD"]
+    assert rows[0].optimizer.momentum == 0
+    assert float(rows[0].optimizer.learning_rate) == pytest.approx(0.01)
+    assert rows[0].count_params() == 75_530
+    assert rows[3].count_params() == 512 * (28 + 512 + 1) + 5130
+
+
+def test_a_sweep_shows_nothing_where_the_book_has_no_number(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    data = [(rng.random((8, 6), "float32"), rng.integers(0, 3, 8)) for _ in range(2)]
+    args = argparse.Namespace(epochs=1, batch_size=8, seed=7, resume=False)
+
+    def build(units):
+        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(units, "softmax")])
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    sweep.run(["units"], [(3, None, 80)], build, data, args, tmp_path)
+    (row,) = read_json(tmp_path / "sweep.json")["rows"]
+    assert (row["book_train"], row["book_test"]) == (None, 0.8)
+    units, *_, book = capsys.readouterr().out.splitlines()[-1].split()
+    assert (units, book) == ("3", "80.00")
+
+
 def test_cnn_dropout_and_shift():
     script = load_script(CNN)
     shifting = script.build_classifier(shift=1)
@@ -195,8 +230,8 @@ def test_sampler(tmp_path, data_dir):
         (
             RNN,
             "rnn_mnist",
-            "--cell gru --bidirectional --dropout 0.1 --optimizer adam",
-            2 * 3 * 256 * 286 + 5130,
+            "--cell gru --bidirectional --units 8 --layers 2 --dropout 0.1 --optimizer adam",
+            2 * 3 * 8 * (28 + 8 + 2) + 2 * 3 * 8 * (16 + 8 + 2) + 170,
         ),
     ],
 )
