@@ -13,7 +13,7 @@ from conftest import load_script, run_script
 from keras import layers, ops
 from matplotlib.image import imread
 
-from lib import weights
+from lib import domains, translation, weights
 from lib.cli import UserError
 from lib.instance_normalization import InstanceNormalization
 
@@ -263,6 +263,70 @@ def test_learning_rates_decay_as_in_the_book(script):
         assert found == pytest.approx(rate / (1 + decay * 100_000), rel=1e-6)
 
 
+def test_figures_and_files_get_the_averaged_generators(script):
+    model = script.build_cyclegan("cifar10", ema=0.5)
+    for average, network in zip(model.translators(), (model.g_source, model.g_target), strict=True):
+        assert average is not network and average.name == network.name
+        start = average.get_weights()
+        for old, new in zip(start, network.get_weights(), strict=True):
+            np.testing.assert_array_equal(old, new)
+    starts = [network.get_weights() for network in model.translators()]
+    model.fit(x=tuple(images()), verbose=0)
+    for average, network, start in zip(
+        model.translators(), (model.g_source, model.g_target), starts, strict=True
+    ):
+        # The first update keeps min(0.5, 1 / 10) of the start.
+        for mean, new, old in zip(average.get_weights(), network.get_weights(), start, strict=True):
+            np.testing.assert_allclose(mean, 0.1 * old + 0.9 * new, atol=1e-6)
+    plain = script.build_cyclegan("cifar10")
+    assert plain.translators() == (plain.g_source, plain.g_target)
+
+
+def photographs(size, seed=0):
+    """Smooth random color images: the brightness of neighbors is similar, as in photographs."""
+    coarse = np.random.default_rng(seed).random((size, 4, 4, 3))
+    return coarse.repeat(8, axis=1).repeat(8, axis=2).astype("float32")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_untrained_generators_keep_bright_pixels_bright(script, seed):
+    color = photographs(20)
+    gray = color.mean(axis=-1, keepdims=True)
+
+    def correlations(images):
+        keras.utils.set_random_seed(seed)
+        model = script.build_cyclegan("cifar10", images=images)
+        return [
+            translation.brightness_correlation(inputs, numbers(generator(inputs)))
+            for generator, inputs in ((model.g_source, color), (model.g_target, gray))
+        ]
+
+    found, without = correlations((gray, color)), correlations(None)
+    assert min(found) > 0
+    # Negating the logits mirrors the outputs, and the size of the correlation stays.
+    np.testing.assert_allclose(found, np.abs(without), atol=1e-5)
+
+
+def test_the_seeds_need_orientation(script):
+    color = photographs(20)
+    gray = color.mean(axis=-1, keepdims=True)
+    signs = []
+    for seed in range(5):
+        keras.utils.set_random_seed(seed)
+        _, g_target = script.build_generators("cifar10")
+        outputs = numbers(g_target(gray))
+        signs.append(np.sign(translation.brightness_correlation(gray, outputs)))
+    assert set(signs) == {-1, 1}
+
+
+def test_brightness_correlation_of_copies_negatives_and_flat_images():
+    color = photographs(3)
+    gray = color.mean(axis=-1, keepdims=True)
+    assert translation.brightness_correlation(gray, color) == pytest.approx(1)
+    assert translation.brightness_correlation(gray, 1 - color) == pytest.approx(-1)
+    assert translation.brightness_correlation(gray, np.zeros_like(color)) == 0
+
+
 # The data
 
 
@@ -270,7 +334,7 @@ def test_source_and_target_are_drawn_without_regard_to_each_other(script):
     # Each image is its own number.
     source = np.arange(100.0)[:, None, None, None]
     target = np.arange(70.0)[:, None, None, None]
-    batch = script.batches(source, target, Namespace(seed=0, batch_size=50))
+    batch = domains.batches(source, target, batch_size=50, seed=0)
     drawn = [[x.ravel() for x in batch(step)["x"]] for step in range(400)]
     a, b = (np.concatenate(part) for part in zip(*drawn, strict=True))
     assert abs(np.corrcoef(a, b)[0, 1]) < 0.03  # 4 standard deviations of 20,000 draws
@@ -278,30 +342,36 @@ def test_source_and_target_are_drawn_without_regard_to_each_other(script):
     # Nor is there any other rule: each source image is met by nearly each target image.
     assert len(set(zip(a, b, strict=True))) > 0.9 * 7000
     np.testing.assert_array_equal(np.bincount(a.astype(int)) > 0, True)
-    again = script.batches(source, target, Namespace(seed=0, batch_size=50))
+    again = domains.batches(source, target, batch_size=50, seed=0)
     for old, new in zip(drawn[7], again(7)["x"], strict=True):
         np.testing.assert_array_equal(old, new.ravel())
 
 
-def test_digits_on_photographs_are_absolute_differences(script):
+def test_digits_on_photographs_are_absolute_differences():
     rng = np.random.default_rng(0)
     digits = rng.random((20, 32, 32, 1), "float32")
     photographs = rng.random((5, 32, 32, 3), "float32")
-    blended = script.MnistM(digits, photographs, seed=0)
+    blended = domains.MnistM(digits, photographs, seed=0)
     assert len(blended) == 20 and blended[:3].shape == (3, 32, 32, 3)
     index = np.array([7, 7, 19])
     for found, i in zip(blended[index], index, strict=True):
         distances = np.abs(np.abs(photographs - digits[i]) - found).max(axis=(1, 2, 3))
         assert distances.min() == 0
     assert len(set(blended.chosen)) == 5
-    np.testing.assert_array_equal(script.MnistM(digits, photographs, seed=0)[:], blended[:])
+    np.testing.assert_array_equal(domains.MnistM(digits, photographs, seed=0)[:], blended[:])
 
 
 def task_args(task, **changes):
     return Namespace(
         **{
             "task": task,
+            "target": None,
             "identity": False,
+            "patchgan": True,
+            "orientation": True,
+            "loss_weights": (1, 10, 0.5),
+            "ema": 0.9,
+            "show": False,
             "seed": 0,
             "batch_size": 2,
             "normalization": "channel",
@@ -321,14 +391,14 @@ def write_svhn(folder, n=12):
 
 @pytest.mark.parametrize("identity", [False, True])
 @pytest.mark.parametrize("task", ["cifar10", "svhn", "mnist-m"])
-def test_data_of_each_task(script, data_dir, task, identity):
+def test_data_of_each_task(data_dir, task, identity):
     write_svhn(data_dir)
-    (source, target), test = script.load_data(task_args(task, identity=identity))
+    (source, target), test = domains.load(task, three_channels=identity)
     channels = 3 if identity else 1
     assert source[:2].shape == test.source[:2].shape == (2, 32, 32, channels)
     assert target[:2].shape == test.target[:2].shape == (2, 32, 32, 3)
     assert source[:2].dtype == target[:2].dtype == np.float32
-    (x, y) = script.batches(source, target, Namespace(seed=0, batch_size=5))(0)["x"]
+    (x, y) = domains.batches(source, target, batch_size=5, seed=0)(0)["x"]
     assert x.shape == (5, 32, 32, channels) and y.shape == (5, 32, 32, 3)
     if task == "cifar10":
         gray = test.target.astype("float64") @ [0.299, 0.587, 0.114]
@@ -345,59 +415,57 @@ def test_data_of_each_task(script, data_dir, task, identity):
 # The measures
 
 
-def test_colourfulness_against_the_formula(script):
+def test_colorfulness_against_the_formula(script):
     rng = np.random.default_rng(0)
-    colour = rng.random((3, 32, 32, 3), "float32")
-    for image, found in zip(colour.astype("float64"), script.colourfulness(colour), strict=True):
+    color = rng.random((3, 32, 32, 3), "float32")
+    for image, found in zip(color.astype("float64"), translation.colorfulness(color), strict=True):
         red, green, blue = image.reshape(-1, 3).T
         rg, yb = red - green, (red + green) / 2 - blue
         expected = np.sqrt(rg.var() + yb.var()) + 0.3 * np.sqrt(rg.mean() ** 2 + yb.mean() ** 2)
         assert found == pytest.approx(expected, rel=1e-4)
     gray = np.broadcast_to(rng.random((3, 32, 32, 1), "float32"), (3, 32, 32, 3))
-    np.testing.assert_allclose(script.colourfulness(gray), 0, atol=1e-6)
+    np.testing.assert_allclose(translation.colorfulness(gray), 0, atol=1e-6)
 
 
-def test_the_distance_of_colourfulness_is_that_of_histograms(script):
-    colour = np.random.default_rng(0).random((4, 32, 32, 3), "float32")
-    true = float(script.colourfulness(colour).mean())
+def test_the_distance_of_colorfulness_is_that_of_histograms(script):
+    color = np.random.default_rng(0).random((4, 32, 32, 3), "float32")
+    true = float(translation.colorfulness(color).mean())
 
     def distance(copies):
-        return script.compare_colours(colour, copies)["colourfulness_distance"]
+        return translation.compare_colors(color, copies)["colorfulness_distance"]
 
-    assert distance(colour) == distance(colour[::-1]) == 0
-    assert distance(np.zeros_like(colour)) == pytest.approx(true, abs=1e-4)
-    assert distance(colour / 2) == pytest.approx(true / 2, abs=1e-4)
+    assert distance(color) == distance(color[::-1]) == 0
+    assert distance(np.zeros_like(color)) == pytest.approx(true, abs=1e-4)
+    assert distance(color / 2) == pytest.approx(true / 2, abs=1e-4)
 
 
 @pytest.mark.parametrize("identity", [False, True])
-def test_the_variant_beside_may_be_of_the_other_identity(script, tmp_path, monkeypatch, identity):
+@pytest.mark.parametrize("patchgan", [False, True])
+def test_the_comparison_shows_both_kinds(script, tmp_path, monkeypatch, identity, patchgan):
+    # The other kind may have been trained without the identity loss, or with it.
     _, other = script.build_generators("cifar10", identity=not identity)
-    weights.save(other, tmp_path / "cyclegan_cifar10_patchgan-g_target.h5")
-    args = Namespace(
-        task="cifar10",
-        patchgan=False,
-        identity=identity,
-        normalization="channel",
-        output_dir=tmp_path,
-        show=False,
-    )
-    found = script.load_other_variant(args)
-    assert found.input_shape == other.input_shape
-    np.testing.assert_array_equal(found.get_weights()[0], other.get_weights()[0])
+    name = f"{domains.model_name('cifar10', not patchgan)}-g_target.h5"
+    weights.save(randomized(other), tmp_path / name)
     _, own = script.build_generators("cifar10", identity=identity)
-    colour = np.random.default_rng(0).random((4, 32, 32, 3), "float32")
-    gray = colour.mean(axis=-1, keepdims=True)
-    test = script.Test(script.as_colour(gray) if identity else gray, colour)
+    color = np.random.default_rng(0).random((4, 32, 32, 3), "float32")
+    gray = color.mean(axis=-1, keepdims=True)
+    held_out = domains.HeldOut(domains.as_color(gray) if identity else gray, color)
     drawn = {}
 
     def image_grid(images, path, row_titles, **rest):
+        assert path == tmp_path / "comparison.png"
         drawn.update(zip(row_titles, np.split(images, len(row_titles)), strict=True))
 
-    monkeypatch.setattr(script.plots, "image_grid", image_grid)
-    script.draw_comparison(own, None, test, args, tmp_path)
-    assert list(drawn) == ["ground truth", "gray", "CycleGAN", "CycleGAN, PatchGAN"]
-    given = script.as_colour(gray)[..., : other.input_shape[-1]]
-    np.testing.assert_allclose(drawn["CycleGAN, PatchGAN"], other(given), atol=1e-5)
+    monkeypatch.setattr(translation.plots, "image_grid", image_grid)
+    args = task_args("cifar10", patchgan=patchgan, identity=identity, output_dir=tmp_path)
+    translation.compare_methods(
+        script.build_generators, own, None, held_out, args, tmp_path, tmp_path / "script.py"
+    )
+    kinds = ["CycleGAN, plain", "CycleGAN, PatchGAN"]
+    assert list(drawn) == ["true colors", "gray", *kinds]
+    for network, kind in ((own, kinds[patchgan]), (other, kinds[not patchgan])):
+        given = domains.as_color(gray)[..., : network.input_shape[-1]]
+        np.testing.assert_allclose(drawn[kind], numbers(network(given)), atol=1e-5)
 
 
 class Network:
@@ -411,43 +479,42 @@ class Network:
 
 
 @pytest.mark.parametrize("identity", [False, True])
-@pytest.mark.parametrize("negative", [False, True])
-def test_negatives_are_told_of(script, tmp_path, capsys, negative, identity):
-    rng = np.random.default_rng(0)
-    colour = rng.random((12, 32, 32, 3), "float32")
-    gray = colour.mean(axis=-1, keepdims=True)
-    test = script.Test(script.as_colour(gray) if identity else gray, colour)
+@pytest.mark.parametrize("inverted", [False, True])
+def test_an_inverted_mapping_gets_a_warning(tmp_path, capsys, inverted, identity):
+    color = np.random.default_rng(0).random((12, 32, 32, 3), "float32")
+    gray = color.mean(axis=-1, keepdims=True)
+    held_out = domains.HeldOut(domains.as_color(gray) if identity else gray, color)
 
-    def to_colour(images):
-        tinted = 0.7 * script.as_colour(images) + 0.3 * colour[: len(images)]
-        return 1 - tinted if negative else tinted
+    def to_color(images):
+        tinted = 0.7 * domains.as_color(images) + 0.3 * color[: len(images)]
+        return 1 - tinted if inverted else tinted
 
-    generators = Network(lambda images: images.mean(axis=-1, keepdims=True)), Network(to_colour)
-    args = Namespace(task="cifar10")
-    script.draw_cycles(generators, test, args, tmp_path / "00500.png")
-    assert ("It learns negatives" in capsys.readouterr().out) == negative
-    # Digits on photographs are as often darker as brighter.
-    script.draw_cycles(generators, test, Namespace(task="mnist-m"), tmp_path / "00500.png")
+    generators = Network(lambda images: images.mean(axis=-1, keepdims=True)), Network(to_color)
+    translation.draw_cycles(generators, held_out, "cifar10", tmp_path / "00500.png")
+    assert ("Inverted mapping" in capsys.readouterr().out) == inverted
+    # Digits on photographs are darker as often as brighter.
+    translation.draw_cycles(generators, held_out, "mnist-m", tmp_path / "00500.png")
     assert capsys.readouterr().out == ""
 
 
-def test_flipped_labels_are_counted(script, monkeypatch, tmp_path):
-    # Images of one value, which is the digit that the judge sees.
+def test_flipped_labels_are_counted(monkeypatch, tmp_path):
+    # Images of one value, which is the predicted digit.
     monkeypatch.setattr(
-        script.metrics, "judged_digits", lambda x: x[:, 0, 0, 0].round().astype(int)
+        translation.metrics, "judged_digits", lambda x: x[:, 0, 0, 0].round().astype(int)
     )
 
     def digits(*values):
         return np.ones((len(values), 32, 32, 1)) * np.reshape(values, (-1, 1, 1, 1))
 
     source = digits(1, 2, 3, 4)
-    test = script.Test(source, np.zeros((5, 32, 32, 3)), np.array([1, 2, 3, 5]), np.arange(5))
+    target = np.zeros((5, 32, 32, 3))
+    held_out = domains.HeldOut(source, target, np.array([1, 2, 3, 5]), np.arange(5))
     made = {
         "predicted_source": digits(0, 1, 7, 3, 7),
         "reconstructed_source": digits(1, 2, 2, 2).repeat(3, axis=3),
     }
-    found = script.measure_digits(made, test, Namespace(show=False), tmp_path)
-    assert found == {"judge_accuracy": 0.75, "label_flip_rate": 0.4, "kept_there_and_back": 0.5}
+    found = translation.measure_digits(made, held_out, tmp_path / "label_flips.png", show=False)
+    assert found == {"classifier_accuracy": 0.75, "label_flip_rate": 0.4, "kept_after_cycle": 0.5}
     assert imread(tmp_path / "label_flips.png").std() > 0
 
 
@@ -492,19 +559,67 @@ def write_keras_2(model, path):
                 group[text] = ops.convert_to_numpy(variable)
 
 
+def load(script, domain, path, args):
+    """The generator to a domain in one file."""
+    index = ("source", "target").index(domain)
+    return translation._load(index, path, script.build_generators, args)
+
+
 @pytest.mark.parametrize("domain, channels", [("source", (3, 1)), ("target", (1, 3))])
 def test_generators_that_keras_2_wrote_load_as_they_are(script, tmp_path, domain, channels):
     written = randomized(keras_2_generator(*channels, 5, axis=-1))
     write_keras_2(written, tmp_path / "old.h5")
-    loaded = script.load_generator(domain, tmp_path / "old.h5", task_args("svhn"))
+    loaded = load(script, domain, tmp_path / "old.h5", task_args("svhn"))
     x = np.random.default_rng(1).random((3, 32, 32, channels[0]), "float32")
     np.testing.assert_allclose(numbers(loaded(x)), numbers(written(x)), atol=1e-5)
 
 
-def test_generators_of_the_books_form_load_without_being_told(script, tmp_path):
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("identity", [False, True])
+@pytest.mark.parametrize("form", ["channel", "channel-and-image", "book"])
+def test_a_file_shows_its_form(script, tmp_path, form, identity, recorded):
+    generators = script.build_generators("cifar10", form, identity)
+    about = {"normalization": form, "identity": identity} if recorded else {}
+    paths = [tmp_path / f"{generator.name}.h5" for generator in generators]
+    for generator, path in zip(generators, paths, strict=True):
+        weights.save(randomized(generator), path, half=recorded, about=about)
+        assert translation.form_of(path) == {"normalization": form, "identity": identity}
+    args = task_args("cifar10", generators=paths)
+    translation.adopt_settings(args, "script.py")
+    assert args.identity == identity
+    loaded = translation.load_generators(script.build_generators, args, "script.py")
+    for ours, theirs in zip(loaded, generators, strict=True):
+        assert ours.name == theirs.name
+        for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_settings_in_a_file_replace_the_flags(script, tmp_path):
+    about = {"task": "mnist-m", "patchgan": False, "identity": True, "normalization": "channel"}
+    generators = script.build_generators("mnist-m", identity=True)
+    for generator in generators:
+        path = tmp_path / f"{generator.name}.h5"
+        weights.save(generator, path, about={**about, "network": generator.name})
+    paths = [tmp_path / "g_source.h5", tmp_path / "g_target.h5"]
+    args = task_args("svhn", generators=paths)
+    translation.adopt_settings(args, "script.py")
+    assert (args.task, args.patchgan, args.identity) == ("mnist-m", False, True)
+    # A target that was asked for stays.
+    args = task_args("svhn", target="svhn", generators=paths)
+    translation.adopt_settings(args, "script.py")
+    assert args.task == "svhn"
+    args.generators = paths[::-1]
+    with pytest.raises(UserError, match=r"g_target.h5' holds g_target, expected g_source"):
+        translation.load_generators(script.build_generators, args, "script.py")
+
+
+def test_a_file_of_another_format_leaves_the_form_to_the_flags(script, tmp_path):
     _, saved = script.build_generators("cifar10", "book")
-    weights.save(randomized(saved), tmp_path / "book.h5")
-    loaded = script.load_generator("target", tmp_path / "book.h5", task_args("cifar10"))
+    saved.save(tmp_path / "book.keras")
+    assert translation.form_of(tmp_path / "book.keras") == {}
+    loaded = load(
+        script, "target", tmp_path / "book.keras", task_args("cifar10", normalization="book")
+    )
     x = np.random.default_rng(1).random((3, 32, 32, 1), "float32")
     np.testing.assert_array_equal(numbers(loaded(x)), numbers(saved(x)))
 
@@ -512,14 +627,14 @@ def test_generators_of_the_books_form_load_without_being_told(script, tmp_path):
 def test_a_generator_of_another_task_is_refused_with_both_shapes(script, tmp_path):
     write_keras_2(keras_2_generator(1, 3, 3, axis=-1), tmp_path / "small.h5")
     with pytest.raises(UserError, match=r"small.h5' belongs to another.*\(5, 5, 1, 32\).*found"):
-        script.load_generator("target", tmp_path / "small.h5", task_args("svhn"))
+        load(script, "target", tmp_path / "small.h5", task_args("svhn"))
 
 
-def test_the_autoencoder_is_that_of_chapter_3(script, tmp_path):
+def test_the_autoencoder_is_that_of_chapter_3(tmp_path):
     chapter_3 = load_script("chapter3-autoencoders/colorization-autoencoder-cifar10-3.4.1.py")
     theirs = chapter_3.build_autoencoder(chapter_3.build_encoder(), chapter_3.build_decoder())
     weights.save(theirs, tmp_path / "colorized_ae.h5")
-    ours = script.build_autoencoder()
+    ours = translation.build_autoencoder()
     weights.load(ours, tmp_path / "colorized_ae.h5")
     x = images()[0]
     np.testing.assert_allclose(numbers(ours(x)), numbers(theirs(x)), atol=1e-6)
@@ -555,9 +670,10 @@ GRIDS = (
 )
 
 
-def test_colour_task_trains_then_loads(tmp_path, data_dir):
-    run("-c", "--patchgan", "--train-steps=2", "--batch-size=2", folder=tmp_path, data=data_dir)
-    folder = tmp_path / "cyclegan_cifar10_patchgan"
+def test_color_task_trains_then_loads(tmp_path, data_dir):
+    flags = ("--no-patchgan", "--batch-size=2")
+    run("-c", "--train-steps=2", *flags, folder=tmp_path, data=data_dir)
+    folder = tmp_path / "cyclegan_cifar10_plain"
     assert_drawn(folder, "00002", "evolution", "comparison", *GRIDS)
     trained = json.loads((folder / "metrics.json").read_text())
     assert set(trained["losses"]) == {
@@ -567,21 +683,30 @@ def test_colour_task_trains_then_loads(tmp_path, data_dir):
         "adversarial",
         "cycle",
     }
-    assert trained["patchgan"] is True and trained["normalization"] == "channel"
+    assert trained["patchgan"] is False and trained["normalization"] == "channel"
+    assert trained["ema"] == 0.999 and trained["orientation"] is True
+    # A finished run goes on where it ended.
+    run("-c", "--train-steps=3", *flags, "--resume", folder=tmp_path, data=data_dir)
+    assert_drawn(folder, "00003")
+    rows = (folder / "log.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", "2", "3"]
     files = [
-        f"--cifar10_g_{domain}=cyclegan_cifar10_patchgan-g_{domain}.h5"
+        f"--cifar10_g_{domain}=cyclegan_cifar10_plain-g_{domain}.h5"
         for domain in ("source", "target")
     ]
+    for file in files:
+        about = weights.about(tmp_path / file.partition("=")[2])
+        assert about["steps"] == 3 and about["patchgan"] is False and about["task"] == "cifar10"
+    # The files say that no PatchGAN was trained.
     run(*files, "--evaluate", folder=tmp_path, data=data_dir)
-    folder = tmp_path / "cyclegan_cifar10"
+    assert not (tmp_path / "cyclegan_cifar10").exists()
     assert_drawn(folder, "comparison", *GRIDS)
-    assert not (folder / "metrics.json").exists()
     measured = json.loads((folder / "evaluation.json").read_text())
     assert measured["test_images"] == [32, 32]
-    assert measured["gray_copy"]["colourfulness"] == 0
+    assert measured["gray_copy"]["colorfulness"] == 0
     for key in ("to_gray_mae", "cycle_mae_source", "cycle_mae_target"):
         assert 0 < measured[key] < 1
-    assert {"mae", "psnr", "colourfulness_distance"} <= set(measured["cyclegan"])
+    assert {"mae", "psnr", "colorfulness_distance"} <= set(measured["cyclegan"])
 
 
 def test_digit_tasks_train_then_load(tmp_path, data_dir):
@@ -594,57 +719,54 @@ def test_digit_tasks_train_then_load(tmp_path, data_dir):
     assert trained["loss_weights"] == [1, 5, 2] and "identity" in trained["losses"]
     measured = json.loads((folder / "evaluation.json").read_text())
     assert 0 <= measured["label_flip_rate"] <= 1
-    assert {"judge_accuracy", "kept_there_and_back", "cycle_mae_target"} <= set(measured)
+    assert {"classifier_accuracy", "kept_after_cycle", "cycle_mae_target"} <= set(measured)
     # The networks of both tasks with digits are the same.
     files = [
         f"--mnist_svhn_g_{domain}=cyclegan_mnist_m-g_{domain}.h5" for domain in ("source", "target")
     ]
-    run(*files, "--identity", "--evaluate", folder=tmp_path, data=data_dir)
+    run(*files, "--target=svhn", "--evaluate", folder=tmp_path, data=data_dir)
     measured = json.loads((tmp_path / "cyclegan_mnist_svhn" / "evaluation.json").read_text())
     assert measured["test_images"] == [32, 12]
 
 
 def test_an_interrupted_run_ends_as_a_whole_one(script, tmp_path, data_dir, monkeypatch):
-    monkeypatch.setattr(script.gan, "SAVE_INTERVAL", 2)
-    data, test = script.load_data(task_args("cifar10"))
+    monkeypatch.setattr(script, "FIGURE_INTERVAL", 2)
+    data, held_out = domains.load("cifar10")
     drawn = []
 
-    def train(folder, resume=False, interrupted_at=None, **changes):
-        """The weights of both generators after 4 steps."""
+    def train(name, resume=False, interrupted_at=None, **changes):
+        """The averaged weights of both generators after 4 steps."""
 
-        def draw(generators, test, args, path):
+        def draw(generators, held_out, task, path):
             drawn.append(path.stem)
             if path.stem == interrupted_at:
                 raise KeyboardInterrupt
-            np.testing.assert_equal(args.generators[0], "cyclegan_cifar10-g_source.h5")
 
-        monkeypatch.setattr(script, "draw_cycles", draw)
+        monkeypatch.setattr(script.translation, "draw_cycles", draw)
         monkeypatch.setattr(script.plots, "evolution", lambda *args, **kwargs: None)
         keras.utils.set_random_seed(0)
-        folder.mkdir(exist_ok=True)
-        args = task_args(
-            "cifar10",
-            train_steps=4,
-            resume=resume,
-            output_dir=folder,
-            show=False,
-            patchgan=False,
-            loss_weights=(1, 10, 0.5),
-            **changes,
-        )
-        generators = script.train(*data, test, args, folder)
+        folder = tmp_path / name / "cyclegan_cifar10"
+        folder.mkdir(parents=True, exist_ok=True)
+        changes = {"train_steps": 4, "resume": resume, "output_dir": folder.parent, **changes}
+        args = task_args("cifar10", **changes)
+        generators = script.train(*data, held_out, args, folder)
+        assert args.generators == ["cyclegan_cifar10-g_source.h5", "cyclegan_cifar10-g_target.h5"]
         return [w for generator in generators for w in generator.get_weights()]
 
-    whole = train(tmp_path / "whole")
+    whole = train("whole")
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "cut", interrupted_at="00004")
+        train("cut", interrupted_at="00004")
     with pytest.raises(UserError, match="normalization channel, this one has book"):
-        train(tmp_path / "cut", resume=True, normalization="book")
+        train("cut", resume=True, normalization="book")
     drawn.clear()
-    resumed = train(tmp_path / "cut", resume=True)
+    resumed = train("cut", resume=True)
     assert drawn == ["00004"]
-    for a, b in zip(whole, resumed, strict=True):
+    short = train("short", train_steps=2)
+    longer = train("short", resume=True)
+    for a, b, c, d in zip(whole, resumed, longer, short, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+        np.testing.assert_allclose(a, c, atol=1e-6)
+        assert not np.array_equal(c, d)
 
 
 @pytest.mark.parametrize(

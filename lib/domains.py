@@ -1,0 +1,155 @@
+"""The tasks of CycleGAN: unpaired images of two domains, and the flags that choose them.
+
+The source domain is gray CIFAR-10 or MNIST; the target domain is CIFAR-10 in color, SVHN or
+MNIST-M.
+All images are float32 in [0, 1] of shape (n, 32, 32, channels).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib import datasets
+
+# Tasks are named after their target domain.
+MODEL_NAMES = {
+    "cifar10": "cyclegan_cifar10",
+    "svhn": "cyclegan_mnist_svhn",
+    "mnist-m": "cyclegan_mnist_m",
+}
+DOMAINS = {
+    "cifar10": ("gray", "color"),
+    "svhn": ("MNIST", "SVHN"),
+    "mnist-m": ("MNIST", "MNIST-M"),
+}
+PHOTOGRAPHS = 10_000  # for MNIST-M's training digits; all 50,000 would take 600 MB
+HELD_OUT = 10_000
+
+
+def model_name(task, patchgan):
+    """The name of the output folder and of the weight files."""
+    return MODEL_NAMES[task] + ("" if patchgan else "_plain")
+
+
+def add_task_flags(parser):
+    """Adds the flags that choose a task, and those that load its trained generators."""
+    parser.add_argument("-c", "--cifar10", action="store_true", help="gray <-> color CIFAR-10")
+    parser.add_argument("-m", "--mnist-svhn", action="store_true", help="MNIST <-> SVHN")
+    parser.add_argument(
+        "--target", choices=("svhn", "mnist-m"), help="target of --mnist-svhn (default: svhn)"
+    )
+    for task in ("cifar10", "mnist_svhn"):
+        for domain in ("source", "target"):
+            parser.add_argument(
+                f"--{task}_g_{domain}",
+                metavar="FILE",
+                help=f"translate to the {domain} domain with these weights, do not train",
+            )
+
+
+def choose_task(parser, args):
+    """Sets args.task, and args.generators: the files for g_source and g_target, None to train."""
+    wanted = []
+    for task, flag in (("cifar10", args.cifar10), ("mnist_svhn", args.mnist_svhn)):
+        files = [getattr(args, f"{task}_g_{domain}") for domain in ("source", "target")]
+        if any(files) and not all(files):
+            parser.error(f"expected both --{task}_g_source and --{task}_g_target, found one")
+        if flag or any(files):
+            wanted.append((task, files if all(files) else None))
+    if len(wanted) != 1:
+        found = "both" if wanted else "none"
+        parser.error(f"expected one task, --cifar10 or --mnist-svhn, found {found}")
+    [(task, args.generators)] = wanted
+    if task == "cifar10" and args.target:
+        parser.error("--target goes with --mnist-svhn")
+    args.task = task if task == "cifar10" else args.target or "svhn"
+
+
+@dataclass
+class HeldOut:
+    """Test images of both domains, and the digits (n,) that they show, if they show any."""
+
+    source: np.ndarray
+    target: np.ndarray
+    source_digits: np.ndarray | None = None
+    target_digits: np.ndarray | None = None
+
+
+class MnistM:
+    """Digits blended with photographs, computed on access because all of them fill the memory.
+
+    A pixel is the absolute difference of photograph and digit. Source: Ganin et al.,
+    Domain-Adversarial Training of Neural Networks (2016), arXiv:1505.07818.
+
+    Args:
+        digits: array (n, 32, 32, 1).
+        photographs: array (m, 32, 32, 3).
+        seed: seed of the random choice of a photograph for each digit.
+    """
+
+    def __init__(self, digits, photographs, seed):
+        self.digits, self.photographs = digits, photographs
+        self.chosen = np.random.default_rng(seed).integers(0, len(photographs), len(digits))
+
+    def __len__(self):
+        return len(self.digits)
+
+    def __getitem__(self, index):
+        return np.abs(self.photographs[self.chosen[index]] - self.digits[index])
+
+
+def load(task, three_channels=False):
+    """Loads the images of a task.
+
+    Args:
+        task: a key of MODEL_NAMES.
+        three_channels: repeat the single channel of source images three times.
+
+    Returns:
+        (source, target), the training images as arrays or a `MnistM`; and `HeldOut`, at most
+        10,000 test images of each domain.
+
+    Raises:
+        UserError: if a data set is missing or damaged.
+    """
+    if task == "cifar10":
+        (target, _), (test_target, _) = datasets.cifar10()
+        source, test_source = datasets.rgb_to_gray(target), datasets.rgb_to_gray(test_target)
+        digits = (None, None)
+    else:
+        (source, _), (test_source, source_digits) = datasets.mnist()
+        source, test_source = (
+            np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0))) for x in (source, test_source)
+        )
+        if task == "svhn":
+            (target, _), (test_target, target_digits) = datasets.svhn()
+            test_target = test_target[:HELD_OUT].copy()  # a view would keep all of them in memory
+        else:
+            (photographs, _), (test_photographs, _) = datasets.cifar10()
+            target = MnistM(source, photographs[:PHOTOGRAPHS].copy(), seed=0)
+            test_target = MnistM(test_source, test_photographs, seed=1)
+            target_digits = source_digits
+        digits = (source_digits[:HELD_OUT], target_digits[:HELD_OUT])
+    if three_channels:
+        source, test_source = as_color(source), as_color(test_source)
+    return (source, target), HeldOut(test_source[:HELD_OUT], test_target[:HELD_OUT], *digits)
+
+
+def as_color(images):
+    """Images of one or three channels -> a view of them with three channels."""
+    return np.broadcast_to(images, (*images.shape[:3], 3))
+
+
+def batches(source, target, batch_size, seed):
+    """Training batches as a function of the step, for `training.train`.
+
+    Source and target images are drawn independently of each other.
+    """
+
+    def batch(step):
+        rng = np.random.default_rng((seed, step))
+        source_index = rng.integers(0, len(source), batch_size)
+        target_index = rng.integers(0, len(target), batch_size)
+        return {"x": (source[source_index], target[target_index])}
+
+    return batch

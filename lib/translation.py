@@ -1,0 +1,340 @@
+"""What the two generators of a CycleGAN do with test images: figures, measures, and their files.
+
+`generators` is always the pair (g_source, g_target), and a generator is named after the domain that
+it translates to.
+"""
+
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+from keras import layers
+
+from lib import image_quality, metrics, plots, results, weights
+from lib.cli import UserError
+from lib.domains import DOMAINS, as_color, model_name
+
+SHOWN = 100  # test images in a figure of the book
+AUTOENCODER_FILE = "chapter3-autoencoders/weights/colorized_ae.h5"
+
+
+def predict(network, images):
+    """The outputs of a network, in batches of one size: TensorFlow compiles once for each size."""
+    return network.predict(images, batch_size=SHOWN, verbose=0)
+
+
+def translate(generators, source, target):
+    """Translates images to the other domain and back.
+
+    Returns:
+        A dict of arrays: predicted_target and reconstructed_source of the source images,
+        predicted_source and reconstructed_target of the target images.
+    """
+    g_source, g_target = generators
+    predicted_target, predicted_source = predict(g_target, source), predict(g_source, target)
+    return {
+        "predicted_target": predicted_target,
+        "reconstructed_source": predict(g_source, predicted_target),
+        "predicted_source": predicted_source,
+        "reconstructed_target": predict(g_target, predicted_source),
+    }
+
+
+def brightness_correlation(images, translated):
+    """Correlation of the pixels' brightness, the mean over channels, before and after; -1 to 1.
+
+    It is 0 if either has a single brightness.
+    """
+    brightness = [x.mean(axis=-1, dtype="float64").ravel() for x in (images, translated)]
+    if min(np.ptp(values) for values in brightness) == 0:
+        return 0.0
+    return float(np.corrcoef(brightness)[0, 1])
+
+
+# Figures
+
+
+def draw_cycles(generators, held_out, task, path, columns=8):
+    """Draws test images in rows: source, target, source again; target, source, target again.
+
+    Prints a warning if gray photographs become negatives.
+    """
+    source, target = held_out.source[:SHOWN], held_out.target[:SHOWN]
+    made = translate(generators, source, target)
+    a, b = DOMAINS[task]
+    rows = {
+        a: source,
+        f"→ {b}": made["predicted_target"],
+        f"→ {b} → {a}": made["reconstructed_source"],
+        b: target,
+        f"→ {a}": made["predicted_source"],
+        f"→ {a} → {b}": made["reconstructed_target"],
+    }
+    plots.image_grid(
+        np.concatenate([as_color(images[:columns]) for images in rows.values()]),
+        path,
+        columns=columns,
+        row_titles=list(rows),
+    )
+    if task == "cifar10" and brightness_correlation(source, made["predicted_target"]) < 0:
+        print("Inverted mapping: dark becomes bright. Start again with another --seed.")
+
+
+def draw_grids(generators, held_out, folder, show):
+    """Draws the first 100 test images, translated, and reconstructed: the book's figures."""
+    source, target = held_out.source[:SHOWN], held_out.target[:SHOWN]
+    grids = {"test_source": source, "test_target": target}
+    for name, images in {**grids, **translate(generators, source, target)}.items():
+        plots.image_grid(images, folder / f"{name}.png", show=show)
+
+
+def draw_comparison(networks, held_out, path, show, columns=20):
+    """Draws true colors and the colors of several methods (figures 7.1.9 and 7.1.10).
+
+    Args:
+        networks: {row title: network from gray images of one or three channels to color, or None}.
+            None leaves the row out.
+        held_out: the `HeldOut` images.
+        path: the PNG file.
+        show: also open a window.
+        columns: number of images.
+    """
+    gray = as_color(held_out.source[:SHOWN])
+    rows = {"true colors": held_out.target, "gray": gray}
+    for name, network in networks.items():
+        if network is not None:
+            rows[name] = predict(network, gray[..., : network.input_shape[-1]])
+    plots.image_grid(
+        np.concatenate([images[:columns] for images in rows.values()]),
+        path,
+        columns=columns,
+        row_titles=list(rows),
+        show=show,
+    )
+
+
+# Measures
+
+
+def evaluate(generators, autoencoder, held_out, args, folder):
+    """Measures the translated test images, prints the numbers and writes evaluation.json.
+
+    Args:
+        generators: the pair.
+        autoencoder: see `load_autoencoder`.
+        held_out: the `HeldOut` images.
+        args: the parsed flags; args.generators are the names of the weight files.
+        folder: folder of evaluation.json.
+    """
+    made = translate(generators, held_out.source, held_out.target)
+    if args.task == "cifar10":
+        numbers = measure_colors(made, autoencoder, held_out)
+    else:
+        numbers = measure_digits(made, held_out, folder / "label_flips.png", args.show)
+    for domain in ("source", "target"):
+        error = image_quality.mae(getattr(held_out, domain), made[f"reconstructed_{domain}"]).mean()
+        numbers[f"cycle_mae_{domain}"] = round(error, 5)
+    for name, value in numbers.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {number}" for key, number in value.items())
+        print(f"{name}: {value}".replace("_", " "))
+    results.record(
+        folder / "evaluation.json",
+        args,
+        weights=args.generators,
+        test_images=[len(held_out.source), len(held_out.target)],
+        **numbers,
+    )
+
+
+def measure_colors(made, autoencoder, held_out):
+    """Numbers of the gray <-> color task, of the translated test images `made`."""
+    numbers = {
+        "true_colorfulness": round(float(colorfulness(held_out.target).mean()), 4),
+        "cyclegan": compare_colors(held_out.target, made["predicted_target"]),
+    }
+    if autoencoder is not None:
+        colored = predict(autoencoder, held_out.source[..., :1])
+        numbers["autoencoder"] = compare_colors(held_out.target, colored)
+    numbers["gray_copy"] = compare_colors(held_out.target, as_color(held_out.source))
+    to_gray = image_quality.mae(held_out.source, made["predicted_source"]).mean()
+    return {**numbers, "to_gray_mae": round(to_gray, 5)}
+
+
+def compare_colors(color, copies):
+    """Mean errors of color images, and how far their colorfulness is from the true one.
+
+    `colorfulness_distance` is the earth mover's distance between the histograms of colorfulness.
+    Unlike the errors, it does not reward dull colors, which are never far off.
+    """
+    true, found = np.sort(colorfulness(color)), np.sort(colorfulness(copies))
+    return {
+        **image_quality.compare(color, copies),
+        "colorfulness": round(float(found.mean()), 4),
+        "colorfulness_distance": round(float(np.abs(true - found).mean()), 4),
+    }
+
+
+def colorfulness(images):
+    """Colorfulness (n,) of images (n, 32, 32, 3) in [0, 1]; it is 0 for gray images.
+
+    Source: Hasler, Suesstrunk, Measuring colourfulness in natural images (2003), equation for M3.
+    """
+    red, green, blue = np.moveaxis(images.reshape(len(images), -1, 3), -1, 0)
+    opponents = np.stack([red - green, (red + green) / 2 - blue])
+    deviation = np.hypot(*opponents.std(axis=-1))
+    return deviation + 0.3 * np.hypot(*opponents.mean(axis=-1))
+
+
+def measure_digits(made, held_out, path, show):
+    """Numbers of a task with digits: does a translated image show the same digit?
+
+    A classifier of MNIST predicts the digits of MNIST images only: of target images after their
+    translation to MNIST, and of MNIST images after the cycle. A confusion matrix is drawn to
+    `path`.
+    """
+    translated = predicted_digits(made["predicted_source"])
+    counts = np.zeros((10, 10), int)
+    np.add.at(counts, (held_out.target_digits, translated), 1)
+    plots.confusion_matrix(counts, path, show=show)
+    kept = predicted_digits(made["reconstructed_source"])
+    shares = {
+        "classifier_accuracy": predicted_digits(held_out.source) == held_out.source_digits,
+        "label_flip_rate": translated != held_out.target_digits,
+        "kept_after_cycle": kept == held_out.source_digits,
+    }
+    return {name: round(float(share.mean()), 4) for name, share in shares.items()}
+
+
+def predicted_digits(images):
+    """The digits (n,) that the classifier of MNIST predicts for source images (n, 32, 32, c)."""
+    return metrics.judged_digits(images.mean(axis=-1, keepdims=True)[:, 2:-2, 2:-2])
+
+
+# Files
+
+
+def form_of(path):
+    """The settings of a generator in a weight file, {} if its format does not show them.
+
+    Returns:
+        The dict that `weights.save` recorded. For older `.h5` files, and files of Keras 2, the
+        shapes of the arrays decide {"normalization": ..., "identity": ...}.
+    """
+    if not h5py.is_hdf5(path):
+        return {}
+    recorded = weights.about(path)
+    if recorded:
+        return recorded
+    shapes = []
+
+    def add(name, item):
+        if isinstance(item, h5py.Dataset):
+            shapes.append(item.shape)
+
+    with h5py.File(path, "r") as file:
+        file.get("model_weights", file).visititems(add)
+    kernels = [shape for shape in shapes if len(shape) == 4]
+    vectors = [shape for shape in shapes if len(shape) == 1]
+    # 8 biases, and gain and offset of 6 normalizations, or of 7 if the image is normalized.
+    normalization = "channel" if len(vectors) < 8 + 2 * 7 else "channel-and-image"
+    if vectors.count((1,)) >= 2 * 7:
+        normalization = "book"
+    identity = bool(kernels) and min(kernel[2] for kernel in kernels) == 3
+    return {"normalization": normalization, "identity": identity}
+
+
+def adopt_settings(args, script):
+    """Sets the task and the flags of training as the files in args.generators record them.
+
+    Args:
+        args: the parsed flags.
+        script: path of the script, whose folder has the pretrained weights.
+
+    Raises:
+        UserError: if a file is missing.
+    """
+    form = form_of(weights.find(args.generators[0], script))
+    args.identity = form.get("identity", args.identity)
+    args.patchgan = form.get("patchgan", args.patchgan)
+    if args.task == "svhn" and not args.target and form.get("task") == "mnist-m":
+        args.task = "mnist-m"
+
+
+def load_generators(build, args, script):
+    """Loads the files in args.generators.
+
+    Args:
+        build: function of (task, normalization, identity) that returns (g_source, g_target).
+        args, script: see `adopt_settings`.
+
+    Raises:
+        UserError: if a file is missing, broken, or holds another network.
+    """
+    paths = [weights.find(file, script) for file in args.generators]
+    return [_load(i, path, build, args) for i, path in enumerate(paths)]
+
+
+def _load(index, path, build, args):
+    """Loads g_source (index 0) or g_target (index 1) in the form that its file shows."""
+    form = {"normalization": args.normalization, "identity": args.identity, **form_of(path)}
+    generator = build(args.task, form["normalization"], form["identity"])[index]
+    if form.get("network", generator.name) != generator.name:
+        raise UserError(f"'{path}' holds {form['network']}, expected {generator.name}")
+    weights.load(generator, path)
+    return generator
+
+
+def compare_methods(build, g_target, autoencoder, held_out, args, folder, script):
+    """Draws the colors of the autoencoder and of both kinds of CycleGAN to comparison.png.
+
+    A kind whose weights are missing is left out.
+
+    Args:
+        build: see `load_generators`.
+        g_target: the generator of the kind that args.patchgan names.
+        autoencoder: see `load_autoencoder`.
+        held_out: the `HeldOut` images.
+        args, script: see `adopt_settings`.
+        folder: folder of the figure.
+    """
+    other = None
+    name = f"{model_name(args.task, not args.patchgan)}-g_target.h5"
+    for path in (args.output_dir / name, Path(script).resolve().parent / "weights" / name):
+        if other is None and path.exists():
+            other = _load(1, path, build, args)
+    if other is None:
+        print(f"Only one kind of discriminator is shown: no {name}")
+    plain, patchgan = (other, g_target) if args.patchgan else (g_target, other)
+    networks = {
+        "autoencoder": autoencoder,
+        "CycleGAN, plain": plain,
+        "CycleGAN, PatchGAN": patchgan,
+    }
+    draw_comparison(networks, held_out, folder / "comparison.png", args.show)
+
+
+def load_autoencoder():
+    """The autoencoder of listing 3.4.1 with its weights, or None if the file is missing."""
+    path = Path(__file__).resolve().parents[1] / AUTOENCODER_FILE
+    if not path.exists():
+        print(f"The autoencoder is left out: no {AUTOENCODER_FILE}")
+        return None
+    autoencoder = build_autoencoder()
+    weights.load(autoencoder, path)
+    return autoencoder
+
+
+def build_autoencoder():
+    """Listing 3.4.1: gray images (batch, 32, 32, 1) -> color images (batch, 32, 32, 3)."""
+    images = keras.Input((32, 32, 1), name="images")
+    x = images
+    for filters in (64, 128, 256):
+        x = layers.Conv2D(filters, 3, strides=2, activation="relu", padding="same")(x)
+    x = layers.Dense(256)(layers.Flatten()(x))
+    x = layers.Reshape((4, 4, 256))(layers.Dense(4 * 4 * 256)(x))
+    for filters in (256, 128, 64):
+        x = layers.Conv2DTranspose(filters, 3, strides=2, activation="relu", padding="same")(x)
+    x = layers.Conv2DTranspose(3, 3, padding="same", activation="sigmoid", dtype="float32")(x)
+    return keras.Model(images, x, name="autoencoder")
