@@ -30,9 +30,9 @@ LATENT_SIZE = 100
 NUM_LABELS = 10
 BATCH_SIZE = 64
 TRAIN_STEPS = 40_000
-SAVE_INTERVAL = 500
 LEARNING_RATE = 2e-4
 DECAY = 6e-8
+EMA = 0.999
 KERNEL_SIZE = 5
 GENERATOR_FILTERS = (128, 64, 32, 1)
 DISCRIMINATOR_FILTERS = (32, 64, 128, 256)
@@ -41,7 +41,7 @@ MODEL_NAME = "cgan_mnist"
 
 
 def parse_args():
-    parser = cli.training_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE)
+    parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
     parser.add_argument("--digit", type=cli.digit, help="the digit to draw (default: random ones)")
     return parser.parse_args()
@@ -51,11 +51,12 @@ if __name__ == "__main__":
     args = parse_args()  # before the imports that take seconds
 
 import keras
-import numpy as np
 from keras import layers, ops
 
-from lib import datasets, metrics, plots, results, training, weights
+from lib import gan, weights
 from lib.alternating import AlternatingModel, Turn
+from lib.averaging import MovingAverage
+from lib.optimizers import rmsprop
 
 
 def build_generator():
@@ -74,7 +75,7 @@ def build_generator():
 
 
 def build_discriminator():
-    """Images (batch, 28, 28, 1), one-hot labels (batch, 10) -> probability (batch, 1) of real.
+    """Images (batch, 28, 28, 1), one-hot labels (batch, 10) -> logit (batch, 1), above 0 for real.
 
     The label becomes a second channel of the image.
     """
@@ -87,167 +88,108 @@ def build_discriminator():
         x = layers.LeakyReLU(negative_slope=LEAKY_SLOPE)(x)
         x = layers.Conv2D(filters, KERNEL_SIZE, strides=strides, padding="same")(x)
     x = layers.Flatten()(x)
-    x = layers.Dense(1)(x)
-    real = layers.Activation("sigmoid", dtype="float32", name="real")(x)
-    return keras.Model([images, labels], real, name="discriminator")
+    logit = layers.Dense(1)(x)
+    logit = layers.Activation("linear", dtype="float32", name="source")(logit)
+    return keras.Model([images, labels], logit, name="discriminator")
 
 
 class CGAN(AlternatingModel):
-    """The two networks and what each of them tries to make small.
+    """The two networks and the loss of each.
 
-    A batch is (real images, their labels, the labels that fakes shall have), labels one-hot.
+    A batch is (real images, their labels, the labels of the fakes), labels one-hot.
     """
 
-    def __init__(self, seed):
+    def __init__(self, seed, ema=EMA):
         super().__init__(name=MODEL_NAME)
         self.generator = build_generator()
         self.discriminator = build_discriminator()
         self.noise_seed = keras.random.SeedGenerator(seed)
+        self.average = MovingAverage(self.generator, ema) if ema else None
 
     def fakes(self, images, labels, fake_labels):
-        """As many fresh fakes as there are images: one pass of the generator for both turns."""
+        """As many fakes as there are images: one pass of the generator for both updates."""
         size = ops.shape(images)[0]
         noise = keras.random.uniform((size, LATENT_SIZE), -1, 1, seed=self.noise_seed)
         return self.generator([noise, fake_labels], training=True)
 
     def discriminator_loss(self, images, labels, fake_labels, fakes):
         """Binary cross-entropy over real images (target 1) and as many fakes (target 0)."""
-        size = ops.shape(images)[0]
-        real = self.discriminator(
+        logits = self.discriminator(
             [ops.concatenate([images, fakes]), ops.concatenate([labels, fake_labels])],
             training=True,
         )
-        target = ops.concatenate([ops.ones((size, 1)), ops.zeros((size, 1))])
-        accuracy = ops.mean(ops.cast((real > 0.5) == (target > 0.5), "float32"))
-        return ops.mean(ops.binary_crossentropy(target, real)), accuracy
+        ones = ops.ones((ops.shape(images)[0], 1))
+        target = ops.concatenate([ones, ops.zeros_like(ones)])
+        accuracy = ops.mean(ops.cast((logits > 0) == (target > 0.5), "float32"))
+        return ops.mean(ops.binary_crossentropy(target, logits, from_logits=True)), accuracy
 
     def generator_loss(self, images, labels, fake_labels, fakes):
         """Binary cross-entropy of fakes that pretend to be real (target 1)."""
-        real = self.discriminator([fakes, fake_labels], training=True)
-        return ops.mean(ops.binary_crossentropy(ops.ones_like(real), real))
+        logits = self.discriminator([fakes, fake_labels], training=True)
+        target = ops.ones_like(logits)
+        return ops.mean(ops.binary_crossentropy(target, logits, from_logits=True))
 
 
-def build_optimizer(learning_rate, decay):
-    """RMSprop whose rate falls as learning_rate / (1 + decay * step), as Keras 2's `decay` did."""
-    schedule = keras.optimizers.schedules.InverseTimeDecay(learning_rate, 1, decay)
-    return keras.optimizers.RMSprop(schedule)
-
-
-def build_cgan(seed):
-    """The model ready to train: the discriminator's turn, then the generator's."""
-    gan = CGAN(seed)
-    gan.compile(
+def build_cgan(seed, ema=EMA):
+    """The model ready to train: first the discriminator is updated, then the generator."""
+    cgan = CGAN(seed, ema)
+    cgan.compile(
         turns=[
             Turn(
                 "discriminator",
-                gan.discriminator.trainable_variables,
-                build_optimizer(LEARNING_RATE, DECAY),
-                gan.discriminator_loss,
+                cgan.discriminator.trainable_variables,
+                rmsprop(LEARNING_RATE, DECAY),
+                cgan.discriminator_loss,
                 metrics=("accuracy",),
             ),
             Turn(
                 "adversarial",
-                gan.generator.trainable_variables,
-                build_optimizer(LEARNING_RATE / 2, DECAY / 2),
-                gan.generator_loss,
+                cgan.generator.trainable_variables,
+                rmsprop(LEARNING_RATE / 2, DECAY / 2),
+                cgan.generator_loss,
+                after=cgan.average.update if ema else None,
                 through_shared=True,
             ),
         ],
-        share=gan.fakes,
+        share=cgan.fakes,
     )
-    return gan
-
-
-def one_hot(digits):
-    """Digits (n,) -> float32 (n, 10)."""
-    return np.eye(NUM_LABELS, dtype="float32")[digits]
-
-
-def sample_noise(seed, size):
-    """Noise (size, 100), the same for the same seed."""
-    return np.random.default_rng(seed).uniform(-1, 1, (size, LATENT_SIZE)).astype("float32")
-
-
-def train(args, folder):
-    """Trains on MNIST and returns the generator; draws the same noise every SAVE_INTERVAL steps."""
-    (x_train, y_train), _ = datasets.mnist()
-    y_train = one_hot(y_train)
-    gan = build_cgan(args.seed)
-    gan.generator.summary()
-    gan.discriminator.summary()
-
-    def batch(step):
-        rng = np.random.default_rng((args.seed, step))
-        index = rng.integers(0, len(x_train), args.batch_size)
-        fake_labels = one_hot(rng.integers(0, NUM_LABELS, args.batch_size))
-        return {"x": (x_train[index], y_train[index], fake_labels)}
-
-    noise = sample_noise(args.seed, 16)
-    labels = one_hot(np.arange(16) % NUM_LABELS)
-
-    def draw(step, losses):
-        images = gan.generator.predict([noise, labels], verbose=0)
-        plots.image_grid(images, folder / f"{step:05d}.png")
-
-    minutes, losses = training.train(
-        gan,
-        batch,
-        steps=args.train_steps,
-        interval=SAVE_INTERVAL,
-        restart=folder / "restart.npz",
-        settings={"seed": args.seed, "batch size": args.batch_size},
-        resume=args.resume,
-        after_interval=draw,
-        save=lambda: weights.save(gan.generator, args.output_dir / f"{MODEL_NAME}.h5"),
-    )
-    plots.evolution(folder, folder / "evolution.png", last=args.train_steps, show=args.show)
-    results.record(
-        folder / "metrics.json",
-        args,
-        train_images=len(x_train),
-        train_steps=args.train_steps,
-        batch_size=args.batch_size,
-        minutes=round(minutes, 1),
-        losses=losses,
-    )
-    return gan.generator
-
-
-def draw_digits(generator, args, folder):
-    """Draws 16 images of the digit asked for, or of random digits."""
-    if args.digit is None:
-        digits = np.random.default_rng(args.seed).integers(0, NUM_LABELS, 16)
-        path = folder / "generated.png"
-    else:
-        digits = np.full(16, args.digit)
-        path = folder / f"generated-{args.digit}.png"
-    images = generator.predict([sample_noise(args.seed, 16), one_hot(digits)], verbose=0)
-    plots.image_grid(images, path, titles=[str(digit) for digit in digits], show=args.show)
-    print(f"Digits {' '.join(map(str, digits))}: {path}")
-
-
-def evaluate(generator, args, folder):
-    """Measures as many images as MNIST has for test, 10,000, and writes evaluation.json."""
-    _, (x_test, _) = datasets.mnist()
-    digits = np.arange(len(x_test)) % NUM_LABELS
-    noise = sample_noise(args.seed, len(x_test))
-    images = generator.predict([noise, one_hot(digits)], batch_size=500, verbose=0)
-    numbers = metrics.judge_digits(images, digits)
-    metrics.show(numbers)
-    weights_file = args.generator or f"{MODEL_NAME}.h5"
-    results.record(folder / "evaluation.json", args, weights=weights_file, **numbers)
+    return cgan
 
 
 def main(args):
     folder = cli.prepare(args, MODEL_NAME)
+
+    def inputs(digits):
+        return [gan.sample_noise(args.seed, len(digits), LATENT_SIZE), gan.one_hot(digits)]
+
+    unaveraged = None
     if args.generator:
         generator = build_generator()
         weights.load(generator, weights.find(args.generator, __file__))
-        draw_digits(generator, args, folder)
+        gan.test_generator(generator, inputs, args, folder, gan.digits_to_draw(args))
     else:
-        generator = train(args, folder)
+        cgan = build_cgan(args.seed, args.ema)
+        cgan.generator.summary()
+        cgan.discriminator.summary()
+        unaveraged = cgan.generator
+        generator = cgan.average.network if args.ema else unaveraged
+        gan.train(
+            cgan,
+            generator,
+            inputs,
+            gan.mnist_batches(args, conditional=True),
+            args,
+            folder,
+            save={
+                f"{MODEL_NAME}.h5": generator,
+                f"{MODEL_NAME}-discriminator.h5": cgan.discriminator,
+            },
+        )
     if args.evaluate:
-        evaluate(generator, args, folder)
+        weights_file = args.generator or f"{MODEL_NAME}.h5"
+        gan.evaluate(
+            generator, inputs, args, folder, weights_file, conditional=True, unaveraged=unaveraged
+        )
 
 
 if __name__ == "__main__":

@@ -39,9 +39,9 @@ from lib import cli
 LATENT_SIZE = 100
 BATCH_SIZE = 64
 TRAIN_STEPS = 40_000
-SAVE_INTERVAL = 500
 LEARNING_RATE = 2e-4
 DECAY = 6e-8
+EMA = 0.999
 KERNEL_SIZE = 5
 GENERATOR_FILTERS = (128, 64, 32, 1)
 DISCRIMINATOR_FILTERS = (32, 64, 128, 256)
@@ -50,10 +50,15 @@ MODEL_NAME = "dcgan_mnist"
 
 
 def parse_args():
-    parser = cli.training_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE)
+    parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
     parser.add_argument(
-        "--bn", action="store_true", help="batch normalization in the discriminator, too"
+        "--bn",
+        nargs="?",
+        choices=("joint", "separate"),
+        const="joint",
+        help="batch normalization in the discriminator, over real and fake images in one batch "
+        "(joint, as the listing would) or in two (separate)",
     )
     return parser.parse_args()
 
@@ -62,11 +67,12 @@ if __name__ == "__main__":
     args = parse_args()  # before the imports that take seconds
 
 import keras
-import numpy as np
 from keras import layers, ops
 
-from lib import datasets, metrics, plots, results, training, weights
+from lib import gan, weights
 from lib.alternating import AlternatingModel, Turn
+from lib.averaging import MovingAverage
+from lib.optimizers import rmsprop
 
 
 def build_generator():
@@ -83,7 +89,7 @@ def build_generator():
 
 
 def build_discriminator(batch_norm=False):
-    """Images (batch, 28, 28, 1) -> probability (batch, 1) that each is real.
+    """Images (batch, 28, 28, 1) -> logit (batch, 1): above 0 for an image taken for real.
 
     Batch normalization, which the book warns of, comes before each leaky ReLU but the first.
     """
@@ -95,147 +101,121 @@ def build_discriminator(batch_norm=False):
         x = layers.LeakyReLU(negative_slope=LEAKY_SLOPE)(x)
         x = layers.Conv2D(filters, KERNEL_SIZE, strides=strides, padding="same")(x)
     x = layers.Flatten()(x)
-    x = layers.Dense(1)(x)
-    real = layers.Activation("sigmoid", dtype="float32", name="real")(x)
-    return keras.Model(images, real, name="discriminator")
+    logit = layers.Dense(1)(x)
+    logit = layers.Activation("linear", dtype="float32", name="source")(logit)
+    return keras.Model(images, logit, name="discriminator")
 
 
 class DCGAN(AlternatingModel):
-    """The two networks and what each of them tries to make small."""
+    """The two networks and the loss of each.
 
-    def __init__(self, seed, batch_norm=False):
+    One training step on a batch of real images:
+
+        fakes = generator(noise)
+        d_loss = cross_entropy(1, discriminator(images)) + cross_entropy(0, discriminator(fakes))
+        d_optimizer.apply(gradient of d_loss with respect to the discriminator's weights)
+        g_loss = cross_entropy(1, discriminator(fakes))
+        g_optimizer.apply(gradient of g_loss with respect to the generator's weights)
+
+    The engine runs this for any list of updates; see `build_dcgan` for this list.
+    """
+
+    def __init__(self, seed, bn=None, ema=EMA):
         super().__init__(name=MODEL_NAME)
         self.generator = build_generator()
-        self.discriminator = build_discriminator(batch_norm)
+        self.discriminator = build_discriminator(batch_norm=bn is not None)
+        self.separate = bn == "separate"
         self.noise_seed = keras.random.SeedGenerator(seed)
+        self.average = MovingAverage(self.generator, ema) if ema else None
 
     def fakes(self, images):
-        """As many fresh fakes as there are images: one pass of the generator for both turns."""
+        """As many fakes as there are images: one pass of the generator for both updates."""
         size = ops.shape(images)[0]
         noise = keras.random.uniform((size, LATENT_SIZE), -1, 1, seed=self.noise_seed)
         return self.generator(noise, training=True)
 
     def discriminator_loss(self, images, fakes):
         """Binary cross-entropy over real images (target 1) and as many fakes (target 0)."""
-        size = ops.shape(images)[0]
-        real = self.discriminator(ops.concatenate([images, fakes]), training=True)
-        target = ops.concatenate([ops.ones((size, 1)), ops.zeros((size, 1))])
-        accuracy = ops.mean(ops.cast((real > 0.5) == (target > 0.5), "float32"))
-        return ops.mean(ops.binary_crossentropy(target, real)), accuracy
+        if self.separate:
+            logits = [self.discriminator(batch, training=True) for batch in (images, fakes)]
+            logits = ops.concatenate(logits)
+        else:
+            logits = self.discriminator(ops.concatenate([images, fakes]), training=True)
+        ones = ops.ones((ops.shape(images)[0], 1))
+        target = ops.concatenate([ones, ops.zeros_like(ones)])
+        accuracy = ops.mean(ops.cast((logits > 0) == (target > 0.5), "float32"))
+        return ops.mean(ops.binary_crossentropy(target, logits, from_logits=True)), accuracy
 
     def generator_loss(self, images, fakes):
         """Binary cross-entropy of fakes that pretend to be real (target 1)."""
-        real = self.discriminator(fakes, training=True)
-        return ops.mean(ops.binary_crossentropy(ops.ones_like(real), real))
+        logits = self.discriminator(fakes, training=True)
+        target = ops.ones_like(logits)
+        return ops.mean(ops.binary_crossentropy(target, logits, from_logits=True))
 
 
-def build_optimizer(learning_rate, decay):
-    """RMSprop whose rate falls as learning_rate / (1 + decay * step), as Keras 2's `decay` did."""
-    schedule = keras.optimizers.schedules.InverseTimeDecay(learning_rate, 1, decay)
-    return keras.optimizers.RMSprop(schedule)
-
-
-def build_dcgan(seed, batch_norm=False):
-    """The model ready to train: the discriminator's turn, then the generator's."""
-    gan = DCGAN(seed, batch_norm)
-    gan.compile(
+def build_dcgan(seed, bn=None, ema=EMA):
+    """The model ready to train: first the discriminator is updated, then the generator."""
+    dcgan = DCGAN(seed, bn, ema)
+    dcgan.compile(
         turns=[
             Turn(
                 "discriminator",
-                gan.discriminator.trainable_variables,
-                build_optimizer(LEARNING_RATE, DECAY),
-                gan.discriminator_loss,
+                dcgan.discriminator.trainable_variables,
+                rmsprop(LEARNING_RATE, DECAY),
+                dcgan.discriminator_loss,
                 metrics=("accuracy",),
             ),
             Turn(
                 "adversarial",
-                gan.generator.trainable_variables,
-                build_optimizer(LEARNING_RATE / 2, DECAY / 2),
-                gan.generator_loss,
+                dcgan.generator.trainable_variables,
+                rmsprop(LEARNING_RATE / 2, DECAY / 2),
+                dcgan.generator_loss,
+                after=dcgan.average.update if ema else None,
                 through_shared=True,
             ),
         ],
-        share=gan.fakes,
+        share=dcgan.fakes,
     )
-    return gan
-
-
-def sample_noise(seed, size):
-    """Noise (size, 100), the same for the same seed."""
-    return np.random.default_rng(seed).uniform(-1, 1, (size, LATENT_SIZE)).astype("float32")
-
-
-def train(args, folder, name):
-    """Trains on MNIST and returns the generator; draws the same noise every SAVE_INTERVAL steps."""
-    (x_train, _), _ = datasets.mnist()
-    gan = build_dcgan(args.seed, args.bn)
-    gan.generator.summary()
-    gan.discriminator.summary()
-
-    def batch(step):
-        rng = np.random.default_rng((args.seed, step))
-        return {"x": (x_train[rng.integers(0, len(x_train), args.batch_size)],)}
-
-    noise = sample_noise(args.seed, 16)
-
-    def draw(step, losses):
-        images = gan.generator.predict(noise, verbose=0)
-        plots.image_grid(images, folder / f"{step:05d}.png")
-
-    minutes, losses = training.train(
-        gan,
-        batch,
-        steps=args.train_steps,
-        interval=SAVE_INTERVAL,
-        restart=folder / "restart.npz",
-        settings={"seed": args.seed, "batch size": args.batch_size},
-        resume=args.resume,
-        after_interval=draw,
-        save=lambda: weights.save(gan.generator, args.output_dir / f"{name}.h5"),
-    )
-    plots.evolution(folder, folder / "evolution.png", last=args.train_steps, show=args.show)
-    results.record(
-        folder / "metrics.json",
-        args,
-        train_images=len(x_train),
-        train_steps=args.train_steps,
-        batch_size=args.batch_size,
-        bn=args.bn,
-        minutes=round(minutes, 1),
-        losses=losses,
-    )
-    return gan.generator
-
-
-def draw_digits(generator, args, folder):
-    """Draws 16 images."""
-    images = generator.predict(sample_noise(args.seed, 16), verbose=0)
-    plots.image_grid(images, folder / "generated.png", show=args.show)
-    print(f"16 digits: {folder / 'generated.png'}")
-
-
-def evaluate(generator, args, folder, name):
-    """Measures as many images as MNIST has for test, 10,000, and writes evaluation.json."""
-    _, (x_test, _) = datasets.mnist()
-    images = generator.predict(sample_noise(args.seed, len(x_test)), batch_size=500, verbose=0)
-    numbers = metrics.judge_digits(images)
-    metrics.show(numbers)
-    weights_file = args.generator or f"{name}.h5"
-    results.record(folder / "evaluation.json", args, weights=weights_file, **numbers)
+    return dcgan
 
 
 def main(args):
     # --bn leaves the files of the usual DCGAN alone.
-    name = MODEL_NAME + ("_bn" if args.bn else "")
+    name = MODEL_NAME + (f"_bn-{args.bn}" if args.bn else "")
     folder = cli.prepare(args, name)
+
+    def inputs(digits):
+        return gan.sample_noise(args.seed, len(digits), LATENT_SIZE)
+
+    unaveraged = None
     if args.generator:
         generator = build_generator()
         weights.load(generator, weights.find(args.generator, __file__))
-        draw_digits(generator, args, folder)
+        gan.test_generator(generator, inputs, args, folder)
     else:
-        generator = train(args, folder, name)
+        dcgan = build_dcgan(args.seed, args.bn, args.ema)
+        dcgan.generator.summary()
+        dcgan.discriminator.summary()
+        unaveraged = dcgan.generator
+        generator = dcgan.average.network if args.ema else unaveraged
+        gan.train(
+            dcgan,
+            generator,
+            inputs,
+            gan.mnist_batches(args, conditional=False),
+            args,
+            folder,
+            save={
+                f"{name}.h5": generator,
+                f"{name}-discriminator.h5": dcgan.discriminator,
+            },
+            settings={"bn": args.bn},
+        )
     if args.evaluate:
-        evaluate(generator, args, folder, name)
+        weights_file = args.generator or f"{name}.h5"
+        gan.evaluate(
+            generator, inputs, args, folder, weights_file, conditional=False, unaveraged=unaveraged
+        )
 
 
 if __name__ == "__main__":

@@ -40,11 +40,12 @@ BATCH_SIZE = 64
 TRAIN_STEPS = 40_000
 LEARNING_RATE = 2e-4
 DECAY = 6e-8
+EMA = 0.999
 MODEL_NAME = "acgan_mnist"
 
 
 def parse_args():
-    parser = cli.training_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE)
+    parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
     parser.add_argument("--digit", type=cli.digit, help="the digit to draw (default: random ones)")
     parser.add_argument("--cgan", metavar="FILE", help="a CGAN's weights to draw beside")
@@ -59,6 +60,7 @@ import numpy as np
 from keras import ops
 
 from lib import gan, plots, weights
+from lib.optimizers import rmsprop
 
 
 class ACGAN(gan.GAN):
@@ -70,19 +72,16 @@ class ACGAN(gan.GAN):
     def discriminator_loss(self, images, labels, fake_labels, fakes):
         """Over real images (source 1) and as many fakes (source 0), each with its label."""
         inputs = ops.concatenate([images, fakes])
-        real, label = self.discriminator(inputs, training=True)
-        target = gan.real_then_fake(images)
-        source_loss = ops.mean(ops.binary_crossentropy(target, real))
-        true_label = ops.concatenate([labels, fake_labels])
-        label_loss = ops.mean(ops.categorical_crossentropy(true_label, label))
-        accuracy = ops.mean(ops.cast((real > 0.5) == (target > 0.5), "float32"))
+        source, label = self.discriminator(inputs, training=True)
+        source_loss, accuracy = gan.source_loss(gan.real_then_fake(images), source)
+        label_loss = gan.label_loss(ops.concatenate([labels, fake_labels]), label)
         return source_loss + label_loss, accuracy, label_loss
 
     def generator_loss(self, images, labels, fake_labels, fakes):
-        """Of fakes that pretend to be real (source 1) and shall be what their label says."""
-        real, label = self.discriminator(fakes, training=True)
-        source_loss = ops.mean(ops.binary_crossentropy(ops.ones_like(real), real))
-        label_loss = ops.mean(ops.categorical_crossentropy(fake_labels, label))
+        """Of fakes that pretend to be real (source 1) and should show their label."""
+        source, label = self.discriminator(fakes, training=True)
+        source_loss, _ = gan.source_loss(ops.ones_like(source), source)
+        label_loss = gan.label_loss(fake_labels, label)
         return source_loss + label_loss, label_loss
 
 
@@ -92,14 +91,14 @@ def build_generator():
     return gan.generator(noise, IMAGE_SIZE, labels=labels)
 
 
-def build_acgan(seed):
-    """The model ready to train: the discriminator's turn, then the generator's."""
+def build_acgan(seed, ema=EMA):
+    """The model ready to train: first the discriminator is updated, then the generator."""
     images = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="images")
-    discriminator = gan.discriminator(images, num_labels=NUM_LABELS)
-    model = ACGAN(build_generator(), discriminator, LATENT_SIZE, seed, MODEL_NAME)
+    discriminator = gan.discriminator(images, activation="linear", num_labels=NUM_LABELS)
+    model = ACGAN(build_generator(), discriminator, LATENT_SIZE, seed, MODEL_NAME, ema)
     model.compile_turns(
-        gan.optimizer(LEARNING_RATE, DECAY),
-        gan.optimizer(LEARNING_RATE / 2, DECAY / 2),
+        rmsprop(LEARNING_RATE, DECAY),
+        rmsprop(LEARNING_RATE / 2, DECAY / 2),
         discriminator_metrics=("accuracy", "label"),
         generator_metrics=("fake label",),
     )
@@ -134,27 +133,33 @@ def main(args):
     def inputs(digits):
         return [gan.sample_noise(args.seed, len(digits), LATENT_SIZE), gan.one_hot(digits)]
 
+    unaveraged = None
     if args.generator:
         generator = build_generator()
         weights.load(generator, weights.find(args.generator, __file__))
         gan.test_generator(generator, inputs, args, folder, gan.digits_to_draw(args))
     else:
-        model = build_acgan(args.seed)
-        generator = model.generator
-        sample = inputs(np.arange(16) % NUM_LABELS)
+        model = build_acgan(args.seed, args.ema)
+        generator, unaveraged = model.sampler, model.generator
         gan.train(
             model,
+            generator,
+            inputs,
             gan.mnist_batches(args, conditional=True),
             args,
             folder,
-            save={f"{MODEL_NAME}.h5": generator},
-            sample=lambda path: gan.plot_images(generator, sample, path),
+            save={
+                f"{MODEL_NAME}.h5": generator,
+                f"{MODEL_NAME}-discriminator.h5": model.discriminator,
+            },
         )
     if cgan is not None:
         draw_beside_cgan(cgan, generator, args, folder)
     if args.evaluate:
         weights_file = args.generator or f"{MODEL_NAME}.h5"
-        gan.evaluate(generator, inputs, args, folder, weights_file, conditional=True)
+        gan.evaluate(
+            generator, inputs, args, folder, weights_file, conditional=True, unaveraged=unaveraged
+        )
 
 
 if __name__ == "__main__":

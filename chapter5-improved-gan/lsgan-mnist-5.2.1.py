@@ -31,12 +31,12 @@ BATCH_SIZE = 64
 TRAIN_STEPS = 40_000
 LEARNING_RATE = 2e-4
 DECAY = 6e-8
-EPSILON = 1e-14  # RMSprop's
+EMA = 0.999
 MODEL_NAME = "lsgan_mnist"
 
 
 def parse_args():
-    parser = cli.training_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE)
+    parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
     return parser.parse_args()
 
@@ -48,6 +48,7 @@ import keras
 from keras import ops
 
 from lib import gan, weights
+from lib.optimizers import rmsprop
 
 
 class LSGAN(gan.GAN):
@@ -56,27 +57,26 @@ class LSGAN(gan.GAN):
     def discriminator_loss(self, images, fakes):
         """Over real images (target 1) and as many fakes (target 0)."""
         real = self.discriminator(ops.concatenate([images, fakes]), training=True)
-        target = gan.real_then_fake(images)
-        accuracy = ops.mean(ops.cast((real > 0.5) == (target > 0.5), "float32"))
-        return ops.mean((target - real) ** 2), accuracy
+        return gan.least_squares_loss(gan.real_then_fake(images), real)
 
     def generator_loss(self, images, fakes):
         """Of fakes that pretend to be real (target 1)."""
-        return ops.mean((1 - self.discriminator(fakes, training=True)) ** 2)
+        loss, _ = gan.least_squares_loss(1.0, self.discriminator(fakes, training=True))
+        return loss
 
 
 def build_generator():
     return gan.generator(keras.Input((LATENT_SIZE,), name="noise"), IMAGE_SIZE)
 
 
-def build_lsgan(seed):
-    """The model ready to train: the discriminator's turn, then the generator's."""
+def build_lsgan(seed, ema=EMA):
+    """The model ready to train: first the discriminator is updated, then the generator."""
     images = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="images")
     discriminator = gan.discriminator(images, activation="linear")
-    model = LSGAN(build_generator(), discriminator, LATENT_SIZE, seed, MODEL_NAME)
+    model = LSGAN(build_generator(), discriminator, LATENT_SIZE, seed, MODEL_NAME, ema)
     model.compile_turns(
-        gan.optimizer(LEARNING_RATE, DECAY, EPSILON),
-        gan.optimizer(LEARNING_RATE / 2, DECAY / 2, EPSILON),
+        rmsprop(LEARNING_RATE, DECAY),
+        rmsprop(LEARNING_RATE / 2, DECAY / 2),
         discriminator_metrics=("accuracy",),
     )
     return model
@@ -85,27 +85,34 @@ def build_lsgan(seed):
 def main(args):
     folder = cli.prepare(args, MODEL_NAME)
 
-    def inputs(size):
-        return gan.sample_noise(args.seed, size, LATENT_SIZE)
+    def inputs(digits):
+        return gan.sample_noise(args.seed, len(digits), LATENT_SIZE)
 
+    unaveraged = None
     if args.generator:
         generator = build_generator()
         weights.load(generator, weights.find(args.generator, __file__))
         gan.test_generator(generator, inputs, args, folder)
     else:
-        model = build_lsgan(args.seed)
-        generator = model.generator
+        model = build_lsgan(args.seed, args.ema)
+        generator, unaveraged = model.sampler, model.generator
         gan.train(
             model,
+            generator,
+            inputs,
             gan.mnist_batches(args, conditional=False),
             args,
             folder,
-            save={f"{MODEL_NAME}.h5": generator},
-            sample=lambda path: gan.plot_images(generator, inputs(16), path),
+            save={
+                f"{MODEL_NAME}.h5": generator,
+                f"{MODEL_NAME}-discriminator.h5": model.discriminator,
+            },
         )
     if args.evaluate:
         weights_file = args.generator or f"{MODEL_NAME}.h5"
-        gan.evaluate(generator, inputs, args, folder, weights_file, conditional=False)
+        gan.evaluate(
+            generator, inputs, args, folder, weights_file, conditional=False, unaveraged=unaveraged
+        )
 
 
 if __name__ == "__main__":

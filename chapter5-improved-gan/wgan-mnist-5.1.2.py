@@ -42,17 +42,41 @@ LATENT_SIZE = 100
 BATCH_SIZE = 64
 TRAIN_STEPS = 40_000
 N_CRITIC = 5
-CLIP_VALUE = 0.01
-LEARNING_RATE = 5e-5
-EPSILON = 1e-14  # RMSprop's, see departure 4
+PENALTY = 10.0  # of the default form
+LEARNING_RATE = 1e-4
+CLIP_VALUE = 0.01  # of --form clip and --form book
+CLIP_LEARNING_RATE = 5e-5
+EMA = 0.999
 MODEL_NAME = "wgan_mnist"
 
 
 def parse_args():
-    parser = cli.training_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE)
+    parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
-    parser.add_argument("--bn", action="store_true", help="batch normalization in the critic, too")
-    return parser.parse_args()
+    parser.add_argument(
+        "--form",
+        choices=("penalty", "clip", "book"),
+        default="penalty",
+        help="what keeps the critic from growing too steep: a gradient penalty (default), clipped "
+        "weights as in the paper, or clipped weights with the listing's two critic updates",
+    )
+    parser.add_argument(
+        "--bn",
+        nargs="?",
+        choices=("joint", "separate"),
+        const="separate",
+        help="batch normalization in a clipped critic, over real and fake images in two batches "
+        "(separate, as the listing would) or in one (joint)",
+    )
+    args = parser.parse_args()
+    if args.bn and args.form == "penalty":
+        parser.error(
+            "--bn needs --form clip or --form book: the penalty is per image, and batch "
+            "normalization mixes the images of a batch"
+        )
+    if args.bn == "joint" and args.form == "book":
+        parser.error("--form book updates on real and fake images apart; expected --bn separate")
+    return args
 
 
 if __name__ == "__main__":
@@ -62,77 +86,124 @@ import keras
 from keras import ops
 
 from lib import gan, weights
+from lib.alternating import Turn
+from lib.optimizers import rmsprop
 
 
 class WGAN(gan.GAN):
-    """Real images have the label +1, fakes -1; both losses are Wasserstein losses."""
+    """Real images have the label +1, fakes -1; the losses are those of Wasserstein."""
 
-    def discriminator_loss(self, images, fakes):
-        """Over real images and over as many fakes, each a batch of its own for the critic."""
-        real = self.discriminator(images, training=True)
-        fake = self.discriminator(fakes, training=True)
-        return (wasserstein_loss(1.0, real) + wasserstein_loss(-1.0, fake)) / 2
+    def __init__(self, *args, joint=False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.joint = joint
+
+    def critic_loss(self, images, fakes):
+        """The estimated Wasserstein distance with its sign changed."""
+        if self.joint:
+            scores = self.discriminator(ops.concatenate([images, fakes]), training=True)
+            real, fake = ops.split(scores, 2)
+        else:
+            real = self.discriminator(images, training=True)
+            fake = self.discriminator(fakes, training=True)
+        return gan.wasserstein_loss(1.0, real) + gan.wasserstein_loss(-1.0, fake)
+
+    def penalized_critic_loss(self, images, fakes):
+        """The same, plus PENALTY times (|gradient| - 1)^2 between real and fake images."""
+        loss = self.critic_loss(images, fakes)
+        share = keras.random.uniform((ops.shape(images)[0], 1, 1, 1), seed=self.noise_seed)
+        penalty = gan.gradient_penalty(
+            lambda between: self.discriminator(between, training=True), images, fakes, share
+        )
+        return loss + PENALTY * penalty, -loss, penalty
+
+    def real_loss(self, images, fakes):
+        return gan.wasserstein_loss(1.0, self.discriminator(images, training=True))
+
+    def fake_loss(self, images, fakes):
+        return gan.wasserstein_loss(-1.0, self.discriminator(fakes, training=True))
 
     def generator_loss(self, images, fakes):
-        """Of fakes that pretend to be real."""
-        return wasserstein_loss(1.0, self.discriminator(fakes, training=True))
+        """Fakes that pretend to be real."""
+        return gan.wasserstein_loss(1.0, self.discriminator(fakes, training=True))
 
     def clip_weights(self):
-        """Puts the critic's weights back into [-CLIP_VALUE, CLIP_VALUE]."""
+        """Moves the critic's weights back into [-CLIP_VALUE, CLIP_VALUE]."""
         for variable in self.discriminator.trainable_variables:
             variable.assign(ops.clip(variable, -CLIP_VALUE, CLIP_VALUE))
-
-
-def wasserstein_loss(label, prediction):
-    """-mean(label * prediction)."""
-    return -ops.mean(label * prediction)
 
 
 def build_generator():
     return gan.generator(keras.Input((LATENT_SIZE,), name="noise"), IMAGE_SIZE)
 
 
-def build_wgan(seed, batch_norm=False):
-    """The model ready to train: N_CRITIC clipped turns of the critic, one of the generator."""
+def build_wgan(seed, form="penalty", bn=None, ema=EMA):
+    """The model ready to train: N_CRITIC updates of the critic, then one of the generator."""
     images = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="images")
-    critic = gan.discriminator(images, activation="linear", batch_norm=batch_norm)
-    model = WGAN(build_generator(), critic, LATENT_SIZE, seed, MODEL_NAME)
-    model.compile_turns(
-        gan.optimizer(LEARNING_RATE, epsilon=EPSILON),
-        gan.optimizer(LEARNING_RATE, epsilon=EPSILON),
-        n_critic=N_CRITIC,
-        after_critic=model.clip_weights,
+    critic = gan.discriminator(images, activation="linear", batch_norm=bn is not None)
+    model = WGAN(build_generator(), critic, LATENT_SIZE, seed, MODEL_NAME, ema, joint=bn == "joint")
+
+    def critic_turn(name, optimizer, loss, **kwargs):
+        return Turn(name, critic.trainable_variables, optimizer, loss, times=N_CRITIC, **kwargs)
+
+    if form == "penalty":
+        critic_turns = [
+            critic_turn(
+                "critic",
+                keras.optimizers.Adam(LEARNING_RATE, beta_1=0.0, beta_2=0.9),
+                model.penalized_critic_loss,
+                metrics=("distance", "penalty"),
+            )
+        ]
+        generator_optimizer = keras.optimizers.Adam(LEARNING_RATE, beta_1=0.0, beta_2=0.9)
+    else:
+        optimizer, generator_optimizer = rmsprop(CLIP_LEARNING_RATE), rmsprop(CLIP_LEARNING_RATE)
+        if form == "clip":
+            critic_turns = [
+                critic_turn("critic", optimizer, model.critic_loss, after=model.clip_weights)
+            ]
+        else:
+            critic_turns = [
+                critic_turn("critic real", optimizer, model.real_loss),
+                critic_turn("critic fake", optimizer, model.fake_loss, after=model.clip_weights),
+            ]
+    model.compile(
+        turns=[*critic_turns, model.generator_turn(generator_optimizer)], share=model.fakes
     )
     return model
 
 
 def main(args):
-    # --bn leaves the files of the usual WGAN alone.
-    name = MODEL_NAME + ("_bn" if args.bn else "")
+    # Another form leaves the files of the default one alone.
+    name = MODEL_NAME + ("" if args.form == "penalty" else f"_{args.form}")
+    name += f"_bn-{args.bn}" if args.bn else ""
     folder = cli.prepare(args, name)
 
-    def inputs(size):
-        return gan.sample_noise(args.seed, size, LATENT_SIZE)
+    def inputs(digits):
+        return gan.sample_noise(args.seed, len(digits), LATENT_SIZE)
 
+    unaveraged = None
     if args.generator:
         generator = build_generator()
         weights.load(generator, weights.find(args.generator, __file__))
         gan.test_generator(generator, inputs, args, folder)
     else:
-        model = build_wgan(args.seed, args.bn)
-        generator = model.generator
+        model = build_wgan(args.seed, args.form, args.bn, args.ema)
+        generator, unaveraged = model.sampler, model.generator
         gan.train(
             model,
+            generator,
+            inputs,
             gan.mnist_batches(args, conditional=False, n_critic=N_CRITIC),
             args,
             folder,
-            save={f"{name}.h5": generator},
-            sample=lambda path: gan.plot_images(generator, inputs(16), path),
-            settings={"bn": args.bn},
+            save={f"{name}.h5": generator, f"{name}-critic.h5": model.discriminator},
+            settings={"form": args.form, "bn": args.bn},
         )
     if args.evaluate:
         weights_file = args.generator or f"{name}.h5"
-        gan.evaluate(generator, inputs, args, folder, weights_file, conditional=False)
+        gan.evaluate(
+            generator, inputs, args, folder, weights_file, conditional=False, unaveraged=unaveraged
+        )
 
 
 if __name__ == "__main__":

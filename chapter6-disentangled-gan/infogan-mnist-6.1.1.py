@@ -48,23 +48,24 @@ IMAGE_SIZE = 28
 LATENT_SIZE = 62
 NUM_LABELS = 10
 NUM_CODES = 2
-CODE_STD = 0.5
+CODE_PRIOR = "uniform"  # in [-1, 1]; or "gaussian", N(0, 0.5)
+CODE_STD = 0.5  # of the Gaussian prior, and of the likelihood of a code given an image
 CODE_WEIGHT = 0.5
 CODE_LOSS = "gaussian"
 BATCH_SIZE = 64
 TRAIN_STEPS = 40_000
 LEARNING_RATE = 2e-4
 DECAY = 6e-8
-TURN = 0.0  # degrees
+EMA = 0.999
+ROTATION = 0.0  # degrees
 SWEEP = 2.0  # --p1 and --p2 go from -SWEEP to SWEEP
 SWEEP_STEPS = 16
-MEASURED_SERIES = 100
-MEASURED_STEPS = 10
+MEASURED_SAMPLES = 3000
 MODEL_NAME = "infogan_mnist"
 
 
 def parse_args():
-    parser = cli.training_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE)
+    parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
     parser.add_argument("--digit", type=cli.digit, help="the digit to draw (default: random ones)")
     parser.add_argument("--code1", type=cli.finite, help="first code (default: random)")
@@ -72,14 +73,23 @@ def parse_args():
     parser.add_argument("--p1", action="store_true", help="sweep the first code, all digits")
     parser.add_argument("--p2", action="store_true", help="sweep the second code, all digits")
     parser.add_argument(
-        "--turn",
+        "--rotate",
         type=cli.finite,
-        default=TURN,
+        default=ROTATION,
         metavar="DEGREES",
-        help=f"turn the codes in their plane (default {TURN:g})",
+        help=f"rotate the codes in their plane (default {ROTATION:g})",
     )
     parser.add_argument(
-        "--code-loss", choices=("gaussian", "book"), default=CODE_LOSS, help="see departure 2"
+        "--code-prior",
+        choices=("uniform", "gaussian"),
+        default=CODE_PRIOR,
+        help=f"distribution of the codes, see departure 3 (default {CODE_PRIOR})",
+    )
+    parser.add_argument(
+        "--code-loss",
+        choices=("gaussian", "book"),
+        default=CODE_LOSS,
+        help=f"see departure 2 (default {CODE_LOSS})",
     )
     return parser.parse_args()
 
@@ -91,7 +101,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from lib import gan, weights
+from lib import gan, metrics, weights
+from lib.optimizers import rmsprop
 
 
 class InfoGAN(gan.GAN):
@@ -110,23 +121,20 @@ class InfoGAN(gan.GAN):
         return CODE_WEIGHT * sum(losses)
 
     def discriminator_loss(self, images, labels, fake_labels, code1, code2, fakes):
-        """Over real images (source 1) and as many fakes (source 0); of fakes alone the codes."""
+        """Over real images (source 1) and as many fakes (source 0); the codes over fakes only."""
         inputs = ops.concatenate([images, fakes])
-        real, label, *recovered = self.discriminator(inputs, training=True)
-        target = gan.real_then_fake(images)
-        source_loss = ops.mean(ops.binary_crossentropy(target, real))
-        true_label = ops.concatenate([labels, fake_labels])
-        label_loss = ops.mean(ops.categorical_crossentropy(true_label, label))
+        source, label, *recovered = self.discriminator(inputs, training=True)
+        source_loss, accuracy = gan.source_loss(gan.real_then_fake(images), source)
+        label_loss = gan.label_loss(ops.concatenate([labels, fake_labels]), label)
         of_fakes = [q[ops.shape(images)[0] :] for q in recovered]
         codes_loss = self.codes_loss((code1, code2), of_fakes)
-        accuracy = ops.mean(ops.cast((real > 0.5) == (target > 0.5), "float32"))
         return source_loss + label_loss + codes_loss, accuracy, label_loss, codes_loss
 
     def generator_loss(self, images, labels, fake_labels, code1, code2, fakes):
-        """Of fakes that pretend to be real (source 1) and show their label and their codes."""
-        real, label, *recovered = self.discriminator(fakes, training=True)
-        source_loss = ops.mean(ops.binary_crossentropy(ops.ones_like(real), real))
-        label_loss = ops.mean(ops.categorical_crossentropy(fake_labels, label))
+        """Of fakes that pretend to be real (source 1) and should show their label and codes."""
+        source, label, *recovered = self.discriminator(fakes, training=True)
+        source_loss, _ = gan.source_loss(ops.ones_like(source), source)
+        label_loss = gan.label_loss(fake_labels, label)
         codes_loss = self.codes_loss((code1, code2), recovered)
         return source_loss + label_loss + codes_loss, label_loss, codes_loss
 
@@ -148,34 +156,37 @@ def build_generator():
     return gan.generator(noise, IMAGE_SIZE, labels=labels, codes=codes)
 
 
-def build_infogan(seed, code_loss=CODE_LOSS):
-    """The model ready to train: the discriminator's turn, then the generator's."""
+def build_infogan(seed, code_loss=CODE_LOSS, ema=EMA):
+    """The model ready to train: first the discriminator is updated, then the generator."""
     images = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="images")
     discriminator = gan.discriminator(
         images,
+        activation="linear",
         num_labels=NUM_LABELS,
         num_codes=NUM_CODES,
         code_activation="linear" if code_loss == "gaussian" else "sigmoid",
     )
     model = InfoGAN(
-        build_generator(), discriminator, LATENT_SIZE, seed, MODEL_NAME, code_loss=code_loss
+        build_generator(), discriminator, LATENT_SIZE, seed, MODEL_NAME, ema, code_loss=code_loss
     )
     model.compile_turns(
-        gan.optimizer(LEARNING_RATE, DECAY),
-        gan.optimizer(LEARNING_RATE / 2, DECAY / 2),
+        rmsprop(LEARNING_RATE, DECAY),
+        rmsprop(LEARNING_RATE / 2, DECAY / 2),
         discriminator_metrics=("accuracy", "label", "codes"),
         generator_metrics=("fake label", "fake codes"),
     )
     return model
 
 
-def sample_codes(rng, size):
-    """Two codes (size, 1), each from N(0, CODE_STD)."""
-    return tuple(rng.normal(0, CODE_STD, (NUM_CODES, size, 1)).astype("float32"))
+def sample_codes(rng, size, prior):
+    """Two codes (size, 1), each uniform in [-1, 1] or from N(0, CODE_STD)."""
+    shape = (NUM_CODES, size, 1)
+    codes = rng.uniform(-1, 1, shape) if prior == "uniform" else rng.normal(0, CODE_STD, shape)
+    return tuple(codes.astype("float32"))
 
 
-def turned(codes, degrees):
-    """Two codes, arrays of one shape, turned in their plane: what the generator gets for them."""
+def rotated(codes, degrees):
+    """Two codes, arrays of one shape, rotated in their plane: what the generator gets for them."""
     first, second = codes
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     pair = cosine * first - sine * second, sine * first + cosine * second
@@ -187,95 +198,93 @@ def batches(args):
     without_codes = gan.mnist_batches(args, conditional=True)
 
     def batch(step):
-        codes = sample_codes(np.random.default_rng((args.seed, step, 1)), args.batch_size)
+        rng = np.random.default_rng((args.seed, step, 1))
+        codes = sample_codes(rng, args.batch_size, args.code_prior)
         return {"x": (*without_codes(step)["x"], *codes)}
 
     return batch
 
 
-def sweep(generator, args, which, bound, steps, digits):
-    """Images (len(digits), steps, 28, 28, 1): in a row one code goes from -bound to bound.
+def draw_sweep(generator, args, which, folder):
+    """Draws one row for each digit, or for the given one: a code goes from -SWEEP to SWEEP.
 
-    The other code is the one given by flag, else 0; the noise is the same within a row.
+    The other code is the given one, or 0; the noise is the same within a row.
     """
-    values = np.linspace(-bound, bound, steps)
-    codes = [np.full((len(digits), steps), given or 0.0) for given in (args.code1, args.code2)]
-    codes[which - 1][:] = values
+    digits = gan.digits_to_sweep(args)
+    codes = [np.full((len(digits), SWEEP_STEPS), c or 0.0) for c in (args.code1, args.code2)]
+    codes[which - 1][:] = np.linspace(-SWEEP, SWEEP, SWEEP_STEPS)
     noise = gan.sample_noise(args.seed, len(digits), LATENT_SIZE)
     images = generator.predict(
         [
-            np.repeat(noise, steps, axis=0),
-            np.repeat(gan.one_hot(digits), steps, axis=0),
-            *turned([code.reshape(-1, 1) for code in codes], args.turn),
+            np.repeat(noise, SWEEP_STEPS, axis=0),
+            np.repeat(gan.one_hot(digits), SWEEP_STEPS, axis=0),
+            *rotated([code.reshape(-1, 1) for code in codes], args.rotate),
         ],
         batch_size=500,
         verbose=0,
     )
-    return images.reshape(len(digits), steps, *images.shape[1:])
+    images = images.reshape(len(digits), SWEEP_STEPS, *images.shape[1:])
+    std = CODE_STD if args.code_prior == "gaussian" else 1 / np.sqrt(3)
+    gan.draw_sweep(images, SWEEP / std, digits, folder / f"code{which}.png", args.show)
 
 
-def draw_sweep(generator, args, which, folder):
-    """Draws a row for the digit asked for, or for each digit, over [-SWEEP, SWEEP]."""
-    digits = gan.digits_to_sweep(args)
-    images = sweep(generator, args, which, SWEEP, SWEEP_STEPS, digits)
-    gan.draw_sweep(images, SWEEP / CODE_STD, digits, folder / f"code{which}.png", args.show)
+def random_samples(generator, args):
+    """Images of all digits, the codes behind them and the digits, all else random.
 
-
-def measure_codes(generator, args):
-    """What each code does over two standard deviations either way, in rank correlations."""
-    digits = np.arange(MEASURED_SERIES) % NUM_LABELS
-    measured = {}
-    for which in (1, 2):
-        images = sweep(generator, args, which, 2 * CODE_STD, MEASURED_STEPS, digits)
-        measured[f"code{which}"] = gan.measure_sweep(images, digits)
-    return measured
+    Returns:
+        images (n, 28, 28, 1), codes (n, 2), digits (n,), with n = MEASURED_SAMPLES.
+    """
+    rng = np.random.default_rng((args.seed, 2))
+    digits = np.arange(MEASURED_SAMPLES) % NUM_LABELS
+    codes = sample_codes(rng, MEASURED_SAMPLES, args.code_prior)
+    noise = rng.uniform(-1, 1, (MEASURED_SAMPLES, LATENT_SIZE)).astype("float32")
+    given = [noise, gan.one_hot(digits), *rotated(codes, args.rotate)]
+    images = generator.predict(given, batch_size=500, verbose=0)
+    return images, np.concatenate(codes, axis=1), digits
 
 
 def measure_recovery(model, args):
-    """Correlation of fresh codes with what the discriminator reads off the images."""
-    rng = np.random.default_rng((args.seed, 2))
-    digits = np.arange(1000) % NUM_LABELS
-    codes = sample_codes(rng, 1000)
-    noise = gan.sample_noise(args.seed, 1000, LATENT_SIZE)
-    images = model.generator.predict([noise, gan.one_hot(digits), *codes], verbose=0)
-    _, _, *recovered = model.discriminator.predict(images, verbose=0)
+    """Correlation of fresh codes with those that the discriminator recovers from the images."""
+    images, codes, _ = random_samples(model.sampler, args)
+    _, _, *recovered = model.discriminator.predict(images, batch_size=500, verbose=0)
     return [
-        round(float(np.corrcoef(code[:, 0], q[:, 0])[0, 1]), 4) for code, q in zip(codes, recovered)
+        round(float(np.corrcoef(code, q[:, 0])[0, 1]), 4) for code, q in zip(codes.T, recovered)
     ]
 
 
 def main(args):
-    # --code-loss book leaves the files of the Gaussian form alone.
+    # Other settings of the codes leave the files of the default ones alone.
     name = MODEL_NAME + ("_book" if args.code_loss == "book" else "")
+    name += f"_{args.code_prior}" if args.code_prior != CODE_PRIOR else ""
     folder = cli.prepare(args, name)
-    settings = {"code_loss": args.code_loss}
 
     def inputs(digits):
         size = len(digits)
-        codes = sample_codes(np.random.default_rng((args.seed, 3)), size)
+        codes = sample_codes(np.random.default_rng((args.seed, 3)), size, args.code_prior)
         given = [
             code if value is None else np.full((size, 1), value, "float32")
             for code, value in zip(codes, (args.code1, args.code2))
         ]
         noise = gan.sample_noise(args.seed, size, LATENT_SIZE)
-        return [noise, gan.one_hot(digits), *turned(given, args.turn)]
+        return [noise, gan.one_hot(digits), *rotated(given, args.rotate)]
 
+    unaveraged = None
     if args.generator:
         generator = build_generator()
         weights.load(generator, weights.find(args.generator, __file__))
         gan.test_generator(generator, inputs, args, folder, gan.digits_to_draw(args))
     else:
-        model = build_infogan(args.seed, args.code_loss)
-        generator = model.generator
-        sample = inputs(np.arange(16) % NUM_LABELS)
+        model = build_infogan(args.seed, args.code_loss, args.ema)
+        generator, unaveraged = model.sampler, model.generator
         gan.train(
             model,
+            generator,
+            inputs,
             batches(args),
             args,
             folder,
-            save={f"{name}.h5": generator},
-            sample=lambda path: gan.plot_images(generator, sample, path),
-            settings=settings,
+            save={f"{name}.h5": generator, f"{name}-discriminator.h5": model.discriminator},
+            settings={"code_loss": args.code_loss, "code_prior": args.code_prior},
             measure=lambda: {"code_recovery": measure_recovery(model, args)},
         )
     for which, wanted in ((1, args.p1), (2, args.p2)):
@@ -283,8 +292,21 @@ def main(args):
             draw_sweep(generator, args, which, folder)
     if args.evaluate:
         weights_file = args.generator or f"{name}.h5"
-        further = {"turn": args.turn, **measure_codes(generator, args)}
-        gan.evaluate(generator, inputs, args, folder, weights_file, True, further=further)
+        further = {
+            "rotation": args.rotate,
+            "code_prior": args.code_prior,
+            "codes": metrics.disentanglement(*random_samples(generator, args)),
+        }
+        gan.evaluate(
+            generator,
+            inputs,
+            args,
+            folder,
+            weights_file,
+            conditional=True,
+            further=further,
+            unaveraged=unaveraged,
+        )
 
 
 if __name__ == "__main__":

@@ -51,20 +51,23 @@ ENCODER_EPOCHS = 10
 ENCODER_FILTERS = 64
 ENTROPY_WEIGHT_0 = 10.0  # of the loss of the recovered noise, at the level of images
 ENTROPY_WEIGHT_1 = 1.0  # and at the level of features
+NOISE_HEAD = "linear"  # or "tanh", as printed
+JOINT_FROM = 5000  # from this step on, half of the fake images are drawn from fake features
 BATCH_SIZE = 64
 TRAIN_STEPS = 40_000
 LEARNING_RATE = 2e-4
 DECAY = 6e-8
+EMA = 0.999
 SWEEP_0 = 4.0  # --p0 and --p1 go from minus this to this
 SWEEP_1 = 1.0
 SWEEP_STEPS = 16
-MEASURED_SERIES = 100
-MEASURED_STEPS = 10
+MEASURED_SAMPLES = 3000
 MODEL_NAME = "stackedgan_mnist"
+ENCODER_FILE = f"{MODEL_NAME}-encoder.h5"
 
 
 def parse_args():
-    parser = cli.training_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE)
+    parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     for level in (0, 1):
         parser.add_argument(
             f"--generator{level}", metavar="FILE", help="draw with these weights, do not train"
@@ -76,6 +79,29 @@ def parse_args():
         parser.add_argument(
             f"-p{level}", f"--p{level}", action="store_true", help=f"sweep z{level}, all digits"
         )
+    parser.add_argument(
+        "--encoder", metavar="FILE", help="do not train the classifier, load these weights"
+    )
+    parser.add_argument(
+        "--noise-head",
+        choices=("linear", "tanh"),
+        default=NOISE_HEAD,
+        help=f"last activation of the heads that recover the noise (default {NOISE_HEAD})",
+    )
+    parser.add_argument(
+        "--entropy-weight",
+        type=cli.not_negative,
+        default=ENTROPY_WEIGHT_1,
+        metavar="WEIGHT",
+        help=f"weight of the recovered noise z1 (default {ENTROPY_WEIGHT_1:g})",
+    )
+    parser.add_argument(
+        "--joint-from",
+        type=cli.positive_int,
+        default=JOINT_FROM,
+        metavar="STEP",
+        help=f"first step of the joint phase (default {JOINT_FROM})",
+    )
     args = parser.parse_args()
     if (args.generator0 is None) != (args.generator1 is None):
         parser.error("expected both --generator0 and --generator1, found one of them")
@@ -89,8 +115,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from lib import datasets, gan, training, weights
+from lib import datasets, gan, metrics, training, weights
 from lib.alternating import AlternatingModel, Turn
+from lib.averaging import MovingAverage
+from lib.optimizers import rmsprop
 
 
 def build_encoder():
@@ -119,7 +147,7 @@ def build_encoder():
 def build_generator0():
     """Features (batch, 256) and noise z0 (batch, 50) -> images (batch, 28, 28, 1)."""
     features = keras.Input((FEATURES,), name="features")
-    return gan.generator(features, IMAGE_SIZE, codes=[keras.Input((Z_SIZE,), name="z0")])
+    return gan.generator(features, IMAGE_SIZE, codes=keras.Input((Z_SIZE,), name="z0"))
 
 
 def build_generator1():
@@ -135,108 +163,131 @@ def build_generator1():
     return keras.Model([labels, z1], features, name="generator1")
 
 
-def build_discriminator0():
-    """Images -> how real (batch, 1), and the noise z0 that they were made of (batch, 50)."""
+def build_discriminator0(noise_head=NOISE_HEAD):
+    """Images -> source logit (batch, 1), and the noise z0 that they were drawn from (batch, 50)."""
     images = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="images")
-    return gan.discriminator(images, num_codes=Z_SIZE)
+    return gan.discriminator(
+        images, activation="linear", num_codes=Z_SIZE, code_activation=noise_head
+    )
 
 
-def build_discriminator1():
-    """Features -> how real (batch, 1), and the noise z1 that they were made of (batch, 50)."""
+def build_discriminator1(noise_head=NOISE_HEAD):
+    """Features -> source logit (batch, 1), and the noise z1 that they were made of (batch, 50)."""
     features = keras.Input((FEATURES,), name="features")
     x = features
     for _ in range(2):
         x = layers.Dense(256, activation="relu")(x)
-    real = layers.Activation("sigmoid", dtype="float32", name="source")(layers.Dense(1)(x))
-    z1 = layers.Activation("tanh", dtype="float32", name="z1")(layers.Dense(Z_SIZE)(x))
-    return keras.Model(features, [real, z1], name="discriminator1")
+    source = layers.Activation("linear", dtype="float32", name="source")(layers.Dense(1)(x))
+    z1 = layers.Activation(noise_head, dtype="float32", name="z1")(layers.Dense(Z_SIZE)(x))
+    return keras.Model(features, [source, z1], name="discriminator1")
 
 
 class StackedGAN(AlternatingModel):
-    """Two generators, two discriminators, and the encoders, which nobody trains here.
+    """Two generators, two discriminators, and the encoders, whose weights stay as they are.
 
-    A batch is (real images, their features, their labels one-hot, z1, z0).
+    A batch is (real images, their features, their labels one-hot, z1, z0, joint). `joint`
+    (batch, 1) is 1 for a fake image that is drawn from fake features, and 0 from real ones.
     """
 
-    def __init__(self, encoder0, encoder1):
+    def __init__(self, encoder0, encoder1, noise_head, entropy_weight, ema):
         super().__init__(name=MODEL_NAME)
         self.encoder0, self.encoder1 = encoder0, encoder1
         self.generator0, self.generator1 = build_generator0(), build_generator1()
-        self.discriminator0 = build_discriminator0()
-        self.discriminator1 = build_discriminator1()
+        self.discriminator0 = build_discriminator0(noise_head)
+        self.discriminator1 = build_discriminator1(noise_head)
+        self.entropy_weight = entropy_weight
+        self.average0 = MovingAverage(self.generator0, ema) if ema else None
+        self.average1 = MovingAverage(self.generator1, ema) if ema else None
         encoder0.trainable = encoder1.trainable = False
 
-    def fakes(self, images, features, labels, z1, z0):
-        """Fake features of the labels, and fake images of the real features."""
-        return (
-            self.generator1([labels, z1], training=True),
-            self.generator0([features, z0], training=True),
-        )
+    @property
+    def samplers(self):
+        """Generator 0 and generator 1 to draw with: their averages, if there are any."""
+        if self.average0 is None:
+            return self.generator0, self.generator1
+        return self.average0.network, self.average1.network
 
-    def discriminator1_loss(self, images, features, labels, z1, z0, fake_features, fake_images):
-        return adversary_loss(self.discriminator1, features, fake_features, z1, ENTROPY_WEIGHT_1)
+    def fakes(self, images, features, labels, z1, z0, joint):
+        """Fake features of the labels, the features to draw, and fake images of these."""
+        fake_features = self.generator1([labels, z1], training=True)
+        drawn = ops.where(joint > 0.5, ops.stop_gradient(fake_features), features)
+        return fake_features, drawn, self.generator0([drawn, z0], training=True)
 
-    def discriminator0_loss(self, images, features, labels, z1, z0, fake_features, fake_images):
-        return adversary_loss(self.discriminator0, images, fake_images, z0, ENTROPY_WEIGHT_0)
+    def discriminator1_loss(self, images, features, labels, z1, z0, joint, *fakes):
+        fake_features, _, _ = fakes
+        weight = self.entropy_weight
+        return discriminator_loss(self.discriminator1, features, fake_features, z1, weight)
 
-    def generator1_loss(self, images, features, labels, z1, z0, fake_features, fake_images):
+    def discriminator0_loss(self, images, features, labels, z1, z0, joint, *fakes):
+        _, _, fake_images = fakes
+        return discriminator_loss(self.discriminator0, images, fake_images, z0, ENTROPY_WEIGHT_0)
+
+    def generator1_loss(self, images, features, labels, z1, z0, joint, *fakes):
         """Features that pass for real, show their noise, and that encoder 1 takes for the digit."""
-        real, recovered = self.discriminator1(fake_features, training=True)
-        source_loss = ops.mean(ops.binary_crossentropy(ops.ones_like(real), real))
-        entropy_loss = ENTROPY_WEIGHT_1 * ops.mean((recovered - z1) ** 2)
-        judged = self.encoder1(fake_features, training=False)
-        conditional_loss = ops.mean(ops.categorical_crossentropy(labels, judged))
+        fake_features, _, _ = fakes
+        source, recovered = self.discriminator1(fake_features, training=True)
+        source_loss, _ = gan.source_loss(ops.ones_like(source), source)
+        entropy_loss = self.entropy_weight * ops.mean((recovered - z1) ** 2)
+        predicted = self.encoder1(fake_features, training=False)
+        conditional_loss = gan.label_loss(labels, predicted)
         return source_loss + entropy_loss + conditional_loss, entropy_loss, conditional_loss
 
-    def generator0_loss(self, images, features, labels, z1, z0, fake_features, fake_images):
-        """Images that pass for real, show their noise, and that encoder 0 makes the features of."""
-        real, recovered = self.discriminator0(fake_images, training=True)
-        source_loss = ops.mean(ops.binary_crossentropy(ops.ones_like(real), real))
+    def generator0_loss(self, images, features, labels, z1, z0, joint, *fakes):
+        """Images that pass for real, show their noise, and have the features they were drawn of."""
+        _, drawn, fake_images = fakes
+        source, recovered = self.discriminator0(fake_images, training=True)
+        source_loss, _ = gan.source_loss(ops.ones_like(source), source)
         entropy_loss = ENTROPY_WEIGHT_0 * ops.mean((recovered - z0) ** 2)
         encoded = self.encoder0(fake_images, training=False)
-        conditional_loss = ops.mean((encoded - features) ** 2)
+        conditional_loss = ops.mean((encoded - ops.stop_gradient(drawn)) ** 2)
         return source_loss + entropy_loss + conditional_loss, entropy_loss, conditional_loss
 
 
-def adversary_loss(discriminator, reals, fakes, z, entropy_weight):
-    """Cross-entropy over reals (1) and fakes (0), and the error of the noise read off the fakes."""
-    real, recovered = discriminator(ops.concatenate([reals, fakes]), training=True)
-    target = gan.real_then_fake(reals)
-    source_loss = ops.mean(ops.binary_crossentropy(target, real))
+def discriminator_loss(discriminator, reals, fakes, z, entropy_weight):
+    """Source loss over reals (1) and fakes (0), and the error of the noise of the fakes."""
+    source, recovered = discriminator(ops.concatenate([reals, fakes]), training=True)
+    source_loss, accuracy = gan.source_loss(gan.real_then_fake(reals), source)
     entropy_loss = entropy_weight * ops.mean((recovered[ops.shape(reals)[0] :] - z) ** 2)
-    accuracy = ops.mean(ops.cast((real > 0.5) == (target > 0.5), "float32"))
     return source_loss + entropy_loss, accuracy
 
 
-def build_stackedgan(encoder0, encoder1):
-    """The model ready to train, with its four turns."""
-    model = StackedGAN(encoder0, encoder1)
-
-    def turn(name, learning_rate, decay, **kwargs):
-        return Turn(
-            name,
-            getattr(model, name).trainable_variables,
-            gan.optimizer(learning_rate, decay),
-            getattr(model, f"{name}_loss"),
-            **kwargs,
-        )
-
+def build_stackedgan(
+    encoder0, encoder1, noise_head=NOISE_HEAD, entropy_weight=ENTROPY_WEIGHT_1, ema=EMA
+):
+    """The model ready to train, with its four updates."""
+    model = StackedGAN(encoder0, encoder1, noise_head, entropy_weight, ema)
     model.compile(
         turns=[
-            turn("discriminator1", LEARNING_RATE, DECAY, metrics=("accuracy1",)),
-            turn("discriminator0", LEARNING_RATE, DECAY, metrics=("accuracy0",)),
-            turn(
+            Turn(
+                "discriminator1",
+                model.discriminator1.trainable_variables,
+                rmsprop(LEARNING_RATE, DECAY),
+                model.discriminator1_loss,
+                metrics=("accuracy1",),
+            ),
+            Turn(
+                "discriminator0",
+                model.discriminator0.trainable_variables,
+                rmsprop(LEARNING_RATE, DECAY),
+                model.discriminator0_loss,
+                metrics=("accuracy0",),
+            ),
+            Turn(
                 "generator1",
-                LEARNING_RATE / 2,
-                DECAY / 2,
+                model.generator1.trainable_variables,
+                rmsprop(LEARNING_RATE / 2, DECAY / 2),
+                model.generator1_loss,
                 metrics=("entropy1", "conditional1"),
+                after=model.average1.update if ema else None,
                 through_shared=True,
             ),
-            turn(
+            Turn(
                 "generator0",
-                LEARNING_RATE / 2,
-                DECAY / 2,
+                model.generator0.trainable_variables,
+                rmsprop(LEARNING_RATE / 2, DECAY / 2),
+                model.generator0_loss,
                 metrics=("entropy0", "conditional0"),
+                after=model.average0.update if ema else None,
                 through_shared=True,
             ),
         ],
@@ -245,18 +296,29 @@ def build_stackedgan(encoder0, encoder1):
     return model
 
 
-def train_encoder(args, folder):
-    """Trains the classifier that the two encoders make up, or loads what a former run trained."""
+def build_classifier():
+    """Encoder 0, encoder 1, and the classifier that they make up."""
     encoder0, encoder1 = build_encoder()
     classifier = keras.Model(encoder0.input, encoder1(encoder0.output), name="encoder")
-    path = folder / "encoder.h5"
-    if args.resume and path.exists():
+    return encoder0, encoder1, classifier
+
+
+def train_encoder(args, folder):
+    """Trains the classifier that consists of the two encoders, or loads it.
+
+    Returns:
+        Encoder 0, encoder 1, and the classifier.
+    """
+    encoder0, encoder1, classifier = build_classifier()
+    finished = args.output_dir / ENCODER_FILE
+    if args.encoder or (args.resume and finished.exists()):
+        path = weights.find(args.encoder, __file__) if args.encoder else finished
         weights.load(classifier, path)
-        return encoder0, encoder1
+        return encoder0, encoder1, classifier
     classifier.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     (x_train, y_train), (x_test, y_test) = datasets.mnist()
     batch, steps = training.shuffled_epochs(x_train, y_train, args.batch_size, args.seed)
-    print("The classifier that is cut in two encoders:")
+    print("The classifier that is cut into two encoders:")
     training.train(
         classifier,
         batch,
@@ -265,11 +327,11 @@ def train_encoder(args, folder):
         restart=folder / "encoder-restart.npz",
         settings={"seed": args.seed, "batch size": args.batch_size},
         resume=args.resume and (folder / "encoder-restart.npz").exists(),
-        save=lambda: weights.save(classifier, path),
+        save=lambda: weights.save(classifier, finished, half=True),
     )
     accuracy = training.evaluate(classifier, x_test, y_test)["accuracy"]
     print(f"Test accuracy of the classifier: {100 * accuracy:.2f} %")
-    return encoder0, encoder1
+    return encoder0, encoder1, classifier
 
 
 def sample_z(rng, size):
@@ -278,7 +340,7 @@ def sample_z(rng, size):
 
 
 def batches(args, encoder0):
-    """Training batches as a function of the step: images, features, labels, z1, z0."""
+    """Training batches as a function of the step: images, features, labels, z1, z0, joint."""
     (x_train, y_train), _ = datasets.mnist()
     labels = gan.one_hot(y_train)
     features = encoder0.predict(x_train, batch_size=1000, verbose=0)
@@ -287,7 +349,9 @@ def batches(args, encoder0):
         rng = np.random.default_rng((args.seed, step))
         index = rng.integers(0, len(x_train), args.batch_size)
         z1, z0 = sample_z(rng, args.batch_size), sample_z(rng, args.batch_size)
-        return {"x": (x_train[index], features[index], labels[index], z1, z0)}
+        share = 0.5 if step >= args.joint_from else 0.0
+        joint = (rng.random((args.batch_size, 1)) < share).astype("float32")
+        return {"x": (x_train[index], features[index], labels[index], z1, z0, joint)}
 
     return batch
 
@@ -299,51 +363,77 @@ def build_stack(generator0, generator1):
     return keras.Model([labels, z1, z0], generator0([generator1([labels, z1]), z0]), name="stack")
 
 
-def sweep(stack, args, level, bound, steps, digits):
-    """Images (len(digits), steps, 28, 28, 1): in a row all of z0, or of z1, goes -bound to bound.
+def draw_sweep(stack, args, level, folder):
+    """Draws one row for each digit, or for the given one: all of z0, or of z1, goes up together.
 
-    The other noise is the constant given by flag, else random and the same within a row.
+    The other noise is the given constant, or random and the same within a row.
     """
+    bound = (SWEEP_0, SWEEP_1)[level]
+    digits = gan.digits_to_sweep(args)
     rng = np.random.default_rng(args.seed)
     noise = {}
     for key, given in (("z1", args.z1), ("z0", args.z0)):
         constant = np.zeros((len(digits), Z_SIZE), "float32") + (given or 0.0)
         row = sample_z(rng, len(digits)) if given is None else constant
-        noise[key] = np.repeat(row, steps, axis=0)
-    values = np.tile(np.linspace(-bound, bound, steps), len(digits))
+        noise[key] = np.repeat(row, SWEEP_STEPS, axis=0)
+    values = np.tile(np.linspace(-bound, bound, SWEEP_STEPS), len(digits))
     noise[f"z{level}"] = np.repeat(values[:, None], Z_SIZE, axis=1).astype("float32")
-    labels = np.repeat(gan.one_hot(digits), steps, axis=0)
+    labels = np.repeat(gan.one_hot(digits), SWEEP_STEPS, axis=0)
     images = stack.predict([labels, noise["z1"], noise["z0"]], batch_size=500, verbose=0)
-    return images.reshape(len(digits), steps, *images.shape[1:])
-
-
-def draw_sweep(stack, args, level, folder):
-    """Draws a row for the digit asked for, or for each digit."""
-    bound = (SWEEP_0, SWEEP_1)[level]
-    digits = gan.digits_to_sweep(args)
-    images = sweep(stack, args, level, bound, SWEEP_STEPS, digits)
+    images = images.reshape(len(digits), SWEEP_STEPS, *images.shape[1:])
     gan.draw_sweep(images, bound / Z_STD, digits, folder / f"z{level}.png", args.show)
 
 
 def measure_noise(stack, args):
-    """What z0 and z1 do, as constants within two standard deviations, in rank correlations."""
-    digits = np.arange(MEASURED_SERIES) % NUM_LABELS
+    """What a constant z0, or z1, does over the book's range while all else is random.
+
+    Returns:
+        {"z0": ..., "z1": ...}, each the rank correlations of `metrics.attribute_correlations`.
+    """
+    rng = np.random.default_rng((args.seed, 4))
+    digits = np.arange(MEASURED_SAMPLES) % NUM_LABELS
     measured = {}
-    for level in (0, 1):
-        images = sweep(stack, args, level, 2 * Z_STD, MEASURED_STEPS, digits)
-        measured[f"z{level}"] = gan.measure_sweep(images, digits)
+    for level, bound in ((0, SWEEP_0), (1, SWEEP_1)):
+        noise = {"z1": sample_z(rng, len(digits)), "z0": sample_z(rng, len(digits))}
+        constants = rng.uniform(-bound, bound, (len(digits), 1)).astype("float32")
+        noise[f"z{level}"] = np.repeat(constants, Z_SIZE, axis=1)
+        given = [gan.one_hot(digits), noise["z1"], noise["z0"]]
+        images = stack.predict(given, batch_size=500, verbose=0)
+        measured[f"z{level}"] = metrics.attribute_correlations(images, constants, digits)
     return measured
 
 
-def measure_recovery(model, args):
-    """Correlation of fresh noise with what the discriminators read off features and images."""
+def measure_conditions(generators, encoders, args):
+    """How well the encoders get back what the generators were given, on fresh fakes.
+
+    Returns:
+        A dict: `conditional0`, the mean squared error of encoder 0's features of the images;
+        `conditional1`, the share of fake features that encoder 1 takes for their digit.
+    """
+    (generator0, generator1), (encoder0, encoder1) = generators, encoders
     rng = np.random.default_rng((args.seed, 2))
-    labels = gan.one_hot(np.arange(1000) % NUM_LABELS)
-    z1, z0 = sample_z(rng, 1000), sample_z(rng, 1000)
-    features = model.generator1.predict([labels, z1], verbose=0)
-    images = model.generator0.predict([features, z0], verbose=0)
-    _, recovered1 = model.discriminator1.predict(features, verbose=0)
-    _, recovered0 = model.discriminator0.predict(images, verbose=0)
+    digits = np.arange(MEASURED_SAMPLES) % NUM_LABELS
+    z1, z0 = sample_z(rng, len(digits)), sample_z(rng, len(digits))
+    features = generator1.predict([gan.one_hot(digits), z1], batch_size=500, verbose=0)
+    images = generator0.predict([features, z0], batch_size=500, verbose=0)
+    encoded = encoder0.predict(images, batch_size=500, verbose=0)
+    predicted = encoder1.predict(features, batch_size=500, verbose=0).argmax(axis=1)
+    return {
+        "conditional0": round(float(np.mean((encoded - features) ** 2)), 4),
+        "conditional1": round(float(np.mean(predicted == digits)), 4),
+    }
+
+
+def measure_recovery(model, args):
+    """Correlation of fresh noise with what the discriminators recover from features and images."""
+    generator0, generator1 = model.samplers
+    rng = np.random.default_rng((args.seed, 2))
+    labels = gan.one_hot(np.arange(MEASURED_SAMPLES) % NUM_LABELS)
+    z1, z0 = sample_z(rng, len(labels)), sample_z(rng, len(labels))
+    features = generator1.predict([labels, z1], batch_size=500, verbose=0)
+    images = generator0.predict([features, z0], batch_size=500, verbose=0)
+    _, recovered1 = model.discriminator1.predict(features, batch_size=500, verbose=0)
+    _, recovered0 = model.discriminator0.predict(images, batch_size=500, verbose=0)
     return {
         name: round(float(np.corrcoef(z.ravel(), q.ravel())[0, 1]), 4)
         for name, z, q in (("z0", z0, recovered0), ("z1", z1, recovered1))
@@ -364,24 +454,40 @@ def main(args):
         return [gan.one_hot(digits), *noise]
 
     files = [args.generator0 or f"{MODEL_NAME}-gen0.h5", args.generator1 or f"{MODEL_NAME}-gen1.h5"]
+    unaveraged = None
     if args.generator0:
         generators = build_generator0(), build_generator1()
         for generator, file in zip(generators, files):
             weights.load(generator, weights.find(file, __file__))
         stack = build_stack(*generators)
+        *encoders, classifier = build_classifier()
+        if args.evaluate:
+            weights.load(classifier, weights.find(args.encoder or ENCODER_FILE, __file__))
         gan.test_generator(stack, inputs, args, folder, gan.digits_to_draw(args))
     else:
-        encoder0, encoder1 = train_encoder(args, folder)
-        model = build_stackedgan(encoder0, encoder1)
-        stack = build_stack(model.generator0, model.generator1)
-        sample = inputs(np.arange(16) % NUM_LABELS)
+        *encoders, classifier = train_encoder(args, folder)
+        model = build_stackedgan(*encoders, args.noise_head, args.entropy_weight, args.ema)
+        generators = model.samplers
+        stack = build_stack(*generators)
+        unaveraged = build_stack(model.generator0, model.generator1) if args.ema else None
         gan.train(
             model,
-            batches(args, encoder0),
+            stack,
+            inputs,
+            batches(args, encoders[0]),
             args,
             folder,
-            save=dict(zip(files, (model.generator0, model.generator1))),
-            sample=lambda path: gan.plot_images(stack, sample, path),
+            save={
+                **dict(zip(files, generators)),
+                ENCODER_FILE: classifier,
+                f"{MODEL_NAME}-dis0.h5": model.discriminator0,
+                f"{MODEL_NAME}-dis1.h5": model.discriminator1,
+            },
+            settings={
+                "noise_head": args.noise_head,
+                "entropy_weight": args.entropy_weight,
+                "joint_from": args.joint_from,
+            },
             measure=lambda: {"noise_recovery": measure_recovery(model, args)},
             half=True,  # generator 0 has 2.6 million weights
         )
@@ -389,8 +495,20 @@ def main(args):
         if wanted:
             draw_sweep(stack, args, level, folder)
     if args.evaluate:
-        noise = measure_noise(stack, args)
-        gan.evaluate(stack, inputs, args, folder, files, conditional=True, further=noise)
+        further = {
+            **measure_conditions(generators, encoders, args),
+            **measure_noise(stack, args),
+        }
+        gan.evaluate(
+            stack,
+            inputs,
+            args,
+            folder,
+            files,
+            conditional=True,
+            further=further,
+            unaveraged=unaveraged,
+        )
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
-"""What the GANs of chapters 5 to 7 share: one pair of builders, their turns, training, drawing.
+"""What the GANs share: one pair of builders, losses, updates, the training loop and drawing.
 
 The networks are those of the DCGAN in chapter 4, listing 4.2.1, with further inputs (labels, codes)
-and outputs (heads) where a method asks for them; the listing of chapter 5 that holds them is 5.1.2.
+and outputs (heads) for the methods that need them; the listing of chapter 5 that has them is 5.1.2.
+Chapter 4 shows its own networks, losses and updates, and uses only the loop and the drawing.
 """
 
 import keras
 import numpy as np
 from keras import layers, ops
 
-from lib import datasets, metrics, plots, results, training, weights
+from lib import backends, datasets, metrics, plots, results, training, weights
 from lib.alternating import AlternatingModel, Turn
+from lib.averaging import MovingAverage, estimate_batch_statistics
 
 KERNEL_SIZE = 5
 GENERATOR_FILTERS = (128, 64, 32, 1)
@@ -17,6 +19,9 @@ DISCRIMINATOR_FILTERS = (32, 64, 128, 256)
 LEAKY_SLOPE = 0.2
 NUM_LABELS = 10
 SAVE_INTERVAL = 500
+MEASURE_INTERVAL = 2500
+QUICK_SAMPLES = 2000
+STATISTICS_SAMPLES = 10_000
 
 
 def generator(inputs, image_size, activation="sigmoid", labels=None, codes=None):
@@ -27,13 +32,14 @@ def generator(inputs, image_size, activation="sigmoid", labels=None, codes=None)
         image_size: height and width, a multiple of 4.
         activation: of the last layer.
         labels: `keras.Input` of one-hot labels, if the generator is told a class.
-        codes: list of further `keras.Input`s, if it is told more.
+        codes: further `keras.Input`s, a list of them or one.
 
     Returns:
         A model from [inputs, labels, *codes], as far as given, to float32 images
         (batch, image_size, image_size, 1).
     """
-    given = [inputs, *([] if labels is None else [labels]), *(codes or [])]
+    codes = [] if codes is None else codes if isinstance(codes, (list, tuple)) else [codes]
+    given = [inputs, *([] if labels is None else [labels]), *codes]
     x = layers.Concatenate()(given) if len(given) > 1 else inputs
     start = image_size // 4
     x = layers.Dense(start * start * GENERATOR_FILTERS[0])(x)
@@ -51,7 +57,7 @@ def discriminator(
     activation="sigmoid",
     num_labels=None,
     num_codes=None,
-    code_activation="sigmoid",
+    code_activation=None,
     batch_norm=False,
 ):
     """Builds a discriminator with the heads that its method needs.
@@ -61,8 +67,9 @@ def discriminator(
         activation: of the head "source", which says how real an image is.
         num_labels: with it a head "label" of class probabilities, over a Dense layer of 128.
         num_codes: with labels, heads "code1", "code2", ... of one number each, over that same
-            layer; without labels, one head "z0" of so many numbers in (-1, 1).
-        code_activation: of the heads "code1", "code2", ...
+            layer; without labels, one head "z0" of so many numbers.
+        code_activation: of the heads of the codes; without it a sigmoid for "code1", "code2", ...
+            and tanh for "z0", as in the book.
         batch_norm: normalize before each leaky ReLU but the first, which sees the image itself.
 
     Returns:
@@ -85,37 +92,116 @@ def discriminator(
         x = layers.Dense(128)(x)
         outputs.append(head(x, num_labels, "softmax", "label"))
         for i in range(num_codes or 0):
-            outputs.append(head(x, 1, code_activation, f"code{i + 1}"))
+            outputs.append(head(x, 1, code_activation or "sigmoid", f"code{i + 1}"))
     elif num_codes:
-        outputs.append(head(x, num_codes, "tanh", "z0"))
+        outputs.append(head(x, num_codes, code_activation or "tanh", "z0"))
     return keras.Model(inputs, outputs if len(outputs) > 1 else outputs[0], name="discriminator")
+
+
+def real_then_fake(images):
+    """Targets (2n, 1) of a batch of n real images (1) and as many fakes (0)."""
+    ones = ops.ones((ops.shape(images)[0], 1))
+    return ops.concatenate([ones, ops.zeros_like(ones)])
+
+
+def source_loss(target, logits):
+    """Binary cross-entropy of the head "source", as in listing 4.2.1.
+
+    It takes logits, because the logarithm of a rounded probability loses the gradient of a
+    discriminator that is sure.
+
+    Args:
+        target: tensor (n, 1), 1 for real and 0 for fake.
+        logits: tensor (n, 1).
+
+    Returns:
+        The mean loss in nats, and the share of targets that the sign of the logits predicts.
+    """
+    loss = ops.mean(ops.binary_crossentropy(target, logits, from_logits=True))
+    return loss, ops.mean(ops.cast((logits > 0) == (target > 0.5), "float32"))
+
+
+def least_squares_loss(target, output):
+    """Mean squared error of the head "source" (Mao et al., 2016, equation 9), and its accuracy.
+
+    Args:
+        target: tensor (n, 1), 1 for real and 0 for fake.
+        output: tensor (n, 1), any number.
+    """
+    accuracy = ops.mean(ops.cast((output > 0.5) == (target > 0.5), "float32"))
+    return ops.mean((target - output) ** 2), accuracy
+
+
+def wasserstein_loss(label, output):
+    """-mean(label * output), with the label 1 for real and -1 for fake (listing 5.1.1)."""
+    return -ops.mean(label * output)
+
+
+def gradient_penalty(critic, images, fakes, share):
+    """Mean of (|gradient| - 1)^2 between real and fake images.
+
+    Source: Gulrajani et al., Improved Training of Wasserstein GANs (2017), equation 3.
+
+    Args:
+        critic: function of images that returns scores; it must not normalize over the batch.
+        images, fakes: tensors (n, height, width, channels).
+        share: tensor (n, 1, 1, 1) in [0, 1]: where between fake (0) and real (1) to look.
+    """
+    between = share * images + (1 - share) * fakes
+    gradient = backends.input_gradient(critic, between)
+    size = ops.sqrt(ops.sum(gradient**2, axis=(1, 2, 3)) + 1e-12)
+    return ops.mean((size - 1) ** 2)
+
+
+def label_loss(labels, probabilities):
+    """Categorical cross-entropy in nats of one-hot labels and predicted probabilities (n, 10)."""
+    return ops.mean(ops.categorical_crossentropy(labels, probabilities))
 
 
 class GAN(AlternatingModel):
     """A generator, a discriminator and the noise between them; a subclass writes their losses.
 
-    A batch is (images,) where the generator is told no class, and else (images, their labels, the
-    labels that fakes shall have, ...).
+    A batch is (images,) for an unconditional generator, and otherwise (images, their labels, the
+    labels of the fakes, ...).
 
     Args:
         generator, discriminator: the networks.
-        latent_size: how many numbers the noise has, uniform in [-1, 1].
+        latent_size: length of the noise, which is uniform in [-1, 1].
         seed: of the noise.
         name: of the model.
+        ema: decay of the generator's moving average, 0 for none.
     """
 
-    def __init__(self, generator, discriminator, latent_size, seed, name):
+    def __init__(self, generator, discriminator, latent_size, seed, name, ema=0.0):
         super().__init__(name=name)
         self.generator = generator
         self.discriminator = discriminator
         self.latent_size = latent_size
         self.noise_seed = keras.random.SeedGenerator(seed)
+        self.average = MovingAverage(generator, ema) if ema else None
+
+    @property
+    def sampler(self):
+        """The network to draw with: the averaged generator, if there is one."""
+        return self.average.network if self.average else self.generator
 
     def fakes(self, images, *conditions):
-        """As many fresh fakes as there are images: one pass of the generator for both turns."""
+        """As many fakes as there are images: one pass of the generator for both updates."""
         size = ops.shape(images)[0]
         noise = keras.random.uniform((size, self.latent_size), -1, 1, seed=self.noise_seed)
         return self.generator([noise, *conditions[1:]] if conditions else noise, training=True)
+
+    def generator_turn(self, optimizer, metrics=()):
+        """The generator's update; it uses the last fakes that the discriminator has seen."""
+        return Turn(
+            "adversarial",
+            self.generator.trainable_variables,
+            optimizer,
+            self.generator_loss,
+            metrics=metrics,
+            after=self.average.update if self.average else None,
+            through_shared=True,
+        )
 
     def compile_turns(
         self,
@@ -123,17 +209,13 @@ class GAN(AlternatingModel):
         generator_optimizer,
         discriminator_metrics=(),
         generator_metrics=(),
-        n_critic=1,
-        after_critic=None,
     ):
-        """Sets the two turns of a train step: the discriminator's, `n_critic` times, and then the
-        generator's, which is judged by the last fakes that the discriminator has seen.
+        """Sets the two updates of a training step: first the discriminator, then the generator.
 
         Args:
-            discriminator_optimizer, generator_optimizer: what moves the networks.
-            discriminator_metrics, generator_metrics: names of what their losses return besides.
-            n_critic: turns of the discriminator for each of the generator.
-            after_critic: called after each of them.
+            discriminator_optimizer, generator_optimizer: one for each network.
+            discriminator_metrics, generator_metrics: names of the further values that their losses
+                return.
         """
         self.compile(
             turns=[
@@ -142,40 +224,12 @@ class GAN(AlternatingModel):
                     self.discriminator.trainable_variables,
                     discriminator_optimizer,
                     self.discriminator_loss,
-                    times=n_critic,
                     metrics=discriminator_metrics,
-                    after=after_critic,
                 ),
-                Turn(
-                    "adversarial",
-                    self.generator.trainable_variables,
-                    generator_optimizer,
-                    self.generator_loss,
-                    metrics=generator_metrics,
-                    through_shared=True,
-                ),
+                self.generator_turn(generator_optimizer, generator_metrics),
             ],
             share=self.fakes,
         )
-
-
-def optimizer(learning_rate, decay=0.0, epsilon=1e-7):
-    """RMSprop whose rate falls as learning_rate / (1 + decay * step), as Keras 2's `decay` did.
-
-    Args:
-        learning_rate: that of the first step.
-        decay: see above.
-        epsilon: is added to the mean square of the gradient, under the root. Keras 2 added it to
-            the root itself: its epsilon is the square root of this one.
-    """
-    schedule = keras.optimizers.schedules.InverseTimeDecay(learning_rate, 1, decay)
-    return keras.optimizers.RMSprop(schedule, epsilon=epsilon)
-
-
-def real_then_fake(images):
-    """Targets (2n, 1) of a batch of n real images (1) and as many fakes (0)."""
-    ones = ops.ones((ops.shape(images)[0], 1))
-    return ops.concatenate([ones, ops.zeros_like(ones)])
 
 
 def one_hot(digits):
@@ -193,8 +247,8 @@ def mnist_batches(args, conditional, n_critic=1):
 
     Args:
         args: the parsed flags, with batch_size and seed.
-        conditional: give labels of the images, and random labels for the fakes, too.
-        n_critic: a batch is so many times larger: each turn of the critic plays on one part.
+        conditional: add the labels of the images and random labels for the fakes.
+        n_critic: makes a batch so many times larger: each critic update uses one part.
     """
     (x_train, y_train), _ = datasets.mnist()
     labels = one_hot(y_train)
@@ -217,28 +271,55 @@ def plot_images(generator, inputs, path, titles=None, show=False):
     plots.image_grid(images, path, titles=titles, show=show)
 
 
-def train(model, batch, args, folder, save, sample, settings=None, measure=None, half=False):
-    """Trains a GAN, drawing the same samples every SAVE_INTERVAL steps.
+def train(
+    model,
+    sampler,
+    inputs,
+    batch,
+    args,
+    folder,
+    save,
+    settings=None,
+    measure=None,
+    half=False,
+):
+    """Trains a GAN and draws the same samples every SAVE_INTERVAL steps.
+
+    The folder also gets evolution.png, metrics.json, log.csv with the losses and, every
+    MEASURE_INTERVAL steps, FID-MNIST and KID of QUICK_SAMPLES samples, and restart.npz, from which
+    `--resume` continues the run, also with more `--train-steps`.
 
     Args:
         model: the compiled `AlternatingModel`.
+        sampler: the network that draws, such as the averaged generator.
+        inputs: function of digits (n,) that returns inputs of the sampler.
         batch: function of the step, see `training.train`.
         args: the parsed flags.
-        folder: of the figures NNNNN.png, evolution.png and of metrics.json.
+        folder: of the figures and records.
         save: {file name: network} to save at the end, into `--output-dir`.
-        sample: function that draws the samples to the path it is given.
         settings: what a continuation must not change besides seed and batch size.
-        measure: function that returns a dict of numbers of the trained model for the record, such
-            as need a network that is not saved.
+        measure: function that returns a dict of further numbers for the record, which need a
+            network that is not saved.
         half: save in half precision, see `weights.save`.
     """
+    settings = {"ema": args.ema, **(settings or {})}
+    few = inputs(np.arange(16) % NUM_LABELS)
+    many = inputs(np.arange(QUICK_SAMPLES) % NUM_LABELS)
 
-    def draw(step, losses):
-        sample(folder / f"{step:05d}.png")
+    def after_interval(step, losses):
+        if args.ema:
+            estimate_batch_statistics(sampler, many)
+        plot_images(sampler, few, folder / f"{step:05d}.png")
+        if step % MEASURE_INTERVAL == 0:
+            return metrics.quick_scores(sampler.predict(many, batch_size=500, verbose=0))
+        return None
 
     def save_networks():
+        if args.ema:
+            estimate_batch_statistics(sampler, inputs(np.arange(STATISTICS_SAMPLES) % NUM_LABELS))
+        about = {"method": model.name, "seed": args.seed, "steps": args.train_steps, **settings}
         for name, network in save.items():
-            weights.save(network, args.output_dir / name, half=half)
+            weights.save(network, args.output_dir / name, half=half, about=about)
 
     minutes, losses = training.train(
         model,
@@ -246,10 +327,11 @@ def train(model, batch, args, folder, save, sample, settings=None, measure=None,
         steps=args.train_steps,
         interval=SAVE_INTERVAL,
         restart=folder / "restart.npz",
-        settings={"seed": args.seed, "batch size": args.batch_size, **(settings or {})},
+        settings={"seed": args.seed, "batch size": args.batch_size, **settings},
         resume=args.resume,
-        after_interval=draw,
+        after_interval=after_interval,
         save=save_networks,
+        keep=True,
     )
     plots.evolution(folder, folder / "evolution.png", last=args.train_steps, show=args.show)
     results.record(
@@ -259,27 +341,26 @@ def train(model, batch, args, folder, save, sample, settings=None, measure=None,
         batch_size=args.batch_size,
         minutes=round(minutes, 1),
         losses=losses,
-        **(settings or {}),
+        **settings,
         **(measure() if measure else {}),
     )
 
 
 def test_generator(generator, inputs, args, folder, digits=None):
-    """Draws 16 images, of the digit asked for or of random ones, to generated.png.
+    """Draws 16 images to generated.png.
 
     Args:
         generator: the trained network.
-        inputs: function of digits (n,), or of a number of images where the generator is told none,
-            that returns what the generator takes.
+        inputs: function of digits (n,) that returns inputs of the generator.
         args: the parsed flags.
         folder: of the figure.
-        digits: array (16,), if the generator is told digits.
+        digits: array (16,), if the generator is conditional.
     """
     name, titles = "generated", None
     if digits is not None:
         titles = [str(digit) for digit in digits]
         name += f"-{digits[0]}" if len(set(titles)) == 1 else ""
-    given = inputs(16) if digits is None else inputs(digits)
+    given = inputs(np.arange(16) if digits is None else digits)
     plot_images(generator, given, folder / f"{name}.png", titles, show=args.show)
     print(f"Drawn: {folder / name}.png")
 
@@ -312,20 +393,6 @@ def draw_sweep(images, deviations, digits, path, show):
     )
 
 
-def measure_sweep(images, digits):
-    """What changes along rows as `draw_sweep` draws them.
-
-    Returns:
-        The rank correlations of `metrics.code_attributes`, and `digit_kept`, the share of images
-        that the judge takes for the digit of their row.
-    """
-    steps = images.shape[1]
-    judged = metrics.judged_digits(images.reshape(-1, *images.shape[2:]))
-    kept = np.mean(judged == np.repeat(digits, steps))
-    attributes = metrics.code_attributes(images, np.arange(steps))
-    return {**attributes, "digit_kept": round(float(kept), 4)}
-
-
 def digits_to_draw(args):
     """16 times the digit asked for, or random digits."""
     if args.digit is not None:
@@ -333,27 +400,36 @@ def digits_to_draw(args):
     return np.random.default_rng(args.seed).integers(0, NUM_LABELS, 16)
 
 
-def evaluate(generator, inputs, args, folder, weights_file, conditional, further=None):
-    """Measures as many images as MNIST has for test, 10,000, and writes evaluation.json.
+def evaluate(
+    generator, inputs, args, folder, weights_file, conditional, further=None, unaveraged=None
+):
+    """Measures as many images as MNIST has for testing, 10,000, and writes evaluation.json.
 
-    They are of all digits equally often.
+    All digits are drawn equally often.
 
     Args:
         generator, inputs: see `test_generator`.
         args: the parsed flags.
         folder: of evaluation.json.
-        weights_file: name of the measured weights, or a list of them, for the record.
+        weights_file: name of the measured weights, or a list of names, for the record.
         conditional: whether the generator is told digits.
-        further: dict of numbers to show and write beside.
+        further: dict of numbers to show and record.
+        unaveraged: the generator whose average was measured, to record what averaging changes.
     """
     _, (x_test, _) = datasets.mnist()
     digits = np.arange(len(x_test)) % NUM_LABELS
-    given = inputs(digits) if conditional else inputs(len(x_test))
-    images = generator.predict(given, batch_size=500, verbose=0)
-    numbers = metrics.judge_digits(images, digits if conditional else None)
+
+    def measured(network):
+        images = network.predict(inputs(digits), batch_size=500, verbose=0)
+        return metrics.judge_digits(images, digits if conditional else None)
+
+    numbers = measured(generator)
     metrics.show(numbers)
-    for name, value in (further or {}).items():
-        print(f"{name.replace('_', ' ')}: {value}")
-    results.record(
-        folder / "evaluation.json", args, weights=weights_file, **numbers, **(further or {})
-    )
+    further = dict(further or {})
+    if unaveraged is not None and unaveraged is not generator:
+        further["unaveraged"] = measured(unaveraged)
+        print(f"FID-MNIST without averaging: {further['unaveraged']['fid_mnist']}")
+    for name, value in further.items():
+        if name != "unaveraged":
+            print(f"{name.replace('_', ' ')}: {value}")
+    results.record(folder / "evaluation.json", args, weights=weights_file, **numbers, **further)
