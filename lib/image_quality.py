@@ -1,7 +1,7 @@
-"""How close images come to the true ones: MSE, MAE and PSNR.
+"""How close images come to the true ones: MSE, MAE and PSNR; and how colorful they are.
 
-All functions take two arrays of shape (n, height, width, channels) with values in [0, 1], the true
-images and their copies, and return one float64 value for each image, shape (n,).
+`mse`, `mae` and `psnr` take two arrays of shape (n, height, width, channels) with values in [0, 1],
+the true images and their copies, and return one float64 value for each image, shape (n,).
 """
 
 import numpy as np
@@ -28,6 +28,18 @@ def psnr(images, copies):
     Source: Huynh-Thu, Ghanbari, Scope of validity of PSNR in image/video quality assessment (2008).
     """
     return 10 * np.log10(1 / np.maximum(mse(images, copies), ROUNDING_MSE))
+
+
+def colorfulness(images):
+    """Colorfulness (n,) of images (n, height, width, 3) in [0, 1]; it is 0 for gray images.
+
+    Source: Hasler, Suesstrunk, Measuring colourfulness in natural images (2003), equation for M3,
+    there of values up to 255.
+    """
+    red, green, blue = np.moveaxis(images.reshape(len(images), -1, 3), -1, 0)
+    opponents = np.stack([red - green, (red + green) / 2 - blue])
+    deviation = np.hypot(*opponents.std(axis=-1))
+    return deviation + 0.3 * np.hypot(*opponents.mean(axis=-1))
 
 
 def compare(images, copies):

@@ -55,6 +55,13 @@ def add_flags(parser, book, one_cycle):
         help=f"of one-cycle (default {one_cycle['optimizer']}); adam needs a --learning-rate "
         "near 0.002",
     )
+    add_hold_out(parser)
+    # Which defaults hold is known once --recipe is.
+    parser.set_defaults(epochs=None, batch_size=None)
+
+
+def add_hold_out(parser):
+    """Adds the flag --hold-out, see `hold_out`."""
     parser.add_argument(
         "--hold-out",
         type=cli.reader(int, lambda value: value >= 0, "a whole number of at least 0"),
@@ -62,8 +69,6 @@ def add_flags(parser, book, one_cycle):
         metavar="N",
         help="measure on the last N training images instead of the test set, to tune",
     )
-    # Which defaults hold is known once --recipe is.
-    parser.set_defaults(epochs=None, batch_size=None)
 
 
 def complete(parser, args, book, one_cycle):

@@ -103,6 +103,59 @@ def test_compare_takes_means_over_the_images():
     assert image_quality.compare(images, copies) == {"mse": 0.00505, "mae": 0.055, "psnr": 30.0}
 
 
+def test_colorfulness_against_the_formula():
+    images = np.random.default_rng(0).random((2, 4, 4, 3), "float32")
+    images[1] = images[1, ..., :1]
+    red, green, blue = np.moveaxis(images[0].astype("float64"), -1, 0)
+    first, second = red - green, (red + green) / 2 - blue
+    expected = (first.var() + second.var()) ** 0.5
+    expected += 0.3 * (first.mean() ** 2 + second.mean() ** 2) ** 0.5
+    np.testing.assert_allclose(image_quality.colorfulness(images), [expected, 0], atol=1e-6)
+
+
+def test_chroma_is_added_to_the_given_gray():
+    script = load_script(COLORIZATION)
+    encoder, decoder = script.build_encoder(0.3), script.build_decoder("tanh")
+    autoencoder = script.build_autoencoder(encoder, decoder, chroma=True)
+    assert autoencoder.count_params() == 3_431_811
+    assert [layer.rate for layer in encoder.layers if hasattr(layer, "rate")] == [0.3]
+    gray = np.random.default_rng(0).random((3, 32, 32, 1), "float32")
+    difference = decoder.predict(encoder.predict(gray, verbose=0), verbose=0)
+    assert difference.min() < 0
+    colored = autoencoder.predict(gray, verbose=0)
+    np.testing.assert_allclose(colored, gray + difference, atol=1e-5)
+
+
+def test_weights_of_the_other_form_of_colorization_are_refused(tmp_path):
+    script = load_script(COLORIZATION)
+    printed = build(script)
+    chroma = script.build_autoencoder(script.build_encoder(), script.build_decoder("tanh"), True)
+    for network, about in ((printed, {"chroma": False}), (chroma, {"chroma": True})):
+        weights.save(network, tmp_path / "file.h5", about=about)
+        script.load(network, tmp_path / "file.h5", about["chroma"])
+        other = "with" if about["chroma"] else "without"
+        with pytest.raises(UserError, match=f"was trained {other} --chroma"):
+            script.load(network, tmp_path / "file.h5", not about["chroma"])
+    weights.save(printed, tmp_path / "old.h5")
+    script.load(printed, tmp_path / "old.h5", False)
+
+
+def test_chroma_trains_on_what_is_not_held_out(tmp_path, data_dir):
+    flags = ("--chroma", "--hold-out", 16, "--epochs", 1, "--batch-size", 24, "--evaluate")
+    done = run_script(COLORIZATION, *flags, folder=tmp_path, data=data_dir)
+    assert done.returncode == 0, done.stderr
+    assert "epoch 1: held-out MSE" in done.stdout
+    trained = read_json(tmp_path / "colorized_ae_chroma" / "metrics.json")
+    assert trained["train_images"] == 48
+    expected = {"augmentation": True, "chroma": True, "dropout": 0.3, "hold_out": 16}
+    assert trained["settings"] == expected
+    assert weights.about(tmp_path / "colorized_ae_chroma.h5") == expected
+    measured = read_json(tmp_path / "colorized_ae_chroma" / "evaluation.json")
+    assert measured["test_images"] == 16
+    assert measured["gray_copy"]["colorfulness"] == pytest.approx(0, abs=1e-4)
+    assert measured["true_colorfulness"] > measured["colorfulness"] > 0
+
+
 def test_gray_is_the_weighted_sum_of_the_channels():
     images = np.random.default_rng(0).random((2, 32, 32, 3), "float32")
     gray = datasets.rgb_to_gray(images)
@@ -265,6 +318,9 @@ def test_rate_falls_after_five_epochs_without_progress_also_when_interrupted(tmp
             output_dir=folder,
             show=False,
             no_augmentation=False,
+            chroma=False,
+            dropout=0,
+            hold_out=0,
         )
         folder.mkdir(exist_ok=True)
         try:
@@ -343,7 +399,8 @@ def test_script_trains_then_loads_and_draws(path, name, figures, tmp_path, data_
     exact = 1e-4 if path == COLORIZATION else 2e-6
     assert measured["mse"] == pytest.approx(trained["test_loss"], abs=exact)
     if path == COLORIZATION:
-        assert set(loaded["gray_copy"]) == set(loaded["colours_on_gray"]) == {"mse", "mae", "psnr"}
+        parts = {"mse", "mae", "psnr", "colorfulness"}
+        assert set(loaded["gray_copy"]) == set(loaded["colours_on_gray"]) == parts
         (best,) = (tmp_path / name / "saved_models").iterdir()
         assert best.name == f"colorized_ae_model.{trained['best_epoch']:03d}.h5"
 
