@@ -4,6 +4,7 @@ import argparse
 import itertools
 import json
 import signal
+import sys
 
 import keras
 import numpy as np
@@ -135,6 +136,23 @@ def test_a_sweep_shows_nothing_where_the_book_has_no_number(tmp_path, capsys):
     assert (row["book_train"], row["book_test"]) == (None, 0.8)
     units, *_, book = capsys.readouterr().out.splitlines()[-1].split()
     assert (units, book) == ("3", "80.00")
+
+
+@pytest.mark.parametrize("path", [MLP, CNN])
+def test_the_diagram_is_of_the_printed_network(path, monkeypatch, tmp_path, data_dir):
+    script = load_script(path)
+    drawn = []
+    monkeypatch.setattr(script.plots, "model_diagram", lambda model, file: drawn.append(model))
+    monkeypatch.setattr(
+        sys, "argv", ["script.py", "--output-dir", str(tmp_path), "--weights=no.h5"]
+    )
+    with pytest.raises(UserError, match=r"no weight file 'no\.h5'"):
+        script.main(script.parse_args())
+    (model,) = drawn
+    expected = {"Dense", "Dropout", "Activation"}
+    if path == CNN:
+        expected |= {"Conv2D", "MaxPooling2D", "Flatten"}
+    assert {type(layer).__name__ for layer in model.layers} == expected
 
 
 def test_cnn_dropout_and_shift():

@@ -101,6 +101,25 @@ def test_densenet_has_dropout_without_augmentation_only():
         model = script.build_densenet(10, 4, augmentation)
         dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
         assert len(dropouts) == (0 if augmentation else 6)
+    assert not any(
+        isinstance(layer, keras.layers.Dropout)
+        for layer in script.build_densenet(10, 4, None, dropout=0).layers
+    )
+
+
+@pytest.mark.parametrize("path, flags", [(RESNET, "--n 1"), (DENSENET, "--depth 10")])
+def test_the_diagram_is_of_the_printed_network(path, flags, monkeypatch, tmp_path, data_dir):
+    script = load_script(path)
+    drawn = []
+    monkeypatch.setattr(script.plots, "model_diagram", lambda model, file: drawn.append(model))
+    flags = [*flags.split(), "--output-dir", str(tmp_path), "--weights=none.h5"]
+    monkeypatch.setattr(sys, "argv", ["script.py", *flags])
+    with pytest.raises(cli.UserError, match=r"no weight file 'none\.h5'"):
+        script.main(script.parse_args())
+    (model,) = drawn
+    names = {type(layer).__name__ for layer in model.layers}
+    assert "Conv2D" in names
+    assert not names & {"RandomFlip", "RandomTranslation", "Dropout"}
 
 
 @pytest.mark.parametrize("path", [RESNET, DENSENET])
