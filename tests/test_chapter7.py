@@ -1,7 +1,13 @@
 """CycleGAN: normalization, networks, losses, turns, data, measures, files, and the script."""
 
+import hashlib
 import json
+import os
+import subprocess
+import sys
+import threading
 from argparse import Namespace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 
 import h5py
@@ -9,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.io
-from conftest import load_script, run_script
+from conftest import ROOT, load_script, run_script
 from keras import layers, ops
 from matplotlib.image import imread
 
@@ -727,6 +733,79 @@ def test_digit_tasks_train_then_load(tmp_path, data_dir):
     run(*files, "--target=svhn", "--evaluate", folder=tmp_path, data=data_dir)
     measured = json.loads((tmp_path / "cyclegan_mnist_svhn" / "evaluation.json").read_text())
     assert measured["test_images"] == [32, 12]
+
+
+@pytest.fixture
+def svhn_server(tmp_path):
+    """(address of an HTTP proxy that serves the files of write_svhn, list of requested URLs)."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    write_svhn(folder)
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            content = (folder / self.path.rpartition("/")[2]).read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+        thread.join()
+
+
+def test_svhn_is_downloaded_trained_on_and_evaluated(tmp_path, data_dir, svhn_server):
+    proxy, asked = svhn_server
+    # The generated files have other checksums than the official ones.
+    sums = {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in (tmp_path / "site").iterdir()
+    }
+    code = (
+        "import runpy, sys; sys.path.insert(0, sys.argv[1]); sys.argv = sys.argv[2:]; "
+        "from lib import datasets; "
+        f"assert set(datasets.SVHN_SHA256) == {set(sums)}; datasets.SVHN_SHA256.update({sums}); "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    environment = {name: v for name, v in os.environ.items() if name.lower() != "no_proxy"}
+    environment |= {
+        "ADLK_DATA_DIR": str(data_dir),
+        "KERAS_HOME": str(tmp_path / "keras"),
+        "http_proxy": proxy,
+        "MPLBACKEND": "Agg",
+    }
+
+    def run(*flags):
+        done = subprocess.run(
+            [sys.executable, "-c", code, ROOT, ROOT / CYCLEGAN, *flags],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+
+    run("--mnist-svhn", "--train-steps=1", "--batch-size=2")
+    site = "http://ufldl.stanford.edu/housenumbers"
+    assert asked == [f"{site}/train_32x32.mat", f"{site}/test_32x32.mat"]
+    files = [f"cyclegan_mnist_svhn-g_{domain}.h5" for domain in ("source", "target")]
+    run(f"--mnist_svhn_g_source={files[0]}", f"--mnist_svhn_g_target={files[1]}", "--evaluate")
+    # The second run finds the files of the first one.
+    assert len(asked) == 2
+    folder = tmp_path / "cyclegan_mnist_svhn"
+    assert_drawn(folder, "00001", "label_flips", *GRIDS)
+    measured = json.loads((folder / "evaluation.json").read_text())
+    assert measured["test_images"] == [32, 12] and measured["weights"] == files
 
 
 def test_an_interrupted_run_ends_as_a_whole_one(script, tmp_path, data_dir, monkeypatch):
