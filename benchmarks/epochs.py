@@ -2,8 +2,10 @@
 
     python3 benchmarks/epochs.py                                 5 rounds of 40 steps
     python3 benchmarks/epochs.py --networks cnn,resnet --output FILE.json
+    python3 benchmarks/epochs.py --networks resnet,resnet_one_cycle --batch-size 128
 
-A contender trains for some steps a round, at the listing's batch size, on images in memory; seconds
+A contender trains for some steps a round, on images in memory, with the batches of the listing or,
+where the name ends in one_cycle, of the one-cycle recipe; `--batch-size` sets another size. Seconds
 per epoch are its milliseconds per step times the steps of an epoch. The contenders:
 
     ours       network, loss and optimizer of the script, under fit() as lib/training.py runs it and
@@ -18,11 +20,12 @@ bfloat16 is mixed precision with float32 weights, Keras' mixed_bfloat16 policy. 
 turns, see rounds.py.
 """
 
+import argparse
 import math
 import statistics
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import rounds
 from benchmarks.rounds import load_script, milliseconds
-from lib import cli
+from lib import cli, recipe
 
 ROUNDS = 5
 STEPS = 40
@@ -68,7 +71,7 @@ class Network:
         shape: of one input.
         torch: function that returns (network, optimizer) in PyTorch for this input.
         epoch_images: images in the training set.
-        batch_size: the listing's.
+        batch_size: the listing's or the recipe's.
         augments: whether the script has an augmentation.
         normalizes: whether the network has batch normalization.
         arrays: function of images and labels that returns what `fit` takes, x and y.
@@ -110,6 +113,23 @@ def build_resnet20(script, augmentation):
     model = script.build_resnet(20, 1, script.augment if augmentation else None)
     script.compile_classifier(model, 1000)
     return model
+
+
+def build_resnet20_one_cycle(script, augmentation):
+    model = script.build_resnet(20, 1, script.augment if augmentation else None)
+    compile_one_cycle(model, script)
+    return model
+
+
+def build_densenet100_one_cycle(script, augmentation):
+    model = script.build_densenet(100, 12, script.augment if augmentation else None)
+    compile_one_cycle(model, script)
+    return model
+
+
+def compile_one_cycle(model, script):
+    """Compiles a network with the one-cycle recipe of its script, as for 1,000 steps."""
+    recipe.compile_one_cycle(model, 1000, argparse.Namespace(**script.ONE_CYCLE))
 
 
 def build_densenet100(script, augmentation):
@@ -257,6 +277,26 @@ def torch_densenet100():
     return network, optim.RMSprop(network.parameters(), 1e-3, alpha=0.9, eps=1e-7)
 
 
+def torch_resnet20_one_cycle():
+    network, _ = torch_resnet20()
+    return network, torch_one_cycle(network)
+
+
+def torch_densenet100_one_cycle():
+    network, _ = torch_densenet100()
+    return network, torch_one_cycle(network)
+
+
+def torch_one_cycle(network):
+    """SGD of the one-cycle recipe: Nesterov momentum, and weight decay on kernels only."""
+    from torch import optim
+
+    kernels = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim == 1]
+    groups = [{"params": kernels, "weight_decay": L2}, {"params": others}]
+    return optim.SGD(groups, 0.1, momentum=recipe.MOMENTUM, nesterov=True)
+
+
 def torch_vae(encoder, decoder, hidden, told=0):
     """A VAE with codes of two numbers, whose encoder ends in `hidden` numbers.
 
@@ -327,31 +367,38 @@ def torch_cvae():
     return torch_vae_cnn(told=784)
 
 
+RESNET = Network(
+    "chapter2-deep-networks/resnet-cifar10-2.2.1.py",
+    build_resnet20,
+    (32, 32, 3),
+    torch_resnet20,
+    epoch_images=50_000,
+    batch_size=32,
+    augments=True,
+    normalizes=True,
+)
+DENSENET = replace(
+    RESNET,
+    script="chapter2-deep-networks/densenet-cifar10-2.4.1.py",
+    build=build_densenet100,
+    torch=torch_densenet100,
+)
 NETWORKS = {
     "mlp": Network("chapter1-keras-quick-tour/mlp-mnist-1.3.2.py", build_mlp, (784,), torch_mlp),
     "cnn": Network(
         "chapter1-keras-quick-tour/cnn-mnist-1.4.1.py", build_cnn, (28, 28, 1), torch_cnn
     ),
     "rnn": Network("chapter1-keras-quick-tour/rnn-mnist-1.5.1.py", build_cnn, (28, 28), torch_rnn),
-    "resnet": Network(
-        "chapter2-deep-networks/resnet-cifar10-2.2.1.py",
-        build_resnet20,
-        (32, 32, 3),
-        torch_resnet20,
-        epoch_images=50_000,
-        batch_size=32,
-        augments=True,
-        normalizes=True,
+    "resnet": RESNET,
+    "resnet_one_cycle": replace(
+        RESNET, build=build_resnet20_one_cycle, torch=torch_resnet20_one_cycle, batch_size=128
     ),
-    "densenet": Network(
-        "chapter2-deep-networks/densenet-cifar10-2.4.1.py",
-        build_densenet100,
-        (32, 32, 3),
-        torch_densenet100,
-        epoch_images=50_000,
-        batch_size=32,
-        augments=True,
-        normalizes=True,
+    "densenet": DENSENET,
+    "densenet_one_cycle": replace(
+        DENSENET,
+        build=build_densenet100_one_cycle,
+        torch=torch_densenet100_one_cycle,
+        batch_size=128,
     ),
     "vae_mlp": Network(
         "chapter8-vae/vae-mlp-mnist-8.1.1.py",
@@ -388,8 +435,17 @@ def parse_args():
         default=list(NETWORKS),
         help=f"(default {','.join(NETWORKS)})",
     )
+    parser.add_argument(
+        "--batch-size", type=cli.positive_int, help="of all networks (default: the listing's)"
+    )
     rounds.add_precisions(parser)
     return parser.parse_args()
+
+
+def chosen(name, args):
+    """The network of that name, with the batch size that `args` ask for."""
+    network = NETWORKS[name]
+    return replace(network, batch_size=args.batch_size) if args.batch_size else network
 
 
 def examples(network, steps):
@@ -495,7 +551,7 @@ CONTENDERS = {"ours": ours, "augmented": ours, "unfused": ours, "torch": plain_t
 def ready(args):
     """What `rounds.contend` asks for."""
     name, kind, precision = args.contender.split()
-    return CONTENDERS[kind](NETWORKS[name], kind, precision, args)
+    return CONTENDERS[kind](chosen(name, args), kind, precision, args)
 
 
 def summary(contender, network):
@@ -523,7 +579,10 @@ def main(args):
         for who in NETWORKS[name].contenders
         if who.split()[1] in args.precisions
     ]
-    contenders = rounds.play(__file__, names, {"--steps": args.steps}, args.rounds)
+    flags = {"--steps": args.steps}
+    if args.batch_size:
+        flags["--batch-size"] = args.batch_size
+    contenders = rounds.play(__file__, names, flags, args.rounds)
     for name, contender in contenders.items():
         reference = contenders[f"{name.split()[0]} ours float32"].facts
         if contender.facts["parameters"] != reference["parameters"]:
@@ -532,19 +591,19 @@ def main(args):
                 f"expected {reference['parameters']}"
             )
     table = {
-        name: summary(contender, NETWORKS[name.split()[0]])
+        name: summary(contender, chosen(name.split()[0], args))
         for name, contender in contenders.items()
     }
     first = contenders[names[0]].facts
     print(f"\n{first['device']}, {args.rounds} rounds of {args.steps} steps")
-    print(f"\n{'':28}{'ms/step':>9}{'min':>9}{'max':>9}{'s/epoch':>9}")
+    print(f"\n{'':36}{'ms/step':>9}{'min':>9}{'max':>9}{'s/epoch':>9}")
     for name, row in table.items():
         keys = ("median_ms", "min_ms", "max_ms", "seconds_per_epoch")
-        print(f"{name:28}" + "".join(f"{row[k]:9.2f}" for k in keys) + f"  {row.get('layout', '')}")
+        print(f"{name:36}" + "".join(f"{row[k]:9.2f}" for k in keys) + f"  {row.get('layout', '')}")
     rounds.record(
         args,
         contenders,
-        batch_sizes={name: NETWORKS[name].batch_size for name in args.networks},
+        batch_sizes={name: chosen(name, args).batch_size for name in args.networks},
         contenders=table,
     )
 

@@ -180,6 +180,31 @@ def test_epochs_of_every_kind_are_measured(tmp_path):
         assert row["seconds_per_epoch"] == pytest.approx(0.469 * row["median_ms"], rel=0.01)
 
 
+def test_epochs_of_the_one_cycle_recipe_at_another_batch_size(tmp_path):
+    flags = ("--networks=resnet_one_cycle", "--rounds", 1, "--steps", 1, "--batch-size", 4)
+    flags += ("--precisions=float32", "--output", "epochs.json")
+    done = run_script("benchmarks/epochs.py", *flags, folder=tmp_path, data=tmp_path)
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "epochs.json").read_text())
+    assert numbers["batch_sizes"] == {"resnet_one_cycle": 4}
+    assert "resnet_one_cycle augmented float32" in numbers["contenders"]
+    for row in numbers["contenders"].values():
+        assert row["seconds_per_epoch"] == pytest.approx(12.5 * row["median_ms"], rel=0.01)
+
+
+def test_both_recipes_are_measured_with_their_own_batches_and_optimizers():
+    sizes = {name: epochs.NETWORKS[name].batch_size for name in ("resnet", "resnet_one_cycle")}
+    assert sizes == {"resnet": 32, "resnet_one_cycle": 128}
+    for name, optimizer in (("resnet", "Adam"), ("resnet_one_cycle", "SGD")):
+        network = epochs.NETWORKS[name]
+        script = load_script(network.script)
+        assert type(network.build(script, False).optimizer).__name__ == optimizer
+    if importlib.util.find_spec("torch") is not None:
+        _, optimizer = epochs.NETWORKS["resnet_one_cycle"].torch()
+        kernels, others = optimizer.param_groups
+        assert kernels["nesterov"] and kernels["weight_decay"] > others["weight_decay"] == 0
+
+
 def test_unfused_is_keras_own_normalization(monkeypatch):
     if keras.backend.backend() != "tensorflow":
         pytest.skip("it is TensorFlow's that lib/backends.py replaces")
