@@ -151,7 +151,7 @@ def evaluate(generators, autoencoder, held_out, args, folder):
 def measure_colors(made, autoencoder, held_out):
     """Numbers of the gray <-> color task, of the translated test images `made`."""
     numbers = {
-        "true_colorfulness": round(float(colorfulness(held_out.target).mean()), 4),
+        "true_colorfulness": round(float(image_quality.colorfulness(held_out.target).mean()), 4),
         "cyclegan": compare_colors(held_out.target, made["predicted_target"]),
     }
     if autoencoder is not None:
@@ -165,26 +165,16 @@ def measure_colors(made, autoencoder, held_out):
 def compare_colors(color, copies):
     """Mean errors of color images, and how far their colorfulness is from the true one.
 
-    `colorfulness_distance` is the earth mover's distance between the histograms of colorfulness.
-    Unlike the errors, it does not reward dull colors, which are never far off.
+    `colorfulness_distance` is the earth mover's distance between the histograms of
+    `image_quality.colorfulness`. Unlike the errors, it does not reward dull colors, which are never
+    far off.
     """
-    true, found = np.sort(colorfulness(color)), np.sort(colorfulness(copies))
+    true, found = (np.sort(image_quality.colorfulness(x)) for x in (color, copies))
     return {
         **image_quality.compare(color, copies),
         "colorfulness": round(float(found.mean()), 4),
         "colorfulness_distance": round(float(np.abs(true - found).mean()), 4),
     }
-
-
-def colorfulness(images):
-    """Colorfulness (n,) of images (n, 32, 32, 3) in [0, 1]; it is 0 for gray images.
-
-    Source: Hasler, Suesstrunk, Measuring colourfulness in natural images (2003), equation for M3.
-    """
-    red, green, blue = np.moveaxis(images.reshape(len(images), -1, 3), -1, 0)
-    opponents = np.stack([red - green, (red + green) / 2 - blue])
-    deviation = np.hypot(*opponents.std(axis=-1))
-    return deviation + 0.3 * np.hypot(*opponents.mean(axis=-1))
 
 
 def measure_digits(made, held_out, path, show):

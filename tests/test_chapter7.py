@@ -19,7 +19,7 @@ from conftest import ROOT, load_script, run_script
 from keras import layers, ops
 from matplotlib.image import imread
 
-from lib import domains, translation, weights
+from lib import domains, image_quality, translation, weights
 from lib.cli import UserError
 from lib.instance_normalization import InstanceNormalization
 
@@ -424,18 +424,20 @@ def test_data_of_each_task(data_dir, task, identity):
 def test_colorfulness_against_the_formula(script):
     rng = np.random.default_rng(0)
     color = rng.random((3, 32, 32, 3), "float32")
-    for image, found in zip(color.astype("float64"), translation.colorfulness(color), strict=True):
+    for image, found in zip(
+        color.astype("float64"), image_quality.colorfulness(color), strict=True
+    ):
         red, green, blue = image.reshape(-1, 3).T
         rg, yb = red - green, (red + green) / 2 - blue
         expected = np.sqrt(rg.var() + yb.var()) + 0.3 * np.sqrt(rg.mean() ** 2 + yb.mean() ** 2)
         assert found == pytest.approx(expected, rel=1e-4)
     gray = np.broadcast_to(rng.random((3, 32, 32, 1), "float32"), (3, 32, 32, 3))
-    np.testing.assert_allclose(translation.colorfulness(gray), 0, atol=1e-6)
+    np.testing.assert_allclose(image_quality.colorfulness(gray), 0, atol=1e-6)
 
 
 def test_the_distance_of_colorfulness_is_that_of_histograms(script):
     color = np.random.default_rng(0).random((4, 32, 32, 3), "float32")
-    true = float(translation.colorfulness(color).mean())
+    true = float(image_quality.colorfulness(color).mean())
 
     def distance(copies):
         return translation.compare_colors(color, copies)["colorfulness_distance"]
