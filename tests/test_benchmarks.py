@@ -16,6 +16,7 @@ from lib.cli import UserError
 
 epochs = load_script("benchmarks/epochs.py")
 gan_step = load_script("benchmarks/gan_step.py")
+operations = load_script("benchmarks/operations.py")
 
 GENERATOR = [
     100 * 6272,
@@ -203,6 +204,48 @@ def test_both_recipes_are_measured_with_their_own_batches_and_optimizers():
         _, optimizer = epochs.NETWORKS["resnet_one_cycle"].torch()
         kernels, others = optimizer.param_groups
         assert kernels["nesterov"] and kernels["weight_decay"] > others["weight_decay"] == 0
+
+
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        ("StatefulPartitionedCall/gradient_tape/r/conv2d_1/Conv2DBackpropFilter", "convolution, b"),
+        ("StatefulPartitionedCall/r/conv2d_1/BiasAdd:_MklNativeFusedConv2D", "convolution, f"),
+        ("StatefulPartitionedCall/gradient_tape/r/bn_4/FusedBatchNormGradV3", "normalization, b"),
+        ("StatefulPartitionedCall/r/batch_normalization_4/FusedBatchNormV3", "normalization, f"),
+        ("StatefulPartitionedCall/adam/Sub_234:Sub", "optimizer"),
+        ("aten::convolution_backward", "convolution, b"),
+        ("aten::mkldnn_convolution", "convolution, f"),
+        ("aten::native_batch_norm_backward", "normalization, b"),
+        ("aten::_foreach_add_", "optimizer"),
+        ("aten::threshold_backward", "all else"),
+    ],
+)
+def test_operations_have_their_kind(name, kind):
+    assert operations.kind_of(name).startswith(kind)
+
+
+def test_the_time_of_operations_and_the_rest_are_the_step():
+    found = operations.summed([("aten::add_", 3.0), ("aten::mkldnn_convolution", 8.0)], steps=2)
+    assert (found["all else"], found["convolution, forward"]) == (1.5, 4.0)
+    whole = operations.with_rest(found, 7.0)
+    assert (whole["not in an operation"], whole["step"]) == (1.5, 7.0)
+    assert operations.with_rest(found, 5.0)["not in an operation"] == 0
+
+
+def test_operations_of_each_framework_are_measured(tmp_path):
+    flags = ("--networks=cnn", "--rounds", 1, "--steps", 1, "--cores=1", "--output", "table.json")
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("no PyTorch to compare with")
+    done = run_script("benchmarks/operations.py", *flags, folder=tmp_path, data=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = json.loads((tmp_path / "table.json").read_text())["contenders"]
+    assert set(table) == {"cnn ours 1", "cnn torch 1"}
+    for row in table.values():
+        assert row["convolution, forward"] > 0
+        assert row["convolution, backward"] > 0
+        assert row["normalization, forward"] == 0
+        assert row["step"] > 0
 
 
 def test_unfused_is_keras_own_normalization(monkeypatch):
