@@ -2,12 +2,13 @@
 
 import argparse
 import json
+import re
 import sys
 
 import keras
 import numpy as np
 import pytest
-from conftest import interrupt_script, load_script, run_script
+from conftest import ROOT, interrupt_script, load_script, run_script
 
 from lib import classification, cli, recipe, training
 
@@ -274,6 +275,17 @@ def test_the_defaults_are_those_of_the_recipe(path, monkeypatch):
     args = parse("--recipe", "one-cycle", "--epochs", "7", "--weight-decay", "0")
     assert (args.epochs, args.batch_size, args.weight_decay) == (7, 128, 0)
     assert args.learning_rate == script.ONE_CYCLE["learning_rate"]
+
+
+@pytest.mark.parametrize("path", [RESNET, DENSENET])
+def test_the_page_has_the_recipe_of_the_scripts(path):
+    page = (ROOT / "chapter2-deep-networks" / "README.md").read_text()
+    rows = re.findall(r"^\|[^|]*\|[^|]*\| *([^|]*)\| `--([a-z-]+)` \|$", page, re.MULTILINE)
+    shown = {flag: value for value, flag in rows}
+    for name, value in load_script(path).ONE_CYCLE.items():
+        if name not in ("optimizer", "shift"):
+            first = shown[name.replace("_", "-")].split(",")[0].strip(" `")
+            assert float(first) == value, name
 
 
 @pytest.mark.parametrize("path, flags", [(RESNET, ("--n", 1)), (DENSENET, ("--depth", 10))])
