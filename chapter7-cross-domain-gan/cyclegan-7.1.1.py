@@ -20,8 +20,11 @@ Translate with trained generators (--mnist_svhn_g_source and --mnist_svhn_g_targ
     python3 cyclegan-7.1.1.py --cifar10_g_source=cyclegan_cifar10-g_source.h5 \\
         --cifar10_g_target=cyclegan_cifar10-g_target.h5 --evaluate
 
-Result to expect of --cifar10, seed 0, measured on the 10,000 test images: README.md of this folder
-has the table.
+Result to expect, seed 0, on the 10,000 test images. --cifar10, 12,000 steps, 47 minutes on one CPU
+core with bfloat16: 21.2 dB, mean colorfulness 0.130 (true: 0.132), and gray images that are off by
+0.026. --cifar10 --no-patchgan, 50,000 steps, three hours: 22.1 dB, 0.112 and 0.019. --mnist-svhn
+--target mnist-m --no-patchgan, 3,000 steps, 51 minutes on two cores: 21 % of the digits become
+other digits. These runs used no moving average. SVHN was not available for training.
 
 Departures from the printed listing:
  1. The listing normalizes the input image, which removes its brightness and contrast, and it
@@ -321,7 +324,7 @@ def build_cyclegan(
 
 
 def train(source, target, held_out, args, folder):
-    """Trains on the images and returns the generators to use, (g_source, g_target)."""
+    """Trains on the images and returns the model."""
     settings = {
         "patchgan": args.patchgan,
         "normalization": args.normalization,
@@ -366,7 +369,7 @@ def train(source, target, held_out, args, folder):
         orientation=args.orientation,
         **settings,
     )
-    return generators
+    return model
 
 
 def main(args):
@@ -374,10 +377,13 @@ def main(args):
         translation.adopt_settings(args, __file__)
     folder = cli.prepare(args, domains.model_name(args.task, args.patchgan))
     training_images, held_out = domains.load(args.task, three_channels=args.identity)
+    unaveraged = None
     if args.generators:
         generators = translation.load_generators(build_generators, args, __file__)
     else:
-        generators = train(*training_images, held_out, args, folder)
+        model = train(*training_images, held_out, args, folder)
+        generators = model.translators()
+        unaveraged = (model.g_source, model.g_target) if args.ema else None
     del training_images  # the evaluation needs the memory
     translation.draw_grids(generators, held_out, folder, args.show)
     autoencoder = None
@@ -387,7 +393,7 @@ def main(args):
             build_generators, generators[1], autoencoder, held_out, args, folder, __file__
         )
     if args.evaluate:
-        translation.evaluate(generators, autoencoder, held_out, args, folder)
+        translation.evaluate(generators, unaveraged, autoencoder, held_out, args, folder)
 
 
 if __name__ == "__main__":

@@ -117,28 +117,23 @@ def draw_comparison(networks, held_out, path, show, columns=20):
 # Measures
 
 
-def evaluate(generators, autoencoder, held_out, args, folder):
+def evaluate(generators, unaveraged, autoencoder, held_out, args, folder):
     """Measures the translated test images, prints the numbers and writes evaluation.json.
 
     Args:
         generators: the pair.
+        unaveraged: the pair of which `generators` is the moving average, None if it is not known.
         autoencoder: see `load_autoencoder`.
         held_out: the `HeldOut` images.
         args: the parsed flags; args.generators are the names of the weight files.
-        folder: folder of evaluation.json.
+        folder: folder of evaluation.json and label_flips.png.
     """
-    made = translate(generators, held_out.source, held_out.target)
-    if args.task == "cifar10":
-        numbers = measure_colors(made, autoencoder, held_out)
-    else:
-        numbers = measure_digits(made, held_out, folder / "label_flips.png", args.show)
-    for domain in ("source", "target"):
-        error = image_quality.mae(getattr(held_out, domain), made[f"reconstructed_{domain}"]).mean()
-        numbers[f"cycle_mae_{domain}"] = round(error, 5)
-    for name, value in numbers.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {number}" for key, number in value.items())
-        print(f"{name}: {value}".replace("_", " "))
+    numbers = _measure(generators, autoencoder, held_out, args, folder / "label_flips.png")
+    if unaveraged is not None:
+        same = ("true_colorfulness", "gray_copy", "classifier_accuracy")
+        measured = _measure(unaveraged, None, held_out, args, None)
+        numbers["unaveraged"] = {k: v for k, v in measured.items() if k not in same}
+    _print(numbers)
     results.record(
         folder / "evaluation.json",
         args,
@@ -146,6 +141,29 @@ def evaluate(generators, autoencoder, held_out, args, folder):
         test_images=[len(held_out.source), len(held_out.target)],
         **numbers,
     )
+
+
+def _measure(generators, autoencoder, held_out, args, path):
+    made = translate(generators, held_out.source, held_out.target)
+    if args.task == "cifar10":
+        numbers = measure_colors(made, autoencoder, held_out)
+    else:
+        numbers = measure_digits(made, held_out, path, args.show)
+    for domain in ("source", "target"):
+        error = image_quality.mae(getattr(held_out, domain), made[f"reconstructed_{domain}"]).mean()
+        numbers[f"cycle_mae_{domain}"] = round(error, 5)
+    return numbers
+
+
+def _print(numbers, prefix=""):
+    """One line for each number, and for each dict of numbers."""
+    for name, value in numbers.items():
+        if isinstance(value, dict) and any(isinstance(v, dict) for v in value.values()):
+            _print(value, f"{prefix}{name}, ")
+            continue
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {number}" for key, number in value.items())
+        print(f"{prefix}{name}: {value}".replace("_", " "))
 
 
 def measure_colors(made, autoencoder, held_out):
@@ -182,12 +200,13 @@ def measure_digits(made, held_out, path, show):
 
     A classifier of MNIST predicts the digits of MNIST images only: of target images after their
     translation to MNIST, and of MNIST images after the cycle. A confusion matrix is drawn to
-    `path`.
+    `path`, unless it is None.
     """
     translated = predicted_digits(made["predicted_source"])
-    counts = np.zeros((10, 10), int)
-    np.add.at(counts, (held_out.target_digits, translated), 1)
-    plots.confusion_matrix(counts, path, show=show)
+    if path is not None:
+        counts = np.zeros((10, 10), int)
+        np.add.at(counts, (held_out.target_digits, translated), 1)
+        plots.confusion_matrix(counts, path, show=show)
     kept = predicted_digits(made["reconstructed_source"])
     shares = {
         "classifier_accuracy": predicted_digits(held_out.source) == held_out.source_digits,

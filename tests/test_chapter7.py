@@ -694,8 +694,15 @@ def test_color_task_trains_then_loads(tmp_path, data_dir):
     assert trained["patchgan"] is False and trained["normalization"] == "channel"
     assert trained["ema"] == 0.999 and trained["orientation"] is True
     # A finished run goes on where it ended.
-    run("-c", "--train-steps=3", *flags, "--resume", folder=tmp_path, data=data_dir)
+    run("-c", "--train-steps=3", *flags, "--resume", "--evaluate", folder=tmp_path, data=data_dir)
     assert_drawn(folder, "00003")
+    measured = json.loads((folder / "evaluation.json").read_text())
+    assert set(measured["unaveraged"]) == {
+        "cyclegan",
+        "to_gray_mae",
+        "cycle_mae_source",
+        "cycle_mae_target",
+    }
     rows = (folder / "log.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["step", "2", "3"]
     files = [
@@ -727,6 +734,12 @@ def test_digit_tasks_train_then_load(tmp_path, data_dir):
     assert trained["loss_weights"] == [1, 5, 2] and "identity" in trained["losses"]
     measured = json.loads((folder / "evaluation.json").read_text())
     assert 0 <= measured["label_flip_rate"] <= 1
+    assert set(measured["unaveraged"]) == {
+        "label_flip_rate",
+        "kept_after_cycle",
+        "cycle_mae_source",
+        "cycle_mae_target",
+    }
     assert {"classifier_accuracy", "kept_after_cycle", "cycle_mae_target"} <= set(measured)
     # The networks of both tasks with digits are the same.
     files = [
@@ -830,7 +843,7 @@ def test_an_interrupted_run_ends_as_a_whole_one(script, tmp_path, data_dir, monk
         folder.mkdir(parents=True, exist_ok=True)
         changes = {"train_steps": 4, "resume": resume, "output_dir": folder.parent, **changes}
         args = task_args("cifar10", **changes)
-        generators = script.train(*data, held_out, args, folder)
+        generators = script.train(*data, held_out, args, folder).translators()
         assert args.generators == ["cyclegan_cifar10-g_source.h5", "cyclegan_cifar10-g_target.h5"]
         return [w for generator in generators for w in generator.get_weights()]
 
