@@ -20,6 +20,10 @@ elif BACKEND == "torch":
 else:
     raise ImportError(f"KERAS_BACKEND={BACKEND}: expected tensorflow, jax or torch")
 
+# For `keras.Model.compile`. Keras leaves a model with RandomTranslation uncompiled, which on JAX
+# means a hundred times slower; the layer compiles there.
+JIT_COMPILE = True if BACKEND == "jax" else "auto"
+
 
 # vjp(function, variables, tensors, scope) -> outputs, aux, pullback
 #

@@ -104,6 +104,8 @@ def compile_one_cycle(model, steps, args):
     """
     import keras
 
+    from lib import backends
+
     for variable in model.trainable_variables:
         variable.regularizer = None
     warm_up = round(args.warm_up * steps)
@@ -124,7 +126,9 @@ def compile_one_cycle(model, steps, args):
     loss = "sparse_categorical_crossentropy"
     if args.label_smoothing:
         loss = smoothed_cross_entropy(args.label_smoothing)
-    model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
+    model.compile(
+        optimizer=optimizer, loss=loss, metrics=["accuracy"], jit_compile=backends.JIT_COMPILE
+    )
 
 
 def smoothed_cross_entropy(smoothing):
