@@ -21,7 +21,10 @@ Departures from the printed listing, and why:
  2. Training shifts each image at random by up to one pixel each way. `--no-shift`, with which the
     first departure alone gives 98.35 %, leaves the images as they are, as printed, and so does
     `--sweep`.
- 3. Labels are integers and the loss is the sparse cross-entropy. The listing one-hot encodes them
+ 3. `--sweep` has the printed settings. Its 13 SGD rows are up to 3.7 points below the book's: SGD
+    at 0.01 is still learning after 20 epochs. `--learning-rate 0.1` brings them within 0.9 points;
+    one row trained for 200 epochs at 0.01 is within 0.1.
+ 4. Labels are integers and the loss is the sparse cross-entropy. The listing one-hot encodes them
     with to_categorical. The two losses are the same number; integers need no conversion.
 """
 

@@ -94,6 +94,7 @@ def train(autoencoder, x_train, x_test, args, folder):
     def test(epoch, logs):
         loss = training.evaluate(autoencoder, x_test, x_test)["loss"]
         print(f"epoch {epoch}: test MSE {loss:.5f}", flush=True)
+        return {"test_loss": loss}
 
     facts = training.train_epochs(
         autoencoder,

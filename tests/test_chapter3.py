@@ -377,6 +377,9 @@ def test_script_trains_then_loads_and_draws(path, name, figures, tmp_path, data_
     assert trained["seed"] == (1337 if path == DENOISING else 0)
     assert not (tmp_path / name / "evaluation.json").exists()
     assert not (tmp_path / name / "restart.npz").exists()
+    header, *rows = (tmp_path / name / "log.csv").read_text().splitlines()
+    assert "test_loss" in header.split(",")
+    assert len(rows) == 2
     for figure in figures:
         assert imread(tmp_path / name / figure).std() > 0
 
