@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 
-from lib import plots, results, training, weights
+from lib import backends, plots, results, training, weights
 
 # A batch of 1000 takes no less time, and a DenseNet then needs 4 GB for what its layers put out.
 TEST_BATCH_SIZE = 200
@@ -52,6 +52,7 @@ def train_and_test(
     settings = settings or {}
     part = "held_out" if getattr(args, "hold_out", 0) else "test"
     facts = {}
+    allow_compilation(model)
     if args.weights:
         weights.load(model, weights.find(args.weights, script))
         compile_for(1)
@@ -121,6 +122,18 @@ def train_and_test(
             confusion_matrix=confusion.tolist(),
         )
     return accuracy, facts
+
+
+def allow_compilation(model):
+    """Lets JAX compile a network that shifts its images; to be called before `model.compile`.
+
+    Keras says that RandomTranslation cannot be compiled, which holds for TensorFlow only, and runs
+    the whole step operation by operation: with JAX many times slower.
+    """
+    if backends.BACKEND == "jax":
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.RandomTranslation):
+                layer.supports_jit = True
 
 
 def _whole_batches(batch, steps, whole):
