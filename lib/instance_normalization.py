@@ -1,4 +1,4 @@
-"""Instance normalization, a layer that Keras 3 does not have under this name.
+"""Instance normalization, for which Keras 3 has no layer of this name.
 
 Source: Ulyanov, Vedaldi, Lempitsky, Instance Normalization: The Missing Ingredient for Fast
 Stylization (2016), arXiv:1607.08022.
@@ -10,30 +10,30 @@ from keras import layers, ops
 
 @keras.saving.register_keras_serializable("adlk")
 class InstanceNormalization(layers.Layer):
-    """Gives each image, by itself, mean 0 and variance 1, then a learned gain and offset.
+    """Normalizes each image to mean 0 and variance 1, then applies a learned gain and offset.
 
     Images (batch, height, width, channels) -> the same shape.
 
     Args:
-        axis: -1 normalizes each channel of each image by itself, with a gain and an offset for
-            each channel: the paper's, and that of `GroupNormalization(groups=-1)` and of TensorFlow
-            Addons. None normalizes all values of an image together, with one gain and one offset:
-            what the layer of this name in keras-contrib does by default, which the book uses.
-        epsilon: added to the variance, as in the paper; keras-contrib adds it to the standard
+        axis: -1 normalizes each channel of each image separately, with one gain and one offset per
+            channel, as in the paper, in `GroupNormalization(groups=-1)` and in TensorFlow Addons.
+            None normalizes all values of an image together, with one gain and one offset. This is
+            the default of the layer in keras-contrib, which the book uses.
+        epsilon: added to the variance, as in the paper. Keras-contrib adds it to the standard
             deviation.
-        kwargs: go to `keras.layers.Layer`.
+        kwargs: arguments of `keras.layers.Layer`.
     """
 
     def __init__(self, axis=-1, epsilon=1e-3, **kwargs):
         if axis not in (-1, None):
-            raise ValueError(f"axis has to be -1 or None, found {axis}")
+            raise ValueError(f"expected axis -1 or None, found {axis}")
         super().__init__(**kwargs)
         self.axis = axis
         self.epsilon = epsilon
 
     def build(self, input_shape):
         size = 1 if self.axis is None else input_shape[-1]
-        # In mixed precision, too, gain and offset belong to statistics in float32.
+        # The statistics are float32 in mixed precision also, so gain and offset are, too.
         self.gamma = self.add_weight((size,), "ones", name="gamma", autocast=False)
         self.beta = self.add_weight((size,), "zeros", name="beta", autocast=False)
 
@@ -49,5 +49,5 @@ class InstanceNormalization(layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        # Where Keras opens an .h5 file it leaves out an axis that is None.
+        # Keras omits an axis that is None when it opens an .h5 file.
         return cls(**{"axis": None, **config})
