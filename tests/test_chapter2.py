@@ -1,8 +1,11 @@
 """Chapter 2: exact networks, the schedule, augmentation, and every script by its command line."""
 
 import argparse
+import importlib.util
 import json
+import os
 import re
+import subprocess
 import sys
 
 import keras
@@ -275,6 +278,33 @@ def test_the_defaults_are_those_of_the_recipe(path, monkeypatch):
     args = parse("--recipe", "one-cycle", "--epochs", "7", "--weight-decay", "0")
     assert (args.epochs, args.batch_size, args.weight_decay) == (7, 128, 0)
     assert args.learning_rate == script.ONE_CYCLE["learning_rate"]
+
+
+def test_jax_compiles_the_whole_step():
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("no JAX")
+    code = f"""
+import argparse, sys
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+from conftest import load_script
+from lib import classification, recipe
+script = load_script({RESNET!r})
+model = script.build_resnet(8, 1)
+for compile in (
+    lambda: script.compile_classifier(model, 10),
+    lambda: recipe.compile_one_cycle(model, 10, argparse.Namespace(**script.ONE_CYCLE)),
+):
+    classification.allow_compilation(model)
+    compile()
+    print(model.jit_compile)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["True", "True"], done.stderr
 
 
 @pytest.mark.parametrize("path", [RESNET, DENSENET])
