@@ -82,7 +82,7 @@ def train_and_test(
             resume=args.resume,
             after_interval=test,
             memory=best,
-            save=lambda: weights.save(model, args.output_dir / f"{name}.h5"),
+            save=lambda: weights.save(model, args.output_dir / f"{name}.h5", about=settings),
         )
         facts = {
             "epochs": args.epochs,

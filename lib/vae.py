@@ -147,7 +147,7 @@ def train(model, optimizer, x, y, test, args, folder, name, settings=None):
         folder,
         settings,
         after_epoch=after_epoch,
-        save=lambda: weights.save(model, args.output_dir / f"{name}.h5"),
+        save=lambda: weights.save(model, args.output_dir / f"{name}.h5", about=settings),
     )
     facts["train"] = parts(model, facts["train"])
     found = parts(model, training.evaluate(model, *test))

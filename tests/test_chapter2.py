@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, interrupt_script, load_script, run_script
 
-from lib import classification, cli, recipe, training
+from lib import classification, cli, recipe, training, weights
 
 CNN = "chapter2-deep-networks/cnn-functional-2.1.1.py"
 Y_NETWORK = "chapter2-deep-networks/cnn-y-network-2.1.2.py"
@@ -372,6 +372,10 @@ def test_trains_saves_and_loads(path, flags, name, tmp_path, data_dir):
     assert done.returncode == 0, done.stderr
     trained = json.loads((tmp_path / name / "metrics.json").read_text())
     assert (trained["epochs"], trained["batch_size"], trained["train_images"]) == (2, 16, 64)
+    assert trained["train_pflop"] >= 0
+    assert weights.about(tmp_path / f"{name}.h5") == trained["settings"]
+    if "cifar10" in name:
+        assert trained["settings"]["recipe"] == ("one-cycle" if "one-cycle" in flags else "book")
     done = run_script(path, *flags, f"--weights={name}.h5", folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     loaded = json.loads((tmp_path / name / "evaluation.json").read_text())

@@ -212,6 +212,7 @@ def test_trains_draws_and_measures(path, flags, name, tmp_path, data_dir):
     assert done.returncode == 0, done.stderr
     trained = json.loads((tmp_path / name / "metrics.json").read_text())
     assert (trained["mse"], trained["latent_dim"]) == (path == MLP, 2)
+    assert weights.about(tmp_path / f"{name}.h5")["mse"] == trained["mse"]
     beta = trained.get("beta", 1)
     parts = trained["test_reconstruction"] + beta * trained["test_kl"]
     assert trained["test_loss"] == pytest.approx(parts, abs=0.01)
