@@ -114,6 +114,7 @@ def convolution(x, filters, kernel_size=3, strides=1):
         strides=strides,
         padding="same",
         kernel_initializer="he_normal",
+        # In the one-cycle recipe the weight decay of the optimizer takes its place.
         kernel_regularizer=keras.regularizers.L2(WEIGHT_DECAY),
     )(x)
 
