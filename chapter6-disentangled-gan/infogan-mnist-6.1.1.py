@@ -57,10 +57,7 @@ TRAIN_STEPS = 40_000
 LEARNING_RATE = 2e-4
 DECAY = 6e-8
 EMA = 0.999
-ROTATION = 0.0  # degrees
 SWEEP = 2.0  # --p1 and --p2 go from -SWEEP to SWEEP
-SWEEP_STEPS = 16
-MEASURED_SAMPLES = 3000
 MODEL_NAME = "infogan_mnist"
 
 
@@ -72,13 +69,6 @@ def parse_args():
     parser.add_argument("--code2", type=cli.finite, help="second code (default: random)")
     parser.add_argument("--p1", action="store_true", help="sweep the first code, all digits")
     parser.add_argument("--p2", action="store_true", help="sweep the second code, all digits")
-    parser.add_argument(
-        "--rotate",
-        type=cli.finite,
-        default=ROTATION,
-        metavar="DEGREES",
-        help=f"rotate the codes in their plane (default {ROTATION:g})",
-    )
     parser.add_argument(
         "--code-prior",
         choices=("uniform", "gaussian"),
@@ -101,7 +91,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from lib import gan, metrics, weights
+from lib import codes, gan, metrics, weights
 from lib.optimizers import rmsprop
 
 
@@ -185,14 +175,6 @@ def sample_codes(rng, size, prior):
     return tuple(codes.astype("float32"))
 
 
-def rotated(codes, degrees):
-    """Two codes, arrays of one shape, rotated in their plane: what the generator gets for them."""
-    first, second = codes
-    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    pair = cosine * first - sine * second, sine * first + cosine * second
-    return tuple(code.astype("float32") for code in pair)
-
-
 def batches(args):
     """Batches of `gan.mnist_batches` with two codes for the fakes."""
     without_codes = gan.mnist_batches(args, conditional=True)
@@ -205,68 +187,32 @@ def batches(args):
     return batch
 
 
-def draw_sweep(generator, args, which, folder):
-    """Draws one row for each digit, or for the given one: a code goes from -SWEEP to SWEEP.
-
-    The other code is the given one, or 0; the noise is the same within a row.
-    """
-    digits = gan.digits_to_sweep(args)
-    codes = [np.full((len(digits), SWEEP_STEPS), c or 0.0) for c in (args.code1, args.code2)]
-    codes[which - 1][:] = np.linspace(-SWEEP, SWEEP, SWEEP_STEPS)
-    noise = gan.sample_noise(args.seed, len(digits), LATENT_SIZE)
-    images = generator.predict(
-        [
-            np.repeat(noise, SWEEP_STEPS, axis=0),
-            np.repeat(gan.one_hot(digits), SWEEP_STEPS, axis=0),
-            *rotated([code.reshape(-1, 1) for code in codes], args.rotate),
-        ],
-        batch_size=500,
-        verbose=0,
-    )
-    images = images.reshape(len(digits), SWEEP_STEPS, *images.shape[1:])
-    std = CODE_STD if args.code_prior == "gaussian" else 1 / np.sqrt(3)
-    gan.draw_sweep(images, SWEEP / std, digits, folder / f"code{which}.png", args.show)
-
-
-def random_samples(generator, args):
-    """Images of all digits, the codes behind them and the digits, all else random.
-
-    Returns:
-        images (n, 28, 28, 1), codes (n, 2), digits (n,), with n = MEASURED_SAMPLES.
-    """
-    rng = np.random.default_rng((args.seed, 2))
-    digits = np.arange(MEASURED_SAMPLES) % NUM_LABELS
-    codes = sample_codes(rng, MEASURED_SAMPLES, args.code_prior)
-    noise = rng.uniform(-1, 1, (MEASURED_SAMPLES, LATENT_SIZE)).astype("float32")
-    given = [noise, gan.one_hot(digits), *rotated(codes, args.rotate)]
-    images = generator.predict(given, batch_size=500, verbose=0)
-    return images, np.concatenate(codes, axis=1), digits
-
-
-def measure_recovery(model, args):
-    """Correlation of fresh codes with those that the discriminator recovers from the images."""
-    images, codes, _ = random_samples(model.sampler, args)
-    _, _, *recovered = model.discriminator.predict(images, batch_size=500, verbose=0)
-    return [
-        round(float(np.corrcoef(code, q[:, 0])[0, 1]), 4) for code, q in zip(codes.T, recovered)
-    ]
-
-
 def main(args):
     # Other settings of the codes leave the files of the default ones alone.
     name = MODEL_NAME + ("_book" if args.code_loss == "book" else "")
     name += f"_{args.code_prior}" if args.code_prior != CODE_PRIOR else ""
     folder = cli.prepare(args, name)
 
+    def random_inputs(digits):
+        noise = gan.sample_noise(args.seed, len(digits), LATENT_SIZE)
+        rng = np.random.default_rng((args.seed, 3))
+        return [noise, gan.one_hot(digits), *sample_codes(rng, len(digits), args.code_prior)]
+
     def inputs(digits):
-        size = len(digits)
-        codes = sample_codes(np.random.default_rng((args.seed, 3)), size, args.code_prior)
+        noise, labels, *random = random_inputs(digits)
         given = [
-            code if value is None else np.full((size, 1), value, "float32")
-            for code, value in zip(codes, (args.code1, args.code2))
+            code if value is None else np.full_like(code, value)
+            for code, value in zip(random, (args.code1, args.code2))
         ]
-        noise = gan.sample_noise(args.seed, size, LATENT_SIZE)
-        return [noise, gan.one_hot(digits), *rotated(given, args.rotate)]
+        return [noise, labels, *given]
+
+    def sweep_inputs(digits):
+        noise, labels, *random = random_inputs(digits)
+        given = [
+            np.full_like(code, value or 0.0)
+            for code, value in zip(random, (args.code1, args.code2))
+        ]
+        return [noise, labels, *given]
 
     unaveraged = None
     if args.generator:
@@ -276,6 +222,13 @@ def main(args):
     else:
         model = build_infogan(args.seed, args.code_loss, args.ema)
         generator, unaveraged = model.sampler, model.generator
+
+        def measure_recovery():
+            given = random_inputs(codes.digits_to_measure())
+            images = generator.predict(given, batch_size=500, verbose=0)
+            recovered = model.discriminator.predict(images, batch_size=500, verbose=0)
+            return {"code_recovery": list(map(codes.recovery, given[2:], recovered[2:]))}
+
         gan.train(
             model,
             generator,
@@ -285,18 +238,23 @@ def main(args):
             folder,
             save={f"{name}.h5": generator, f"{name}-discriminator.h5": model.discriminator},
             settings={"code_loss": args.code_loss, "code_prior": args.code_prior},
-            measure=lambda: {"code_recovery": measure_recovery(model, args)},
+            measure=measure_recovery,
         )
+    std = CODE_STD if args.code_prior == "gaussian" else 1 / np.sqrt(3)
     for which, wanted in ((1, args.p1), (2, args.p2)):
         if wanted:
-            draw_sweep(generator, args, which, folder)
+            path = folder / f"code{which}.png"
+            codes.draw_sweep(generator, sweep_inputs, 1 + which, SWEEP, std, path, args)
     if args.evaluate:
-        weights_file = args.generator or f"{name}.h5"
+        digits = codes.digits_to_measure()
+        given = random_inputs(digits)
+        images = generator.predict(given, batch_size=500, verbose=0)
+        pairs = np.concatenate(given[2:], axis=1)
         further = {
-            "rotation": args.rotate,
             "code_prior": args.code_prior,
-            "codes": metrics.disentanglement(*random_samples(generator, args)),
+            "codes": metrics.disentanglement(images, pairs, digits),
         }
+        weights_file = args.generator or f"{name}.h5"
         gan.evaluate(
             generator,
             inputs,

@@ -60,25 +60,19 @@ DECAY = 6e-8
 EMA = 0.999
 SWEEP_0 = 4.0  # --p0 and --p1 go from minus this to this
 SWEEP_1 = 1.0
-SWEEP_STEPS = 16
-MEASURED_SAMPLES = 3000
 MODEL_NAME = "stackedgan_mnist"
 ENCODER_FILE = f"{MODEL_NAME}-encoder.h5"
 
 
 def parse_args():
     parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
+    drawing = "draw with these weights, do not train"
     for level in (0, 1):
-        parser.add_argument(
-            f"--generator{level}", metavar="FILE", help="draw with these weights, do not train"
-        )
-    parser.add_argument("--digit", type=cli.digit, help="the digit to draw (default: random ones)")
-    for level in (0, 1):
+        parser.add_argument(f"--generator{level}", metavar="FILE", help=drawing)
         parser.add_argument(f"--z{level}", type=cli.finite, help="constant noise (default: random)")
-    for level in (0, 1):
-        parser.add_argument(
-            f"-p{level}", f"--p{level}", action="store_true", help=f"sweep z{level}, all digits"
-        )
+        sweep = f"sweep z{level}, all digits"
+        parser.add_argument(f"-p{level}", f"--p{level}", action="store_true", help=sweep)
+    parser.add_argument("--digit", type=cli.digit, help="the digit to draw (default: random ones)")
     parser.add_argument(
         "--encoder", metavar="FILE", help="do not train the classifier, load these weights"
     )
@@ -115,7 +109,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from lib import datasets, gan, metrics, training, weights
+from lib import codes, datasets, gan, training, weights
 from lib.alternating import AlternatingModel, Turn
 from lib.averaging import MovingAverage
 from lib.optimizers import rmsprop
@@ -256,39 +250,32 @@ def build_stackedgan(
 ):
     """The model ready to train, with its four updates."""
     model = StackedGAN(encoder0, encoder1, noise_head, entropy_weight, ema)
+
+    def discriminator_turn(name, network, loss, *metrics):
+        optimizer = rmsprop(LEARNING_RATE, DECAY)
+        return Turn(name, network.trainable_variables, optimizer, loss, metrics=metrics)
+
+    def generator_turn(name, network, average, loss, *metrics):
+        return Turn(
+            name,
+            network.trainable_variables,
+            rmsprop(LEARNING_RATE / 2, DECAY / 2),
+            loss,
+            metrics=metrics,
+            after=average.update if average else None,
+            through_shared=True,
+        )
+
+    m = model
     model.compile(
         turns=[
-            Turn(
-                "discriminator1",
-                model.discriminator1.trainable_variables,
-                rmsprop(LEARNING_RATE, DECAY),
-                model.discriminator1_loss,
-                metrics=("accuracy1",),
+            discriminator_turn("dis1", m.discriminator1, m.discriminator1_loss, "accuracy1"),
+            discriminator_turn("dis0", m.discriminator0, m.discriminator0_loss, "accuracy0"),
+            generator_turn(
+                "gen1", m.generator1, m.average1, m.generator1_loss, "entropy1", "conditional1"
             ),
-            Turn(
-                "discriminator0",
-                model.discriminator0.trainable_variables,
-                rmsprop(LEARNING_RATE, DECAY),
-                model.discriminator0_loss,
-                metrics=("accuracy0",),
-            ),
-            Turn(
-                "generator1",
-                model.generator1.trainable_variables,
-                rmsprop(LEARNING_RATE / 2, DECAY / 2),
-                model.generator1_loss,
-                metrics=("entropy1", "conditional1"),
-                after=model.average1.update if ema else None,
-                through_shared=True,
-            ),
-            Turn(
-                "generator0",
-                model.generator0.trainable_variables,
-                rmsprop(LEARNING_RATE / 2, DECAY / 2),
-                model.generator0_loss,
-                metrics=("entropy0", "conditional0"),
-                after=model.average0.update if ema else None,
-                through_shared=True,
+            generator_turn(
+                "gen0", m.generator0, m.average0, m.generator0_loss, "entropy0", "conditional0"
             ),
         ],
         share=model.fakes,
@@ -363,95 +350,20 @@ def build_stack(generator0, generator1):
     return keras.Model([labels, z1, z0], generator0([generator1([labels, z1]), z0]), name="stack")
 
 
-def draw_sweep(stack, args, level, folder):
-    """Draws one row for each digit, or for the given one: all of z0, or of z1, goes up together.
-
-    The other noise is the given constant, or random and the same within a row.
-    """
-    bound = (SWEEP_0, SWEEP_1)[level]
-    digits = gan.digits_to_sweep(args)
-    rng = np.random.default_rng(args.seed)
-    noise = {}
-    for key, given in (("z1", args.z1), ("z0", args.z0)):
-        constant = np.zeros((len(digits), Z_SIZE), "float32") + (given or 0.0)
-        row = sample_z(rng, len(digits)) if given is None else constant
-        noise[key] = np.repeat(row, SWEEP_STEPS, axis=0)
-    values = np.tile(np.linspace(-bound, bound, SWEEP_STEPS), len(digits))
-    noise[f"z{level}"] = np.repeat(values[:, None], Z_SIZE, axis=1).astype("float32")
-    labels = np.repeat(gan.one_hot(digits), SWEEP_STEPS, axis=0)
-    images = stack.predict([labels, noise["z1"], noise["z0"]], batch_size=500, verbose=0)
-    images = images.reshape(len(digits), SWEEP_STEPS, *images.shape[1:])
-    gan.draw_sweep(images, bound / Z_STD, digits, folder / f"z{level}.png", args.show)
-
-
-def measure_noise(stack, args):
-    """What a constant z0, or z1, does over the book's range while all else is random.
-
-    Returns:
-        {"z0": ..., "z1": ...}, each the rank correlations of `metrics.attribute_correlations`.
-    """
-    rng = np.random.default_rng((args.seed, 4))
-    digits = np.arange(MEASURED_SAMPLES) % NUM_LABELS
-    measured = {}
-    for level, bound in ((0, SWEEP_0), (1, SWEEP_1)):
-        noise = {"z1": sample_z(rng, len(digits)), "z0": sample_z(rng, len(digits))}
-        constants = rng.uniform(-bound, bound, (len(digits), 1)).astype("float32")
-        noise[f"z{level}"] = np.repeat(constants, Z_SIZE, axis=1)
-        given = [gan.one_hot(digits), noise["z1"], noise["z0"]]
-        images = stack.predict(given, batch_size=500, verbose=0)
-        measured[f"z{level}"] = metrics.attribute_correlations(images, constants, digits)
-    return measured
-
-
-def measure_conditions(generators, encoders, args):
-    """How well the encoders get back what the generators were given, on fresh fakes.
-
-    Returns:
-        A dict: `conditional0`, the mean squared error of encoder 0's features of the images;
-        `conditional1`, the share of fake features that encoder 1 takes for their digit.
-    """
-    (generator0, generator1), (encoder0, encoder1) = generators, encoders
-    rng = np.random.default_rng((args.seed, 2))
-    digits = np.arange(MEASURED_SAMPLES) % NUM_LABELS
-    z1, z0 = sample_z(rng, len(digits)), sample_z(rng, len(digits))
-    features = generator1.predict([gan.one_hot(digits), z1], batch_size=500, verbose=0)
-    images = generator0.predict([features, z0], batch_size=500, verbose=0)
-    encoded = encoder0.predict(images, batch_size=500, verbose=0)
-    predicted = encoder1.predict(features, batch_size=500, verbose=0).argmax(axis=1)
-    return {
-        "conditional0": round(float(np.mean((encoded - features) ** 2)), 4),
-        "conditional1": round(float(np.mean(predicted == digits)), 4),
-    }
-
-
-def measure_recovery(model, args):
-    """Correlation of fresh noise with what the discriminators recover from features and images."""
-    generator0, generator1 = model.samplers
-    rng = np.random.default_rng((args.seed, 2))
-    labels = gan.one_hot(np.arange(MEASURED_SAMPLES) % NUM_LABELS)
-    z1, z0 = sample_z(rng, len(labels)), sample_z(rng, len(labels))
-    features = generator1.predict([labels, z1], batch_size=500, verbose=0)
-    images = generator0.predict([features, z0], batch_size=500, verbose=0)
-    _, recovered1 = model.discriminator1.predict(features, batch_size=500, verbose=0)
-    _, recovered0 = model.discriminator0.predict(images, batch_size=500, verbose=0)
-    return {
-        name: round(float(np.corrcoef(z.ravel(), q.ravel())[0, 1]), 4)
-        for name, z, q in (("z0", z0, recovered0), ("z1", z1, recovered1))
-    }
-
-
 def main(args):
     folder = cli.prepare(args, MODEL_NAME)
 
-    def inputs(digits):
+    def random_inputs(digits):
         rng = np.random.default_rng((args.seed, 3))
-        noise = [
-            sample_z(rng, len(digits))
-            if given is None
-            else np.full((len(digits), Z_SIZE), given, "float32")
-            for given in (args.z1, args.z0)
+        return [gan.one_hot(digits), sample_z(rng, len(digits)), sample_z(rng, len(digits))]
+
+    def inputs(digits):
+        labels, *noise = random_inputs(digits)
+        given = [
+            z if value is None else np.full_like(z, value)
+            for z, value in zip(noise, (args.z1, args.z0))
         ]
-        return [gan.one_hot(digits), *noise]
+        return [labels, *given]
 
     files = [args.generator0 or f"{MODEL_NAME}-gen0.h5", args.generator1 or f"{MODEL_NAME}-gen1.h5"]
     unaveraged = None
@@ -459,10 +371,10 @@ def main(args):
         generators = build_generator0(), build_generator1()
         for generator, file in zip(generators, files):
             weights.load(generator, weights.find(file, __file__))
-        stack = build_stack(*generators)
         *encoders, classifier = build_classifier()
         if args.evaluate:
             weights.load(classifier, weights.find(args.encoder or ENCODER_FILE, __file__))
+        stack = build_stack(*generators)
         gan.test_generator(stack, inputs, args, folder, gan.digits_to_draw(args))
     else:
         *encoders, classifier = train_encoder(args, folder)
@@ -470,6 +382,13 @@ def main(args):
         generators = model.samplers
         stack = build_stack(*generators)
         unaveraged = build_stack(model.generator0, model.generator1) if args.ema else None
+
+        def measure_recovery():
+            discriminators = model.discriminator0, model.discriminator1
+            return codes.recovered_noise(
+                generators, discriminators, random_inputs(codes.digits_to_measure())
+            )
+
         gan.train(
             model,
             stack,
@@ -488,17 +407,21 @@ def main(args):
                 "entropy_weight": args.entropy_weight,
                 "joint_from": args.joint_from,
             },
-            measure=lambda: {"noise_recovery": measure_recovery(model, args)},
+            measure=measure_recovery,
             half=True,  # generator 0 has 2.6 million weights
         )
-    for level, wanted in ((0, args.p0), (1, args.p1)):
+    for level, bound, wanted in ((0, SWEEP_0, args.p0), (1, SWEEP_1, args.p1)):
         if wanted:
-            draw_sweep(stack, args, level, folder)
+            path = folder / f"z{level}.png"
+            codes.draw_sweep(stack, inputs, 2 - level, bound, Z_STD, path, args)
     if args.evaluate:
-        further = {
-            **measure_conditions(generators, encoders, args),
-            **measure_noise(stack, args),
-        }
+        further = codes.measure_stack(
+            generators, encoders, random_inputs(codes.digits_to_measure())
+        )
+        for level, bound in ((0, SWEEP_0), (1, SWEEP_1)):
+            further[f"z{level}"] = codes.constant_noise_effect(
+                stack, random_inputs, 2 - level, bound, args.seed
+            )
         gan.evaluate(
             stack,
             inputs,

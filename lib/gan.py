@@ -365,34 +365,6 @@ def test_generator(generator, inputs, args, folder, digits=None):
     print(f"Drawn: {folder / name}.png")
 
 
-def digits_to_sweep(args):
-    """The digit asked for, or all ten: one for each row of `draw_sweep`."""
-    return np.arange(NUM_LABELS) if args.digit is None else np.array([args.digit])
-
-
-def draw_sweep(images, deviations, digits, path, show):
-    """Draws a row of images for each digit, in which something goes from low to high.
-
-    Args:
-        images: array (len(digits), steps, height, width, 1).
-        deviations: the titles over the first row go from minus this to this, in standard
-            deviations of what training has seen.
-        digits: titles of the rows.
-        path: the PNG file.
-        show: also open a window.
-    """
-    rows, steps = images.shape[:2]
-    titles = [f"{value:.1f}σ" for value in np.linspace(-deviations, deviations, steps)]
-    plots.image_grid(
-        images.reshape(-1, *images.shape[2:]),
-        path,
-        columns=steps,
-        titles=titles + [""] * (rows - 1) * steps,
-        row_titles=[str(digit) for digit in digits],
-        show=show,
-    )
-
-
 def digits_to_draw(args):
     """16 times the digit asked for, or random digits."""
     if args.digit is not None:

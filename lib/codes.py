@@ -1,0 +1,127 @@
+"""What a code or a noise vector controls: sweeps and measurements for chapter 6."""
+
+import numpy as np
+
+from lib import gan, metrics, plots
+
+SWEEP_STEPS = 16
+SAMPLES = 3000
+
+
+def sweep(generator, inputs, which, values):
+    """Generates rows of images in which one input takes each of the given values.
+
+    Args:
+        generator: the network.
+        inputs: list of arrays, what the network takes for each of n rows.
+        which: index of the input to sweep. All of its numbers get the same value.
+        values: array (steps,).
+
+    Returns:
+        Images (n, steps, height, width, channels).
+    """
+    rows, steps = len(inputs[0]), len(values)
+    inputs = [np.repeat(array, steps, axis=0) for array in inputs]
+    inputs[which] = np.broadcast_to(np.tile(values, rows)[:, None], inputs[which].shape)
+    inputs[which] = inputs[which].astype("float32")
+    images = generator.predict(inputs, batch_size=500, verbose=0)
+    return images.reshape(rows, steps, *images.shape[1:])
+
+
+def draw_sweep(generator, inputs, which, bound, std, path, args):
+    """Draws one row for each digit, or for `args.digit`; one input goes from -bound to bound.
+
+    Args:
+        generator: the network.
+        inputs: function of digits (n,) that returns what the network takes.
+        which: index of the input to sweep.
+        bound: the last value. SWEEP_STEPS values are drawn.
+        std: standard deviation of the input in training. The titles count in it.
+        path: the PNG file.
+        args: the parsed flags.
+    """
+    digits = np.arange(gan.NUM_LABELS) if args.digit is None else np.array([args.digit])
+    images = sweep(generator, inputs(digits), which, np.linspace(-bound, bound, SWEEP_STEPS))
+    titles = [f"{value:.1f}σ" for value in np.linspace(-bound / std, bound / std, SWEEP_STEPS)]
+    plots.image_grid(
+        images.reshape(-1, *images.shape[2:]),
+        path,
+        columns=SWEEP_STEPS,
+        titles=titles + [""] * (len(digits) - 1) * SWEEP_STEPS,
+        row_titles=[str(digit) for digit in digits],
+        show=args.show,
+    )
+
+
+def digits_to_measure():
+    """SAMPLES digits, all equally often."""
+    return np.arange(SAMPLES) % gan.NUM_LABELS
+
+
+def constant_noise_effect(generator, inputs, which, bound, seed):
+    """How strongly a constant noise vector orders the images while everything else is random.
+
+    Args:
+        generator, inputs, which: see `draw_sweep`; `inputs` draws everything at random.
+        bound: the constants are uniform in [-bound, bound].
+        seed: of the constants.
+
+    Returns:
+        The dict of `metrics.attribute_correlations`, of one number each.
+    """
+    digits = digits_to_measure()
+    given = list(inputs(digits))
+    constants = np.random.default_rng((seed, 4)).uniform(-bound, bound, (len(digits), 1))
+    given[which] = np.repeat(constants, given[which].shape[1], axis=1).astype("float32")
+    images = generator.predict(given, batch_size=500, verbose=0)
+    return metrics.attribute_correlations(images, constants, digits)
+
+
+def recovery(codes, recovered):
+    """Pearson correlation of codes with what a discriminator recovered, rounded."""
+    return round(float(np.corrcoef(np.ravel(codes), np.ravel(recovered))[0, 1]), 4)
+
+
+def measure_stack(generators, encoders, given):
+    """How well the encoders of a StackedGAN get back what the generators were given.
+
+    Args:
+        generators: generator 0 and generator 1.
+        encoders: encoder 0 and encoder 1.
+        given: labels (n, 10), z1 and z0.
+
+    Returns:
+        A dict: `conditional0`, the mean squared error of encoder 0's features of the images;
+        `conditional1`, the share of fake features that encoder 1 takes for their digit.
+    """
+    features, images = _stack(generators, given)
+    encoded = encoders[0].predict(images, batch_size=500, verbose=0)
+    predicted = encoders[1].predict(features, batch_size=500, verbose=0)
+    same = predicted.argmax(axis=1) == given[0].argmax(axis=1)
+    return {
+        "conditional0": round(float(np.mean((encoded - features) ** 2)), 4),
+        "conditional1": round(float(np.mean(same)), 4),
+    }
+
+
+def recovered_noise(generators, discriminators, given):
+    """Correlation of the noise with what the discriminators of a StackedGAN recover.
+
+    Args:
+        generators, given: see `measure_stack`.
+        discriminators: discriminator 0 and discriminator 1.
+
+    Returns:
+        {"noise_recovery": {"z0": r, "z1": r}}.
+    """
+    features, images = _stack(generators, given)
+    _, z1 = discriminators[1].predict(features, batch_size=500, verbose=0)
+    _, z0 = discriminators[0].predict(images, batch_size=500, verbose=0)
+    return {"noise_recovery": {"z0": recovery(given[2], z0), "z1": recovery(given[1], z1)}}
+
+
+def _stack(generators, given):
+    """The features and the images that two stacked generators make of labels, z1 and z0."""
+    labels, z1, z0 = given
+    features = generators[1].predict([labels, z1], batch_size=500, verbose=0)
+    return features, generators[0].predict([features, z0], batch_size=500, verbose=0)
