@@ -38,11 +38,6 @@ MODEL_NAME = "lsgan_mnist"
 def parse_args():
     parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
-    parser.add_argument(
-        "--bn",
-        action="store_true",
-        help="batch normalization in the discriminator, over real and fake images in two batches",
-    )
     return parser.parse_args()
 
 
@@ -59,17 +54,9 @@ from lib.optimizers import rmsprop
 class LSGAN(gan.GAN):
     """Mean squared error to the labels 1 of real images and 0 of fakes."""
 
-    def __init__(self, *args, separate=False, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.separate = separate
-
     def discriminator_loss(self, images, fakes):
         """Over real images (target 1) and as many fakes (target 0)."""
-        if self.separate:
-            real = [self.discriminator(batch, training=True) for batch in (images, fakes)]
-            real = ops.concatenate(real)
-        else:
-            real = self.discriminator(ops.concatenate([images, fakes]), training=True)
+        real = self.discriminator(ops.concatenate([images, fakes]), training=True)
         return gan.least_squares_loss(gan.real_then_fake(images), real)
 
     def generator_loss(self, images, fakes):
@@ -82,13 +69,11 @@ def build_generator():
     return gan.generator(keras.Input((LATENT_SIZE,), name="noise"), IMAGE_SIZE)
 
 
-def build_lsgan(seed, batch_norm=False, ema=EMA):
+def build_lsgan(seed, ema=EMA):
     """The model ready to train: first the discriminator is updated, then the generator."""
     images = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="images")
-    discriminator = gan.discriminator(images, activation="linear", batch_norm=batch_norm)
-    generator = build_generator()
-    # Batch normalization over real and fake images together would give the fakes away.
-    model = LSGAN(generator, discriminator, LATENT_SIZE, seed, MODEL_NAME, ema, separate=batch_norm)
+    discriminator = gan.discriminator(images, activation="linear")
+    model = LSGAN(build_generator(), discriminator, LATENT_SIZE, seed, MODEL_NAME, ema)
     model.compile_turns(
         rmsprop(LEARNING_RATE, DECAY),
         rmsprop(LEARNING_RATE / 2, DECAY / 2),
@@ -98,9 +83,7 @@ def build_lsgan(seed, batch_norm=False, ema=EMA):
 
 
 def main(args):
-    # --bn leaves the files of the usual LSGAN alone.
-    name = MODEL_NAME + ("_bn" if args.bn else "")
-    folder = cli.prepare(args, name)
+    folder = cli.prepare(args, MODEL_NAME)
 
     def inputs(digits):
         return gan.sample_noise(args.seed, len(digits), LATENT_SIZE)
@@ -111,7 +94,7 @@ def main(args):
         weights.load(generator, weights.find(args.generator, __file__))
         gan.test_generator(generator, inputs, args, folder)
     else:
-        model = build_lsgan(args.seed, args.bn, args.ema)
+        model = build_lsgan(args.seed, args.ema)
         generator, unaveraged = model.sampler, model.generator
         gan.train(
             model,
@@ -121,13 +104,12 @@ def main(args):
             args,
             folder,
             save={
-                f"{name}.h5": generator,
-                f"{name}-discriminator.h5": model.discriminator,
+                f"{MODEL_NAME}.h5": generator,
+                f"{MODEL_NAME}-discriminator.h5": model.discriminator,
             },
-            settings={"bn": args.bn},
         )
     if args.evaluate:
-        weights_file = args.generator or f"{name}.h5"
+        weights_file = args.generator or f"{MODEL_NAME}.h5"
         gan.evaluate(
             generator, inputs, args, folder, weights_file, conditional=False, unaveraged=unaveraged
         )
