@@ -60,8 +60,14 @@ class StopOnSignal:
         print(f"\nStopping after this {self.what}; once more to stop at once.", file=sys.stderr)
 
 
+DASHES = "\N{EN DASH}\N{EM DASH}"  # what e-books print where a command has one or two hyphens
+
+
 class Parser(argparse.ArgumentParser):
-    """Answers a wrong flag with one line, and shows the script's docstring as it is written."""
+    """Answers a wrong flag with one line, and shows the script's docstring as it is written.
+
+    A flag that was pasted from an e-book may begin with an en dash or an em dash.
+    """
 
     def __init__(self, doc):
         super().__init__(
@@ -69,6 +75,25 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Parses `args`; without them `sys.argv`, in which it also corrects the dashes."""
+        if args is None:
+            args = sys.argv[1:] = [self._with_hyphens(word) for word in sys.argv[1:]]
+        else:
+            args = [self._with_hyphens(word) for word in args]
+        return super().parse_known_args(args, namespace)
+
+    def _with_hyphens(self, word):
+        """Returns a word that begins with a dash as the flag or negative number that it means."""
+        rest = word.lstrip(DASHES + "-")
+        if not rest or word[0] not in DASHES:
+            return word
+        name = rest.partition("=")[0]
+        if "--" + name in self._option_string_actions:
+            return "--" + rest
+        short = "-" + rest[0] in self._option_string_actions
+        return "-" + rest if short or rest[0] in ".0123456789" else "--" + rest
 
     def error(self, message):
         fail(f"{message} (--help lists the flags)")

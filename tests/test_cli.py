@@ -102,6 +102,49 @@ def test_a_wrong_flag_costs_one_line_and_exit_code_2(script, flag, named):
     assert named in line
 
 
+@pytest.mark.parametrize(
+    ("typed", "parsed"),
+    [
+        (["–p0"], {"p0": True}),
+        (["–generator=a–b.h5"], {"generator": "a–b.h5"}),
+        (["—generator", "a.h5"], {"generator": "a.h5"}),
+        (["––generator=a.h5"], {"generator": "a.h5"}),
+        (["–-generator=a.h5"], {"generator": "a.h5"}),
+        (["–s", "–t=1"], {"slippery": True, "delay": 1.0}),
+        (["–t1"], {"delay": 1.0}),
+        (["–t", "–0.5"], {"delay": -0.5}),
+        (["a–b", "–s"], {"word": "a–b", "slippery": True}),
+    ],
+)
+def test_a_dash_pasted_from_an_e_book_is_a_hyphen(typed, parsed, monkeypatch):
+    parser = cli.Parser("")
+    parser.add_argument("word", nargs="?")
+    parser.add_argument("--p0", action="store_true")
+    parser.add_argument("--generator")
+    parser.add_argument("-s", "--slippery", action="store_true")
+    parser.add_argument("-t", "--delay", type=float)
+    expected = {**vars(parser.parse_args([])), **parsed}
+    assert vars(parser.parse_args(typed)) == expected
+    # Records and hints show the command with hyphens.
+    monkeypatch.setattr(sys, "argv", ["script.py", *typed])
+    assert vars(parser.parse_args()) == expected
+    assert not any(word[0] in cli.DASHES for word in sys.argv)
+
+
+def test_a_dash_before_an_unknown_flag_is_still_one_line(script):
+    done = call(script, "–no-such-flag")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "--no-such-flag" in line
+
+
+@pytest.mark.parametrize("path", SCRIPTS)
+def test_every_script_takes_an_em_dash_for_two_hyphens(path):
+    done = call(ROOT / path, "—help")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: ")
+
+
 def test_the_budget_is_steps_or_epochs():
     steps = cli.training_parser("", batch_size=1, train_steps=5).parse_args([])
     epochs = cli.training_parser("", batch_size=1, epochs=6).parse_args([])
