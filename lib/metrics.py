@@ -133,8 +133,8 @@ def neighbor_scores(
 
     Returns:
         A dict of floats:
-        `precision`: share of the fake features inside the ball of a real one: quality.
-        `recall`: share of the real features inside the ball of a fake one: variety.
+        `sample_precision`: share of the fake features inside the ball of a real one: quality.
+        `sample_recall`: share of the real features inside the ball of a fake one: variety.
         `density`: number of real balls around a fake feature, divided by k: quality; it is 1 on
         average for equal distributions and can exceed 1.
         `coverage`: share of the real balls that hold a fake feature: variety.
@@ -156,8 +156,8 @@ def neighbor_scores(
         balls += np.count_nonzero(inside)
         covered |= inside.any(axis=0)
     return {
-        "precision": float(precise / len(fake)),
-        "recall": float(recalled.mean()),
+        "sample_precision": float(precise / len(fake)),
+        "sample_recall": float(recalled.mean()),
         "density": float(balls / (density_neighbors * len(fake))),
         "coverage": float(covered.mean()),
     }
@@ -210,7 +210,7 @@ def judge_digits(images, digits=None):
         `fid_mnist`: FID against the real images.
         `fid_mnist_floor`: FID of n random training images against the real images.
         `kid`, `kid_error`: see `kernel_distance`.
-        `precision`, `recall`, `density`, `coverage`: see `neighbor_scores`.
+        `sample_precision`, `sample_recall`, `density`, `coverage`: see `neighbor_scores`.
         `class_histogram`, `class_entropy`: the judge's predictions, the entropy in nats.
         `low_confidence`: share of images whose largest class probability is below 0.9.
         `conditional_accuracy`: with `digits`, share of images for which the judge predicts them.
@@ -267,8 +267,8 @@ def show(numbers):
         f"(real against real: {numbers['fid_mnist_floor']})"
     )
     print(f"KID {numbers['kid']} (standard error {numbers['kid_error']})")
-    scores = ("precision", "recall", "density", "coverage")
-    print(", ".join(f"{name} {numbers[name]:.3f}" for name in scores))
+    scores = ("sample_precision", "sample_recall", "density", "coverage")
+    print(", ".join(f"{name.removeprefix('sample_')} {numbers[name]:.3f}" for name in scores))
     print(f"predicted digits 0..9: {' '.join(map(str, numbers['class_histogram']))}")
     print(
         f"entropy of the predictions: {numbers['class_entropy']} nats (maximum: {np.log(10):.4f})"

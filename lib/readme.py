@@ -3,12 +3,14 @@
     python3 -m lib.readme            rewrites the numbers
     python3 -m lib.readme --check    says which ones differ, or stand in a table without a result
 
-A number is followed by a comment that the reader of the page does not see, and that names its file
-in results/, its key there (levels parted by slashes, a tilde for a space) and its format, Python's:
+A table between `<!-- table NAME -->` and `<!-- end of table -->` is written whole, see
+`lib.tables`. Elsewhere a comment follows each number. It names the file in results/, the key there
+(levels separated by slashes, a tilde for a space) and the format of Python:
 
     99.42 %<!--=cnn-functional-2.1.1 test_accuracy .2%-->
 """
 
+import itertools
 import json
 import re
 import sys
@@ -16,10 +18,14 @@ from pathlib import Path
 
 from lib import cli
 from lib.cli import UserError
+from lib.tables import TABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 NUMBER = re.compile(
     r"(?P<shown>[^\s|()<>*]+(?: %)?)<!--=(?P<file>[\w.-]+) (?P<key>[^ >]+) (?P<format>[^ >]+)-->"
+)
+TABLE = re.compile(
+    r"(?P<start><!-- table (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end of table -->)", re.DOTALL
 )
 # Columns of tables that hold what was set, and not what came out.
 SETTINGS = ("dropout", "L2", "what it shows")
@@ -50,19 +56,28 @@ def shown(number, form):
 
 
 def updated(text, results=ROOT / "results"):
-    """`text` with all its numbers as the folder `results` has them."""
+    """`text` with all its tables and numbers as the folder `results` has them.
+
+    Raises:
+        UserError: if the text names a table or a number that does not exist.
+    """
+
+    def made(match):
+        if match["name"] not in TABLES:
+            raise UserError(f"no table '{match['name']}' in lib/tables.py")
+        return match["start"] + TABLES[match["name"]]() + "\n" + match["end"]
 
     def replace(match):
         number = shown(value(match["file"], match["key"], results), match["format"])
         return number + match[0][len(match["shown"]) :]
 
-    return NUMBER.sub(replace, text)
+    return NUMBER.sub(replace, TABLE.sub(made, text))
 
 
 def differences(path):
     """Lines of the file `path` that are not as `updated` would write them."""
     text = path.read_text()
-    pairs = zip(text.splitlines(), updated(text).splitlines(), strict=True)
+    pairs = itertools.zip_longest(text.splitlines(), updated(text).splitlines())
     return [f"{path.relative_to(ROOT)}: {new}" for old, new in pairs if old != new]
 
 
@@ -73,7 +88,7 @@ def unproven(text):
     and so may links and code.
     """
     found, header = [], None
-    for line in text.splitlines():
+    for line in TABLE.sub("", text).splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if not line.startswith("|"):
             header = None

@@ -1,6 +1,6 @@
 """Chapters 5 and 6: builders, losses against NumPy, turns, and every script by its command line."""
 
-import argparse
+import csv
 import json
 
 import keras
@@ -10,7 +10,7 @@ from conftest import load_script, run_script
 from keras import ops
 from matplotlib.image import imread
 
-from lib import gan
+from lib import averaging, codes, gan
 
 DCGAN = "chapter4-gan/dcgan-mnist-4.2.1.py"
 WGAN = "chapter5-improved-gan/wgan-mnist-5.1.2.py"
@@ -19,7 +19,7 @@ ACGAN = "chapter5-improved-gan/acgan-mnist-5.3.1.py"
 INFOGAN = "chapter6-disentangled-gan/infogan-mnist-6.1.1.py"
 STACKEDGAN = "chapter6-disentangled-gan/stackedgan-mnist-6.2.1.py"
 
-ATTRIBUTES = {"thickness", "slant", "width", "digit_kept"}
+ATTRIBUTES = {"thickness", "slant", "width"}
 
 
 def numbers(tensor):
@@ -30,7 +30,8 @@ def images_input():
     return keras.Input((28, 28, 1))
 
 
-def cross_entropy(target, probability):
+def cross_entropy(target, logits):
+    probability = 1 / (1 + np.exp(-logits))
     return -(target * np.log(probability) + (1 - target) * np.log(1 - probability)).mean()
 
 
@@ -54,6 +55,10 @@ def moved(variables, before):
             ],
         ),
         ({"num_codes": 50}, [("source", 1, "sigmoid"), ("z0", 50, "tanh")]),
+        (
+            {"num_codes": 50, "code_activation": "linear"},
+            [("source", 1, "sigmoid"), ("z0", 50, "linear")],
+        ),
     ],
 )
 def test_discriminator_heads(kwargs, heads):
@@ -87,13 +92,16 @@ def test_batch_norm_in_the_discriminator():
 
 def test_generator_inputs():
     noise, labels = keras.Input((62,)), keras.Input((10,))
-    codes = [keras.Input((1,)), keras.Input((1,))]
+    pair = [keras.Input((1,)), keras.Input((1,))]
     plain = gan.generator(noise, 28)
     assert plain.output_shape == (None, 28, 28, 1)
-    full = gan.generator(noise, 28, labels=labels, codes=codes)
+    full = gan.generator(noise, 28, labels=labels, codes=pair)
     assert [t.shape[-1] for t in full.inputs] == [62, 10, 1, 1]
     assert full.count_params() - plain.count_params() == 12 * 7 * 7 * 128
     assert gan.generator(noise, 32).output_shape == (None, 32, 32, 1)
+    # One tensor, as the book's StackedGAN passes it.
+    single = gan.generator(noise, 28, codes=keras.Input((50,)))
+    assert [t.shape[-1] for t in single.inputs] == [62, 50]
 
 
 def test_generator_and_discriminator_are_those_of_the_dcgan():
@@ -103,36 +111,135 @@ def test_generator_and_discriminator_are_those_of_the_dcgan():
         assert [w.shape for w in a.weights] == [w.shape for w in b.weights]
 
 
-@pytest.mark.parametrize("size", [1e-2, 1e-5])
-def test_wgan_moves_weights_by_small_gradients_as_by_large_ones(size):
-    for turn in load_script(WGAN).build_wgan(seed=0).turns:
-        before = [numbers(v) for v in turn.variables]
-        turn.optimizer.apply([keras.ops.full(v.shape, size) for v in turn.variables])
-        # Of a first gradient g the mean square is g^2 / 10, and the rate is 0.00005.
-        for variable, former in zip(turn.variables, before, strict=True):
-            np.testing.assert_allclose(former - numbers(variable), 5e-5 * 10**0.5, rtol=0.01)
+def all_gans():
+    """Every two-player GAN of chapters 4 and 5 that uses RMSprop, and its learning rates."""
+    dcgan = 2e-4, 1e-4
+    yield load_script(DCGAN).build_dcgan(seed=0), dcgan
+    yield load_script("chapter4-gan/cgan-mnist-4.3.1.py").build_cgan(seed=0), dcgan
+    yield load_script(LSGAN).build_lsgan(seed=0), dcgan
+    yield load_script(ACGAN).build_acgan(seed=0), dcgan
+    yield load_script(INFOGAN).build_infogan(seed=0), dcgan
+    yield load_script(WGAN).build_wgan(seed=0, form="clip"), (5e-5, 5e-5)
 
 
-def test_wgan_losses_give_fakes_the_label_minus_one():
-    model = load_script(WGAN).build_wgan(seed=0)
+def test_rmsprop_moves_weights_by_small_gradients_as_by_large_ones():
+    for model, rates in all_gans():
+        for turn, rate in zip(model.turns, rates, strict=True):
+            for size in (1e-2, 1e-5):
+                turn.optimizer.build(turn.variables)
+                velocities = turn.optimizer._velocities
+                for velocity in velocities:
+                    velocity.assign(ops.zeros_like(velocity))
+                before = numbers(turn.variables[0])
+                turn.optimizer.apply([ops.full(v.shape, size) for v in turn.variables])
+                # Of a first gradient g the mean square is g^2 / 10.
+                step = before - numbers(turn.variables[0])
+                np.testing.assert_allclose(step, rate * 10**0.5, rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    "form, bn", [("penalty", None), ("clip", None), ("clip", "joint"), ("book", "separate")]
+)
+def test_wgan_losses_give_fakes_the_label_minus_one(form, bn):
+    model = load_script(WGAN).build_wgan(seed=0, form=form, bn=bn)
     images, fakes = np.random.default_rng(0).random((2, 3, 28, 28, 1), "float32")
-    real, fake = numbers(model.discriminator(images)), numbers(model.discriminator(fakes))
-    loss = float(model.discriminator_loss(images, fakes))
-    assert loss == pytest.approx((fake.mean() - real.mean()) / 2, rel=1e-3)
+
+    def scores(*batches):
+        joined = np.concatenate(batches)
+        return np.split(numbers(model.discriminator(joined, training=True)), len(batches))
+
+    real, fake = scores(images, fakes) if bn == "joint" else (*scores(images), *scores(fakes))
+    if form == "book":
+        assert float(model.real_loss(images, fakes)) == pytest.approx(-real.mean(), rel=1e-3)
+        assert float(model.fake_loss(images, fakes)) == pytest.approx(fake.mean(), rel=1e-3)
+    else:
+        loss = float(model.critic_loss(images, fakes))
+        assert loss == pytest.approx(fake.mean() - real.mean(), rel=1e-3)
+    (fake,) = scores(fakes)
     assert float(model.generator_loss(images, fakes)) == pytest.approx(-fake.mean(), rel=1e-3)
 
 
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_wgan_plays_five_clipped_turns_of_the_critic(batch_norm):
-    script = load_script(WGAN)
-    model = script.build_wgan(seed=0, batch_norm=batch_norm)
+def test_gradient_penalty_is_that_of_a_known_critic():
+    rng = np.random.default_rng(0)
+    images, fakes = rng.random((2, 4, 5, 5, 1), "float32")
+    share = rng.random((4, 1, 1, 1), "float32")
+    slope = rng.normal(size=(5, 5, 1)).astype("float32")
+
+    def critic(x):
+        return ops.sum(slope * x**2, axis=(1, 2, 3))[:, None]
+
+    between = share * images + (1 - share) * fakes
+    norms = np.sqrt(((2 * slope * between) ** 2).sum(axis=(1, 2, 3)))
+    found = float(gan.gradient_penalty(critic, *map(ops.convert_to_tensor, (images, fakes, share))))
+    assert found == pytest.approx(((norms - 1) ** 2).mean(), rel=1e-4)
+
+
+def test_gradient_penalty_pulls_the_critics_slope_to_one():
+    """A linear critic of slope 3: its only gradient comes from the gradient penalty."""
+    critic = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Flatten()])
+    critic.add(keras.layers.Dense(1, use_bias=False))
+    critic.set_weights([np.full((4, 1), 1.5)])
+    model = load_script(WGAN).WGAN(critic, critic, 1, 0, "linear")
+
+    def penalty(images, fakes):
+        share = ops.ones((ops.shape(images)[0], 1, 1, 1))
+        return gan.gradient_penalty(lambda x: critic(x, training=True), images, fakes, share)
+
+    turn = gan.Turn("critic", critic.trainable_variables, keras.optimizers.SGD(0.1), penalty)
+    model.compile(turns=[turn], share=lambda images: images)
+    model.fit(x=(np.ones((80, 2, 2, 1), "float32"),), batch_size=2, verbose=0)
+    assert np.linalg.norm(critic.get_weights()[0]) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("form, bn", [("clip", None), ("clip", "separate"), ("book", None)])
+def test_wgan_clips_the_critic_five_times(form, bn):
+    model = load_script(WGAN).build_wgan(seed=0, form=form, bn=bn)
     assert max(np.abs(numbers(v)).max() for v in model.discriminator.trainable_variables) > 0.02
     x = np.random.default_rng(0).random((10, 28, 28, 1)).astype("float32")
     model.fit(x=(x,), batch_size=10, verbose=0)
     for variable in model.discriminator.trainable_variables:
         assert np.abs(numbers(variable)).max() <= 0.01 + 1e-8
-    critic, generator = (int(turn.optimizer.iterations.value) for turn in model.turns)
-    assert (critic, generator) == (5, 1)
+    updates = [int(turn.optimizer.iterations.value) for turn in model.turns]
+    # The two critic updates of the printed form share an optimizer.
+    assert updates == ([10, 10, 1] if form == "book" else [5, 1])
+
+
+def test_the_average_follows_the_generator_and_is_what_gets_drawn():
+    model = load_script(LSGAN).build_lsgan(seed=0, ema=0.5)
+    generator, average = model.generator, model.average
+    assert model.sampler is average.network
+    assert not model.average.network.trainable_variables
+    expected = [numbers(v) for v in generator.trainable_variables]
+    x = np.random.default_rng(0).random((4, 28, 28, 1)).astype("float32")
+    for updates in (1, 2, 3):
+        model.fit(x=(x,), batch_size=4, verbose=0)
+        share = max(0.5, 9 / (updates + 9))
+        now = [numbers(v) for v in generator.trainable_variables]
+        expected = [e + share * (n - e) for e, n in zip(expected, now, strict=True)]
+    averaged = [
+        numbers(a)
+        for a, v in zip(average.network.weights, generator.weights, strict=True)
+        if v.trainable
+    ]
+    for found, wanted in zip(averaged, expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+    assert load_script(LSGAN).build_lsgan(seed=0, ema=0).average is None
+
+
+def test_batch_statistics_are_those_of_the_given_inputs():
+    model = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dense(2), keras.layers.BatchNormalization()]
+    )
+    model.trainable = False
+    x = np.random.default_rng(0).normal(2, 3, (40, 3)).astype("float32")
+    averaging.estimate_batch_statistics(model, x, batch_size=10)
+    hidden = numbers(model.layers[0](x)).reshape(4, 10, 2)
+    layer = model.layers[1]
+    np.testing.assert_allclose(numbers(layer.moving_mean), hidden.mean(axis=(0, 1)), rtol=1e-4)
+    np.testing.assert_allclose(
+        numbers(layer.moving_variance), hidden.var(axis=1).mean(axis=0), rtol=1e-4
+    )
+    assert layer.momentum == 0.99 and not layer.trainable
 
 
 def test_lsgan_losses():
@@ -172,7 +279,7 @@ def test_infogan_losses_and_that_codes_come_from_fakes_alone(form):
     model = script.build_infogan(seed=0, code_loss=form)
     rng = np.random.default_rng(0)
     images, labels, fake_labels, fakes = labelled_batch(rng)
-    codes = script.sample_codes(rng, 3)
+    codes = script.sample_codes(rng, 3, "gaussian")
     batch = (images, labels, fake_labels, *codes, fakes)
     fake, _, *q = map(numbers, model.discriminator(fakes))
     if form == "gaussian":
@@ -192,39 +299,30 @@ def test_infogan_losses_and_that_codes_come_from_fakes_alone(form):
     assert float(with_other_reals) == pytest.approx(0.5 * expected, rel=1e-3)
 
 
-def test_infogan_codes_are_normal_with_the_books_deviation():
-    codes = load_script(INFOGAN).sample_codes(np.random.default_rng(0), 20_000)
-    assert [c.shape for c in codes] == [(20_000, 1)] * 2
-    for code in codes:
+@pytest.mark.parametrize("prior, std, largest", [("gaussian", 0.5, 4), ("uniform", 3**-0.5, 1)])
+def test_infogan_codes_have_their_prior(prior, std, largest):
+    drawn = load_script(INFOGAN).sample_codes(np.random.default_rng(0), 20_000, prior)
+    assert [c.shape for c in drawn] == [(20_000, 1)] * 2
+    for code in drawn:
         assert code.mean() == pytest.approx(0, abs=0.02)
-        assert code.std() == pytest.approx(0.5, abs=0.02)
+        assert code.std() == pytest.approx(std, abs=0.02)
+        assert np.abs(code).max() <= largest
 
 
-def test_infogan_turns_codes_in_their_plane():
-    script = load_script(INFOGAN)
-    codes = np.array([[1.0], [0.0]], "float32"), np.array([[0.0], [2.0]], "float32")
-    first, second = script.turned(codes, 90)
-    assert first == pytest.approx(np.array([[0.0], [-2.0]]), abs=1e-6)
-    assert second == pytest.approx(np.array([[1.0], [0.0]]), abs=1e-6)
-    first, second = script.turned(codes, -45)
-    assert first.ravel() == pytest.approx(np.array([1.0, 2.0]) / 2**0.5)
-    assert second.ravel() == pytest.approx(np.array([-1.0, 2.0]) / 2**0.5)
+class Echo:
+    """A generator that draws each number of an input as a gray level."""
+
+    def predict(self, inputs, **kwargs):
+        return np.concatenate(inputs, axis=1)[:, :, None, None]
 
 
-def test_infogan_sweeps_along_turned_codes():
-    script = load_script(INFOGAN)
-    given = []
-
-    class Generator:
-        def predict(self, inputs, **kwargs):
-            given.append(inputs[2:])
-            return np.zeros((len(inputs[0]), 28, 28, 1))
-
-    args = argparse.Namespace(seed=0, code1=None, code2=None, turn=90.0)
-    script.sweep(Generator(), args, 1, 1.0, 3, np.array([4]))
-    first, second = given[0]
-    assert first.ravel() == pytest.approx(0, abs=1e-6)
-    assert second.ravel() == pytest.approx([-1, 0, 1])
+def test_a_sweep_changes_one_input_and_keeps_the_others():
+    inputs = [np.array([[1.0], [2.0]]), np.array([[5.0, 6.0], [7.0, 8.0]])]
+    rows = codes.sweep(Echo(), inputs, 1, np.array([-1.0, 0.0, 1.0]))
+    assert rows.shape == (2, 3, 3, 1, 1)
+    assert (rows[:, :, 0, 0, 0] == [[1, 1, 1], [2, 2, 2]]).all()
+    assert (rows[:, :, 1, 0, 0] == [-1, 0, 1]).all() and (rows[:, :, 2, 0, 0] == [-1, 0, 1]).all()
+    assert inputs[1][0, 0] == 5
 
 
 @pytest.fixture(scope="module")
@@ -238,16 +336,17 @@ def stacked_batch(script, model, rng, size=4):
     images = rng.random((size, 28, 28, 1), "float32")
     labels = gan.one_hot(rng.integers(0, 10, size))
     features = model.encoder0.predict(images, verbose=0)
-    return images, features, labels, script.sample_z(rng, size), script.sample_z(rng, size)
+    joint = np.array([[1.0], [0.0]] * (size // 2), "float32")
+    return images, features, labels, script.sample_z(rng, size), script.sample_z(rng, size), joint
 
 
 def test_stackedgan_losses(stacked):
     script, model = stacked
     rng = np.random.default_rng(0)
-    batch = images, features, labels, z1, z0 = stacked_batch(script, model, rng)
+    batch = images, features, labels, z1, z0, _ = stacked_batch(script, model, rng)
     fake_images = rng.random(images.shape, "float32")
     fake_features = rng.random(features.shape, "float32")
-    batch += (fake_features, fake_images)
+    batch += (fake_features, features, fake_images)
 
     for level, reals, fakes, z, weight in (
         (1, features, fake_features, z1, 1),
@@ -273,6 +372,15 @@ def test_stackedgan_losses(stacked):
         )
 
 
+def test_stackedgan_draws_fake_features_in_the_joint_phase_only(stacked):
+    script, model = stacked
+    batch = stacked_batch(script, model, np.random.default_rng(2))
+    fake_features, drawn, images = map(numbers, model.fakes(*batch))
+    np.testing.assert_array_equal(drawn[0::2], fake_features[0::2])
+    np.testing.assert_array_equal(drawn[1::2], batch[1][1::2])
+    assert images.shape == (4, 28, 28, 1)
+
+
 def test_stackedgan_moves_all_four_networks_and_no_encoder(stacked):
     script, model = stacked
     names = ("generator0", "generator1", "discriminator0", "discriminator1")
@@ -287,38 +395,68 @@ def test_stackedgan_moves_all_four_networks_and_no_encoder(stacked):
         ]
         assert not [path for path in still if path.endswith("kernel")]
     assert not any(moved(encoders, encoders_before))
-    assert [turn.name for turn in model.turns] == [
-        "discriminator1",
-        "discriminator0",
-        "generator1",
-        "generator0",
-    ]
+    assert [turn.name for turn in model.turns] == ["dis1", "dis0", "gen1", "gen0"]
 
 
 @pytest.mark.parametrize(
-    "path, variant, name",
+    "path, variant, name, second",
     [
-        (DCGAN, ("--bn",), "dcgan_mnist_bn"),
-        (WGAN, ("--bn",), "wgan_mnist_bn"),
-        (LSGAN, (), "lsgan_mnist"),
+        (DCGAN, ("--bn",), "dcgan_mnist_bn-joint", "discriminator"),
+        (WGAN, ("--form=clip", "--bn"), "wgan_mnist_clip_bn-separate", "critic"),
+        (WGAN, (), "wgan_mnist", "critic"),
+        (LSGAN, ("--ema=0",), "lsgan_mnist", "discriminator"),
     ],
 )
-def test_unconditional_scripts(path, variant, name, tmp_path, data_dir):
+def test_unconditional_scripts(path, variant, name, second, tmp_path, data_dir):
     flags = (*variant, "--train-steps", 2, "--batch-size", 4)
     done = run_script(path, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
-    assert {file.name for file in tmp_path.iterdir()} == {"data", name, f"{name}.h5"}
+    files = {"data", name, f"{name}.h5", f"{name}-{second}.h5"}
+    assert {file.name for file in tmp_path.iterdir()} == files
     assert imread(tmp_path / name / "00002.png").std() > 0
     metrics = json.loads((tmp_path / name / "metrics.json").read_text())
-    assert metrics["train_steps"] == 2 and {"discriminator", "adversarial"} <= set(
-        metrics["losses"]
-    )
+    assert metrics["train_steps"] == 2 and {second, "adversarial"} <= set(metrics["losses"])
     flags = (*variant, f"--generator={name}.h5", "--evaluate")
     done = run_script(path, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     assert imread(tmp_path / name / "generated.png").std() > 0
     measured = json.loads((tmp_path / name / "evaluation.json").read_text())
     assert sum(measured["class_histogram"]) == 32
+
+
+def test_a_finished_gan_continues_with_more_steps(tmp_path, data_dir):
+    flags = ("--batch-size", 4)
+    done = run_script(LSGAN, *flags, "--train-steps", 2, folder=tmp_path, data=data_dir)
+    assert done.returncode == 0, done.stderr
+    done = run_script(LSGAN, *flags, "--train-steps", 4, "--resume", folder=tmp_path, data=data_dir)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "lsgan_mnist" / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["2", "4"]
+    assert float(rows[1]["minutes"]) >= float(rows[0]["minutes"])
+
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    flags = (*flags, "--train-steps", 4, "--output-dir", whole)
+    done = run_script(LSGAN, *flags, folder=tmp_path, data=data_dir)
+    assert done.returncode == 0, done.stderr
+    two, one = (keras.models.load_model(f / "lsgan_mnist.h5") for f in (tmp_path, whole))
+    for a, b in zip(two.weights, one.weights, strict=True):
+        np.testing.assert_allclose(numbers(a), numbers(b), rtol=1e-5, atol=1e-6)
+
+    done = run_script(
+        LSGAN, "--batch-size", 4, "--train-steps", 3, "--resume", folder=tmp_path, data=data_dir
+    )
+    assert done.returncode == 2
+    assert "is at step 4, expected at most the 3 steps" in done.stderr
+
+
+@pytest.mark.parametrize("flags", [("--bn",), ("--form=book", "--bn=joint")])
+def test_wgan_refuses_a_form_that_cannot_be(flags, tmp_path):
+    done = run_script(WGAN, *flags, folder=tmp_path, data=tmp_path)
+    assert done.returncode == 2
+    assert "expected" in done.stderr or "--bn needs" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_acgan_script(tmp_path, data_dir):
@@ -348,15 +486,15 @@ def test_infogan_script(tmp_path, data_dir):
     assert done.returncode == 0, done.stderr
     trained = json.loads((tmp_path / "infogan_mnist_book" / "metrics.json").read_text())
     assert trained["code_loss"] == "book" and len(trained["code_recovery"]) == 2
-    flags = ("--generator=infogan_mnist_book.h5", "--p1", "--p2", "--evaluate", "--turn=30")
+    flags = ("--generator=infogan_mnist_book.h5", "--p1", "--p2", "--evaluate", "--code1=0.5")
     done = run_script(INFOGAN, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "infogan_mnist"
     for name in ("generated.png", "code1.png", "code2.png"):
         assert imread(folder / name).std() > 0
     measured = json.loads((folder / "evaluation.json").read_text())
-    assert measured["turn"] == 30
-    assert set(measured["code1"]) == set(measured["code2"]) == ATTRIBUTES
+    assert set(measured["codes"]) == ATTRIBUTES | {"gap", "mig"}
+    assert [len(measured["codes"][name]) for name in sorted(ATTRIBUTES)] == [2, 2, 2]
     assert "conditional_accuracy" in measured
     done = run_script(INFOGAN, "--code1=nan", folder=tmp_path, data=data_dir)
     assert done.returncode == 2 and "expected a finite number, found 'nan'" in done.stderr
@@ -367,14 +505,16 @@ def test_stackedgan_script(tmp_path, data_dir):
     done = run_script(STACKEDGAN, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     files = [f"--generator{i}=stackedgan_mnist-gen{i}.h5" for i in (0, 1)]
-    flags = ("-p0", "--p1", "--z1=0.5", "--digit=3", "--evaluate")
+    encoder = "--encoder=stackedgan_mnist-encoder.h5"
+    flags = ("-p0", "--p1", "--z1=0.5", "--digit=3", "--evaluate", encoder)
     done = run_script(STACKEDGAN, *files, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "stackedgan_mnist"
     for name in ("generated-3.png", "z0.png", "z1.png"):
         assert imread(folder / name).std() > 0
     measured = json.loads((folder / "evaluation.json").read_text())
-    assert set(measured["z0"]) == ATTRIBUTES
+    assert set(measured["z0"]) == set(measured["z1"]) == ATTRIBUTES
+    assert measured["conditional0"] > 0 and 0 <= measured["conditional1"] <= 1
     done = run_script(STACKEDGAN, files[0], folder=tmp_path, data=data_dir)
     assert done.returncode == 2
     assert "both --generator0 and --generator1" in done.stderr
