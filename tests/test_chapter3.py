@@ -141,13 +141,25 @@ def test_weights_of_the_other_form_of_colorization_are_refused(tmp_path):
 
 
 def test_chroma_trains_on_what_is_not_held_out(tmp_path, data_dir):
-    flags = ("--chroma", "--hold-out", 16, "--epochs", 1, "--batch-size", 24, "--evaluate")
+    flags = (
+        "--chroma",
+        "--dropout",
+        0.1,
+        "--hold-out",
+        16,
+        "--epochs",
+        1,
+        "--batch-size",
+        24,
+        "--evaluate",
+    )
     done = run_script(COLORIZATION, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     assert "epoch 1: held-out MSE" in done.stdout
     trained = read_json(tmp_path / "colorized_ae_chroma" / "metrics.json")
     assert trained["train_images"] == 48
-    expected = {"augmentation": True, "chroma": True, "dropout": 0.3, "hold_out": 16}
+    expected = {"augmentation": True, "chroma": True, "dropout": 0.1, "hold_out": 16}
+    expected["learning_rate"] = 3e-4
     assert trained["settings"] == expected
     assert weights.about(tmp_path / "colorized_ae_chroma.h5") == expected
     measured = read_json(tmp_path / "colorized_ae_chroma" / "evaluation.json")
@@ -320,6 +332,7 @@ def test_rate_falls_after_five_epochs_without_progress_also_when_interrupted(tmp
             no_augmentation=False,
             chroma=False,
             dropout=0,
+            learning_rate=1e-3,
             hold_out=0,
         )
         folder.mkdir(exist_ok=True)
