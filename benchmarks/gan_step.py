@@ -85,11 +85,11 @@ def infogan_batch(rng, size):
 
 
 def stackedgan_batch(rng, size):
-    """(images, their features, their labels, z1, z0); any features cost the same."""
+    """(images, their features, their labels, z1, z0, joint); any features cost the same."""
     images, labels, _ = labelled_mnist_batch(rng, size)
     features = rng.random((size, 256), "float32")
     z1, z0 = rng.normal(0, 0.5, (2, size, 50)).astype("float32")
-    return images, features, labels, z1, z0
+    return images, features, labels, z1, z0, np.zeros((size, 1), "float32")
 
 
 def cyclegan_batch(rng, size):
@@ -100,7 +100,7 @@ def cyclegan_batch(rng, size):
 
 
 def build_stackedgan(script):
-    return script.build_stackedgan(*script.build_encoder())
+    return script.build_stackedgan(*script.build_encoder()[:2])
 
 
 @dataclass
@@ -180,7 +180,7 @@ GANS = {
     ),
     "wgan": Gan(
         "chapter5-improved-gan/wgan-mnist-5.1.2.py",
-        lambda script: script.build_wgan(0),
+        lambda script: script.build_wgan(0, form="clip"),
         wgan_batch,
         n_critic=5,
     ),
@@ -359,6 +359,8 @@ def book(gan, precision, args):
     """The loop of the book's listing."""
     import keras
 
+    from lib.optimizers import rmsprop
+
     keras.utils.set_random_seed(0)
     script = load_script(gan.script)
     size = args.batch_size
@@ -366,8 +368,11 @@ def book(gan, precision, args):
     generator, discriminator = script.build_generator(), script.build_discriminator()
 
     def compile_for(network, learning_rate, decay):
-        optimizer = script.build_optimizer(learning_rate, decay)
-        network.compile(loss="binary_crossentropy", optimizer=optimizer, metrics=["accuracy"])
+        network.compile(
+            loss=keras.losses.BinaryCrossentropy(from_logits=True),
+            optimizer=rmsprop(learning_rate, decay),
+            metrics=[keras.metrics.BinaryAccuracy(threshold=0.0)],
+        )
 
     def noise():
         return rng.uniform(-1.0, 1.0, (size, script.LATENT_SIZE))

@@ -1,22 +1,23 @@
 """CGAN on MNIST: a DCGAN that is told which digit to draw.
 
-Generator and discriminator of dcgan-mnist-4.2.1.py get the digit's label as a second input: the
-generator has to draw that digit, and the discriminator judges whether an image is a real one of
-that digit. After training, one draws the digit one wants.
+Generator and discriminator of dcgan-mnist-4.2.1.py get the digit's label as a second input. After
+training, you choose the digit.
 
 Realizes listing 4.3.1 of "Advanced Deep Learning with Keras" (R. Atienza).
 Paper: Mirza, Osindero, Conditional Generative Adversarial Nets (2014), arXiv:1411.1784.
 
     python3 cgan-mnist-4.3.1.py                                        train, 40,000 steps
-    python3 cgan-mnist-4.3.1.py --resume                               go on after an interruption
+    python3 cgan-mnist-4.3.1.py --resume                               continue from a checkpoint
     python3 cgan-mnist-4.3.1.py --generator=cgan_mnist.h5              draw random digits
     python3 cgan-mnist-4.3.1.py --generator=cgan_mnist.h5 --digit=8    draw eights
     python3 cgan-mnist-4.3.1.py --generator=cgan_mnist.h5 --evaluate
 
-Result to expect: 99.1 % of the samples are the digit asked for, FID-MNIST 11.7 with
---mixed-precision, two hours on one CPU core with bfloat16; 99.0 % and 15.2 after 10,000 steps.
+Result to expect: FID-MNIST 9.3 after 40,000 steps with --mixed-precision; real images have 6.5. A
+classifier predicts the requested digit for 99.5 % of the samples. The run took 6 minutes on an
+H200 that nine other trainings shared. One CPU core with bfloat16 needs two hours.
 
-Departures from the printed listing are those of dcgan-mnist-4.2.1.py.
+Departures from the printed listing are those of dcgan-mnist-4.2.1.py. Without the moving average
+FID-MNIST is 12.8.
 """
 
 import sys

@@ -1,8 +1,8 @@
-r"""ACGAN on MNIST: the discriminator is not told the digit, it has to say it.
+r"""ACGAN on MNIST: the discriminator has to name the digit.
 
-Where a CGAN gives its discriminator the label, an auxiliary classifier GAN asks for it: a second
-head names the digit, of real images and of fakes, and the generator is rewarded for fakes whose
-digit can be told.
+A CGAN gives its discriminator the label; an auxiliary classifier GAN asks for it. A second head
+predicts the digit of real images and of fakes, and the generator is rewarded for fakes whose digit
+is recognized.
 
 Realizes listing 5.3.1 of "Advanced Deep Learning with Keras" (R. Atienza); compare with
 cgan-mnist-4.3.1.py.
@@ -14,16 +14,17 @@ arXiv:1610.09585.
     python3 acgan-mnist-5.3.1.py --generator=acgan_mnist.h5 --digit=8   draw eights
     python3 acgan-mnist-5.3.1.py --generator=acgan_mnist.h5 --evaluate
 
-All digits beside those of a CGAN (figure 5.3.4):
+All digits next to those of a CGAN (figure 5.3.4):
 
     python3 acgan-mnist-5.3.1.py --generator=acgan_mnist.h5 \
         --cgan=../chapter4-gan/weights/cgan_mnist.h5
 
-Result to expect with --mixed-precision, two hours on one CPU core with bfloat16: 99.5 % of the
-samples are the digit asked for, FID-MNIST 11.8 where real images have 6.5; 99.6 % and 15.7 after
-10,000 steps, half an hour.
+Result to expect: FID-MNIST 8.2 after 40,000 steps with --mixed-precision; real images have 6.5. A
+classifier predicts the requested digit for 99.4 % of the samples. The run took 6 minutes on an
+H200 that nine other trainings shared. One CPU core with bfloat16 needs two hours.
 
-Departures from the printed listing are those of dcgan-mnist-4.2.1.py.
+Departures from the printed listing are those of dcgan-mnist-4.2.1.py. Without the moving average
+FID-MNIST is 12.1.
 """
 
 import sys
