@@ -1,41 +1,33 @@
-"""Q-learning on FrozenLake: a table learns a way over the ice from what happens alone.
+"""Q-learning on FrozenLake: a table of values learns to cross a frozen lake from its own steps.
 
-The lake has 4x4 cells: start, ice, four holes, and the goal, the only cell with a reward (1). On
-the slippery lake a step goes where it was meant to in one of three cases only, and to either side
-in the others. After 100 steps the episode is over. Temporal difference learning moves the value of
-each step taken towards the reward and the best value that follows.
+The 4x4 lake has a start, ice, four holes and a goal, the only cell with a reward (1). On the
+slippery lake, a step goes in the chosen direction with probability 1/3, else to one of both sides.
 
-Realizes listing 9.5.1 of "Advanced Deep Learning with Keras" (R. Atienza).
+Realizes listings 9.5.1 and 9.5.2 of "Advanced Deep Learning with Keras" (R. Atienza).
 Paper: Watkins, Dayan, Q-learning (1992), Machine Learning 8.
 
-    python3 q-frozenlake-9.5.1.py                    train, 40,000 episodes, and test
-    python3 q-frozenlake-9.5.1.py --slippery         the same on the slippery lake
+    python3 q-frozenlake-9.5.1.py                    train for 40,000 episodes and test
+    python3 q-frozenlake-9.5.1.py --slippery         train and test on the slippery lake
     python3 q-frozenlake-9.5.1.py --slippery --demo  test the trained table
-    python3 q-frozenlake-9.5.1.py --demo --delay 1   watch it
+    python3 q-frozenlake-9.5.1.py --demo --delay 1   watch the trained table
     python3 q-frozenlake-9.5.1.py --demo --record    write a gif
-    python3 q-frozenlake-9.5.1.py --demo --explore   random actions, for comparison
-    python3 q-frozenlake-9.5.1.py --slippery --demo --evaluate    beside the best that is possible
+    python3 q-frozenlake-9.5.1.py --explore          random actions, for comparison
+    python3 q-frozenlake-9.5.1.py --slippery --book --seeds 10    the printed method, ten runs
 
-Result to expect, with each of the seeds 0 to 4, in 2 seconds: a table that reaches the goal in
-100 % of the test episodes, on the slippery lake in 74.0 % (computed exactly; 73.0 % to 74.3 % of
-10,000 test episodes). That is what the exact values lead to; the best of all policies, which looks
-at the time left as well, has 74.4 %. Random actions have 1.4 % and 1.6 %. The book: 76 %, slippery
-71 %, random 1.5 %.
+Result to expect: the table reaches the goal in 100 % of the episodes, on the slippery lake in
+74.0 %. The best policy reaches 74.4 %.
 
-Departures from the printed listing, and why:
- 1. is_slippery goes to gym.make. Set on the environment that it returns, it changes nothing.
- 2. epsilon falls per episode, as the book's text says, and not per step, with which exploration is
-    over after a few hundred episodes; and along a line. Q-learning learns the best policy's values
-    whatever it plays, so that much exploration costs nothing.
- 3. The learning rate of a cell and action falls with the number of its visits, N, as 1 / N^0.6.
-    With a constant one the table of a slippery lake follows its last few steps for ever.
- 4. On the slippery lake gamma is 0.99, not 0.9. With 0.9 even the exact values lead to the goal in
-    73.0 % of the episodes, with 0.99 in 74.0 %.
- 5. Training steps through the environment's own table of transitions, env.unwrapped.P, with its
-    own random numbers: the same lake, several times faster than env.step. The test uses env.step.
- 6. Equal values are told apart by chance. The first of them would be Left, always.
- 7. An episode that the time limit ends counts as neither a win nor a fall, and the value of its
-    last step includes what follows: the lake does not end there.
+Departures from the printed listing:
+ 1. The listing sets is_slippery on the wrapped environment, which has no effect: its lake is always
+    slippery. Here is_slippery is passed to gym.make.
+ 2. The listing multiplies epsilon by 0.99 after each step, although the text says each episode.
+    Exploration ends after about 28 episodes. Here epsilon falls from 0.9 to 0.1 by the same factor
+    after each episode.
+ 3. The listing's learning rate is always 0.1, so the table follows the latest steps. Here the rate
+    is 1 / N^0.6, where N counts the visits to the cell and action.
+ 4. The listing's gamma is 0.9. On the slippery lake it is 0.99 here, because the exact values for
+    0.9 lead to the goal less often.
+ 5. The listing counts one episode too few, so it prints one hole too few. Here each episode counts.
 """
 
 import sys
@@ -47,288 +39,186 @@ from lib import cli
 
 ENV_ID = "FrozenLake-v1"
 EPISODES = 40_000
-GAMMA = {False: 0.9, True: 0.99}  # not slippery, slippery
+GAMMA = 0.9
+GAMMA_SLIPPERY = 0.99
 EPSILON = 0.9
 EPSILON_MIN = 0.1
 RATE_EXPONENT = 0.6
+BOOK_EPSILON_DECAY = 0.99  # per step
+BOOK_RATE = 0.1
 TEST_EPISODES = 10_000
 WATCHED_EPISODES = 10
 RECORDED_EPISODES = 2
-NAMES = {False: "q-frozenlake", True: "q-frozenlake-slippery"}
 
 
 def parse_args():
-    parser = cli.episodes_parser(__doc__, env_id=ENV_ID, episodes=EPISODES)
-    parser.add_argument("-d", "--demo", action="store_true", help="use the table, do not train")
-    parser.add_argument("-s", "--slippery", action="store_true", help="on the slippery lake")
-    parser.add_argument("-e", "--explore", action="store_true", help="only random actions")
+    parser = cli.episodes_parser(
+        __doc__, env_id=ENV_ID, episodes=EPISODES, what="training episodes", keras=False
+    )
+    parser.add_argument("-d", "--demo", action="store_true", help="load the table, do not train")
+    parser.add_argument("-s", "--slippery", action="store_true", help="use the slippery lake")
+    parser.add_argument("-e", "--explore", action="store_true", help="only play random actions")
+    parser.add_argument(
+        "--book",
+        nargs="?",
+        const="all",
+        choices=("all", "epsilon", "rate", "gamma"),
+        help="the printed method: without departures 2 to 4, or without one of them (--book=rate)",
+    )
+    parser.add_argument(
+        "--seeds", type=cli.positive_int, default=1, help="number of runs, with consecutive seeds"
+    )
     parser.add_argument(
         "-t",
         "--delay",
         type=cli.seconds,
         default=0.0,
-        help=f"seconds between two steps: watch {WATCHED_EPISODES} episodes instead of testing",
-    )
-    parser.add_argument(
-        "--evaluate", action="store_true", help="compare with the best policy, computed exactly"
+        help=f"seconds per step: watch {WATCHED_EPISODES} episodes instead of testing",
     )
     parser.add_argument("--record", action="store_true", help="write a gif of some episodes")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.seeds > 1 and (args.delay or args.record):
+        parser.error("--delay and --record show one agent; leave out --seeds")
+    return args
 
 
 if __name__ == "__main__":
-    args = parse_args()  # before the imports that take seconds
+    args = parse_args()  # before the imports that take time
 
 import random
 import time
 
 import numpy as np
 
-from lib import results, rl, weights
-from lib.files import write_whole
+from lib import lake, results, rl, weights
 
 
-def make_lake(env_id, slippery, **options):
-    """The environment, slippery or not, whose table of transitions must be known."""
-    if env_id == "FrozenLake-v0":
-        print(f"Gymnasium has no FrozenLake-v0 any more: {ENV_ID} is the same lake.")
-        env_id = ENV_ID
-    env = rl.make(env_id, is_slippery=slippery, **options)
-    if not hasattr(env.unwrapped, "P") or env.spec.max_episode_steps is None:
-        raise cli.UserError(f"'{env_id}' is no lake: it has no table of transitions or no limit")
-    return env
+def by_book(args, part):
+    """Whether `part` of the method is the printed one."""
+    return args.book in ("all", part)
 
 
 class QAgent:
-    """The table of values, one row a cell and one column an action, and how it learns."""
+    """A table of values, one row per cell and one column per action, and how it learns."""
 
-    def __init__(self, states, actions, gamma, seed):
-        # Lists: for single numbers they are several times faster than arrays.
-        self.table = [[0.0] * actions for _ in range(states)]
+    def __init__(self, states, actions, args, seed):
+        # Python lists: reading one number is several times faster than from an array.
+        self.q_table = [[0.0] * actions for _ in range(states)]
         self.visits = [[0] * actions for _ in range(states)]
-        self.actions = actions
-        self.gamma = gamma
         self.rng = random.Random(seed)
+        self.gamma = GAMMA_SLIPPERY if args.slippery and not by_book(args, "gamma") else GAMMA
+        self.rate = BOOK_RATE if by_book(args, "rate") else None
+        self.epsilon = EPSILON
+        if by_book(args, "epsilon"):
+            self.epsilon_decay = BOOK_EPSILON_DECAY
+        else:
+            self.epsilon_decay = (EPSILON_MIN / EPSILON) ** (1 / args.episodes)
 
-    def act(self, state, epsilon):
-        """Returns a random action with probability epsilon, else the one of the highest value."""
-        if self.rng.random() < epsilon:
-            return int(self.rng.random() * self.actions)
-        values = self.table[state]
-        best = max(values)
-        if values.count(best) == 1:
-            return values.index(best)
-        return self.rng.choice([a for a, value in enumerate(values) if value == best])
+    def act(self, state):
+        """Returns a random action with probability epsilon, else the action of highest value."""
+        values = self.q_table[state]
+        if self.rng.random() < self.epsilon:
+            return self.rng.randrange(len(values))
+        return values.index(max(values))
 
-    def update_q_table(self, state, action, reward, next_state, terminated):
-        """Q(s, a) += rate * (r + gamma max Q(s', .) - Q(s, a)), and nothing follows an end."""
-        target = reward if terminated else reward + self.gamma * max(self.table[next_state])
+    def update_q_table(self, state, action, reward, next_state):
+        """Q(s, a) += rate * (r + gamma max Q(s', .) - Q(s, a)).
+
+        The rows of the goal and of the holes stay zero, because no action starts there.
+        """
         self.visits[state][action] += 1
-        rate = self.visits[state][action] ** -RATE_EXPONENT
-        self.table[state][action] += rate * (target - self.table[state][action])
+        rate = self.rate or self.visits[state][action] ** -RATE_EXPONENT
+        target = reward + self.gamma * max(self.q_table[next_state])
+        self.q_table[state][action] += rate * (target - self.q_table[state][action])
+
+    def update_epsilon(self):
+        """Reduces the share of random actions after an episode; with --book, after a step."""
+        if self.epsilon > EPSILON_MIN:
+            self.epsilon *= self.epsilon_decay
 
 
-def epsilon_at(episode, episodes):
-    """The share of random actions in an episode, counted from 0."""
-    return EPSILON + (EPSILON_MIN - EPSILON) * episode / episodes
-
-
-def draw(outcomes, rng):
-    """Draws one of the (probability, next state, reward, terminated) of a cell and action."""
-    chance = rng.random()
-    for outcome in outcomes[:-1]:
-        chance -= outcome[0]
-        if chance < 0:
-            return outcome
-    return outcomes[-1]
-
-
-def train(env, args):
-    """Returns the table, the facts of the run, and whether it was stopped."""
-    transitions, limit = env.unwrapped.P, env.spec.max_episode_steps
-    agent = QAgent(env.observation_space.n, env.action_space.n, GAMMA[args.slippery], args.seed)
-    start, _ = env.reset(seed=args.seed)
-    progress = rl.Progress(args.episodes, every=2000)
-    started = time.time()
-    wins = episode = 0
-    with cli.StopOnSignal("episode") as stop:
-        while episode < args.episodes:
-            epsilon = 1.0 if args.explore else epsilon_at(episode, args.episodes)
-            state, steps, terminated = start, 0, False
-            while not terminated and steps < limit:
-                action = agent.act(state, epsilon)
-                _, next_state, reward, terminated = draw(transitions[state][action], agent.rng)
-                agent.update_q_table(state, action, reward, next_state, terminated)
-                state = next_state
-                steps += 1
-            wins += reward > 0
-            episode += 1
-            progress.update(episode, epsilon=epsilon, wins=wins)
-            if stop.requested:
-                break
-    progress.finish(episode, epsilon=epsilon, wins=wins)
-    facts = {
-        "episodes": episode,
-        "wins_while_training": round(wins / episode, 4),
-        "train_seconds": round(time.time() - started, 1),
-    }
-    return np.array(agent.table), facts, stop.requested
-
-
-def save_table(table, path):
-    """Writes the table, whole or not at all."""
-    write_whole(path, lambda temporary: np.save(temporary, table))
-
-
-def load_table(path, env):
-    """Reads a table, which must be one of this lake."""
-    expected = (int(env.observation_space.n), int(env.action_space.n))
-    try:
-        table = np.load(path)
-    except (OSError, ValueError, EOFError) as error:
-        raise cli.UserError(f"'{path}' is broken: expected a table in .npy, {error}") from None
-    if table.shape != expected:
-        raise cli.UserError(f"'{path}' has the shape {table.shape}, this lake needs {expected}")
-    return table
-
-
-def play(env, policy, rng, watch=None):
-    """Plays one episode; `watch`, if any, is called after each step. Returns its reward."""
-    state, _ = env.reset(seed=int(rng.integers(2**31)))
-    total, done = 0.0, False
-    while not done:
-        action = rng.integers(env.action_space.n) if policy is None else policy[state]
-        state, reward, terminated, truncated, _ = env.step(int(action))
-        total += reward
-        done = terminated or truncated
-        if watch is not None:
-            watch(env, reward, done)
-    return total
-
-
-def test(env, policy, seed, episodes=TEST_EPISODES, watch=None):
-    """The share of episodes that reach the goal; without a policy, by random actions."""
-    rng = np.random.default_rng(seed)
-    return float(np.mean([play(env, policy, rng, watch) > 0 for _ in range(episodes)]))
-
-
-def success_within(transitions, steps, policy=None):
-    """The probability to reach the goal within `steps`, by dynamic programming backwards in time.
-
-    Args:
-        transitions: env.unwrapped.P.
-        steps: the time limit.
-        policy: the action in each cell; without one, the best action for each cell and time left.
+def train(env, args, seed):
+    """Learns from episodes of `env.step`.
 
     Returns:
-        The probability from each cell.
+        tuple: the Q-table (cells, actions), a dict of facts about the training, and whether
+            Ctrl-C ended it early.
     """
-    value = np.zeros(len(transitions))
-    for _ in range(steps):
-        after = np.array(
-            [
-                [
-                    sum(p * (reward + (not ended) * value[s]) for p, s, reward, ended in outcomes)
-                    for outcomes in transitions[state].values()
-                ]
-                for state in range(len(value))
-            ]
-        )
-        value = after.max(axis=1) if policy is None else after[np.arange(len(value)), policy]
-    return value
+    agent = QAgent(int(env.observation_space.n), int(env.action_space.n), args, seed)
+    env.reset(seed=seed)
+    progress = rl.Progress(args.episodes, title=f"seed {seed}: ", every=5000)
+    started = time.process_time()
+    wins = steps = 0
+    per_step = by_book(args, "epsilon")
+    with cli.StopOnSignal("episode") as stop:
+        for episode in range(1, args.episodes + 1):
+            state, _ = env.reset()
+            done = False
+            while not done:
+                action = agent.act(state)
+                next_state, reward, terminated, truncated, _ = env.step(action)
+                agent.update_q_table(state, action, reward, next_state)
+                if per_step:
+                    agent.update_epsilon()
+                state = next_state
+                done = terminated or truncated
+                steps += 1
+            if not per_step:
+                agent.update_epsilon()
+            wins += reward > 0
+            progress.update(episode, epsilon=agent.epsilon, wins=wins)
+            if stop.requested:
+                break
+    progress.finish(episode, epsilon=agent.epsilon, wins=wins)
+    facts = {
+        "episodes": episode,
+        "steps": steps,
+        "train_success": round(wins / episode, 4),
+        "train_cpu_seconds": round(time.process_time() - started, 1),
+    }
+    return np.array(agent.q_table), facts, stop.requested
 
 
-def watch(args, policy):
-    """Shows some episodes in the terminal."""
-    env = make_lake(args.env_id, args.slippery, render_mode="ansi")
-    in_terminal = sys.stdout.isatty()
+def run(env, args, seed, folder):
+    """Trains, loads or replaces (`--explore`) one agent, then tests it or shows it.
 
-    def show(env, reward, done):
-        print("\x1b[2J\x1b[H" if in_terminal else "", end="")
-        print(env.render())
-        if done:
-            print("the goal" if reward else "a hole, or the time limit")
-        sys.stdout.flush()
-        if in_terminal:
-            time.sleep(args.delay)
-
-    share = test(env, policy, args.seed, WATCHED_EPISODES, show)
-    print(f"{share * WATCHED_EPISODES:.0f} of {WATCHED_EPISODES} episodes reached the goal")
-
-
-def draw_lake(cells, place):
-    """The lake and the walker at the cell `place` as a picture."""
-    from PIL import Image, ImageDraw
-
-    size = 48
-    rows, columns = cells.shape
-    picture = Image.new("RGB", (size * columns, size * rows), "white")
-    canvas = ImageDraw.Draw(picture)
-    colors = {b"S": "honeydew", b"F": "aliceblue", b"H": "midnightblue", b"G": "gold"}
-    for cell, kind in enumerate(cells.ravel()):
-        y, x = (size * number for number in divmod(cell, columns))
-        canvas.rectangle((x, y, x + size, y + size), fill=colors[kind], outline="gray")
-        if cell == place:
-            canvas.ellipse((x + 12, y + 12, x + 36, y + 36), fill="crimson")
-    return picture
-
-
-def record(args, policy, path):
-    """Writes some episodes as a gif."""
-    frames = []
-
-    def keep(env, reward, done):
-        picture = draw_lake(env.unwrapped.desc, env.unwrapped.s)
-        frames.extend([picture] * (4 if done else 1))
-
-    test(make_lake(args.env_id, args.slippery), policy, args.seed, RECORDED_EPISODES, keep)
-    rl.write_gif(path, frames, milliseconds=200)
-    print(f"{path}: {RECORDED_EPISODES} episodes")
+    Returns:
+        dict: the measured numbers; empty if the agent was only watched.
+    """
+    facts = {"seed": seed}
+    path = args.output_dir / f"{lake.table_name(args, seed)}.npy"
+    if args.explore:
+        policy = lake.uniform(env)
+    elif args.demo:
+        path = path if path.is_file() else weights.find(path.name, __file__)
+        print(f"table: {path}")
+        policy = lake.greedy(lake.load_table(path, env))
+    else:
+        table, trained, stopped = train(env, args, seed)
+        lake.save_table(table, path)
+        if stopped:
+            raise cli.Stopped(
+                f"Stopped after episode {trained['episodes']}; '{path}' holds the table so far."
+            )
+        policy = lake.greedy(table)
+        facts |= trained
+    if args.record:
+        lake.record(args, policy, RECORDED_EPISODES, folder / "agent.gif")
+    if args.delay:
+        lake.show(args, policy, WATCHED_EPISODES)
+        return {}
+    return facts | lake.evaluate(env, policy, TEST_EPISODES, seed)
 
 
 def main(args):
-    name = NAMES[args.slippery]
-    folder = cli.prepare(args, name)
-    env = make_lake(args.env_id, args.slippery)
-    kind = "slippery" if args.slippery else "not slippery"
-    facts, policy = {}, None
-    if args.demo:
-        if not args.explore:
-            own = args.output_dir / f"{name}.npy"
-            path = own if own.is_file() else weights.find(own.name, __file__)
-            policy = load_table(path, env).argmax(axis=1)
-            facts["table"] = path.name
-    else:
-        table, facts, stopped = train(env, args)
-        save_table(table, args.output_dir / f"{name}.npy")
-        if stopped:
-            raise cli.Stopped(
-                f"Stopped after episode {facts['episodes']}; '{name}.npy' holds the table so far."
-            )
-        policy = table.argmax(axis=1)
-    if args.record:
-        record(args, policy, folder / "agent.gif")
-    if args.delay:
-        watch(args, policy)
-        return
-    facts["test_success"] = test(env, policy, args.seed)
-    facts["test_episodes"] = TEST_EPISODES
-    print(
-        f"{env.spec.id}, {kind}: {100 * facts['test_success']:.2f} % of {TEST_EPISODES:,} "
-        f"test episodes reach the goal"
-    )
-    if args.evaluate:
-        start, _ = env.reset(seed=args.seed)
-        steps = env.spec.max_episode_steps
-        best = success_within(env.unwrapped.P, steps)[start]
-        facts["optimum"] = round(float(best), 4)
-        print(f"the best that is possible in {steps} steps: {100 * best:.2f} %")
-        if policy is not None:
-            exact = success_within(env.unwrapped.P, steps, policy)[start]
-            facts["exact_success"] = round(float(exact), 4)
-            print(f"this table, computed exactly: {100 * exact:.2f} %")
-    file = "evaluation.json" if args.demo else "metrics.json"
-    results.record(folder / file, args, env_id=env.spec.id, slippery=args.slippery, **facts)
+    env = lake.make_lake(args.env_id, args.slippery)
+    folder = cli.make_folder(args, lake.table_name(args, args.seed))
+    seeds = range(args.seed, args.seed + args.seeds)
+    runs = [run(env, args, seed, folder) for seed in seeds]
+    if not args.delay:
+        kind = "explore" if args.explore else "evaluation" if args.demo else "metrics"
+        facts = {"env_id": env.spec.id, "slippery": args.slippery, **lake.summary(runs)}
+        results.record(folder / f"{kind}.json", args, **facts)
 
 
 if __name__ == "__main__":

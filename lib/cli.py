@@ -261,7 +261,7 @@ def vae_parser(doc, *, batch_size, epochs):
     return parser
 
 
-def episodes_parser(doc, *, env_id, episodes, what="episodes"):
+def episodes_parser(doc, *, env_id, episodes, what="episodes", keras=True):
     """A parser with the flags that every reinforcement learning script shares.
 
     Args:
@@ -269,8 +269,9 @@ def episodes_parser(doc, *, env_id, episodes, what="episodes"):
         env_id: the default environment, the one positional argument.
         episodes: default of `--episodes`.
         what: the help text of `--episodes`.
+        keras: parsing also loads Keras; False for a script that does not use it.
     """
-    parser = _ScriptParser(doc)
+    parser = _ScriptParser(doc) if keras else Parser(doc)
     parser.add_argument("env_id", nargs="?", default=env_id, help=f"(default {env_id})")
     parser.add_argument(
         "--episodes", type=positive_int, default=episodes, help=f"{what} (default {episodes})"
@@ -326,6 +327,15 @@ def prepare(args, name):
     keras.utils.set_random_seed(args.seed)
     if args.mixed_precision:
         keras.config.set_dtype_policy("mixed_bfloat16")
+    return make_folder(args, name)
+
+
+def make_folder(args, name):
+    """Makes the folder for figures, `--output-dir`/`name`, and returns it; does not load Keras.
+
+    Raises:
+        UserError: if the folder cannot be made or written.
+    """
     folder = args.output_dir / name
     try:
         folder.mkdir(parents=True, exist_ok=True)

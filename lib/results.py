@@ -1,4 +1,7 @@
-"""The record of a run: its numbers with all that is needed to repeat it, as json."""
+"""The record of a run: its numbers with all that is needed to repeat it, as json.
+
+A script that has not loaded Keras writes its records without loading it.
+"""
 
 import json
 import os
@@ -8,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-import keras
+import numpy as np
 
 from lib.cli import UserError
 from lib.files import write_whole
@@ -28,15 +31,16 @@ def record(path, args, **numbers):
         args: the parsed flags.
         numbers: the measured values, and the facts of the run: budget, batch size, minutes.
     """
+    backend, precision = _backend_and_precision()
     write_json(
         path,
         {
             "command": command(sys.argv),
             "commit": COMMIT,
             "date": time.strftime("%Y-%m-%d"),
-            "backend": f"{keras.backend.backend()}, Keras {keras.__version__}",
-            "device": device(),
-            "precision": keras.config.dtype_policy().name,
+            "backend": backend,
+            "device": device(with_keras="keras" in sys.modules),
+            "precision": precision,
             "peak_rss_mb": peak_rss_mb(),
             "seed": args.seed,
             **numbers,
@@ -80,9 +84,26 @@ def peak_rss_mb():
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
 
 
-def device():
-    """What Keras computes on: the name of the GPU, else the processor and the cores it may use."""
-    where = str(keras.ops.zeros(1).device).lower()
+def _backend_and_precision():
+    if "keras" not in sys.modules:
+        return f"NumPy {np.__version__}, without Keras", "float64"
+    import keras
+
+    backend = f"{keras.backend.backend()}, Keras {keras.__version__}"
+    return backend, keras.config.dtype_policy().name
+
+
+def device(with_keras=True):
+    """What the run computes on: the name of the GPU, else the processor and the available cores.
+
+    Args:
+        with_keras: False for a run that does not use Keras, which then is not loaded.
+    """
+    where = ""
+    if with_keras:
+        import keras
+
+        where = str(keras.ops.zeros(1).device).lower()
     if "gpu" in where or "cuda" in where:
         names = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
         return names[0] if names else "GPU"

@@ -1,4 +1,7 @@
-"""Plumbing of the reinforcement learning scripts: environments, progress, restarts, logs, gifs."""
+"""Plumbing of the reinforcement learning scripts: environments, progress, restarts, logs, gifs.
+
+Keras and Matplotlib are imported by the functions that need them: FrozenLake needs neither.
+"""
 
 import csv
 import sys
@@ -6,10 +9,8 @@ import time
 import warnings
 
 import gymnasium as gym
-import matplotlib.pyplot as plt
 import numpy as np
 
-from lib import plots, training
 from lib.cli import UserError
 from lib.files import write_whole
 
@@ -117,6 +118,8 @@ class Restart:
         Raises:
             UserError: see `training.load_restart`.
         """
+        from lib import training
+
         there = self.path.exists()
         if not args.resume and there:
             print(f"Starting anew; --resume would go on from the restart point '{self.path}'.")
@@ -134,6 +137,8 @@ class Restart:
             log: a dict of json values for each episode so far.
             arrays: function that returns a dict of further arrays to keep.
         """
+        from lib import training
+
         progress = {"log": log, "rng": self.rng.bit_generator.state, "seconds": self.seconds}
         kept = arrays() if arrays is not None else None
         training.save_restart(self.path, self.model, self.settings, progress, kept)
@@ -204,6 +209,10 @@ def reward_curves(runs, path, window=100, goal=None, show=False):
         goal: a mean reward to mark.
         show: also open a window.
     """
+    import matplotlib.pyplot as plt
+
+    from lib import plots
+
     figure, axis = plt.subplots(figsize=(6, 3.5))
     for number, (name, rewards) in enumerate(runs.items()):
         episodes = np.arange(1, len(rewards) + 1)
@@ -230,6 +239,10 @@ def seed_bands(counts, rewards, path, window=100, goal=None, show=False):
         goal: a mean reward to mark.
         show: also open a window.
     """
+    import matplotlib.pyplot as plt
+
+    from lib import plots
+
     figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
     means = [running_mean(values, window) for values in rewards]
     for axis, runs in zip(axes, (counts, means), strict=True):

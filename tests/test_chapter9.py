@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, break_off, interrupt_script, load_script, run_script
 from PIL import Image
 
-from lib import rl, weights
+from lib import lake, rl, weights
 from lib.cli import UserError
 from lib.files import write_whole
 
@@ -138,19 +138,17 @@ def test_the_grid_in_a_terminal_is_redrawn_in_colour(tmp_path):
 
 
 def test_the_best_that_is_possible_on_the_lake():
-    script = load_script(LAKE)
     for slippery, best in ((True, 0.744), (False, 1.0)):
-        transitions = script.make_lake("FrozenLake-v1", slippery).unwrapped.P
-        assert script.success_within(transitions, 100)[0] == pytest.approx(best, abs=0.002)
+        transitions = lake.make_lake("FrozenLake-v1", slippery).unwrapped.P
+        assert lake.success_within(transitions, 100)[0] == pytest.approx(best, abs=0.002)
     # Six steps lead to the goal, five do not.
-    assert script.success_within(transitions, 6)[0] == 1
-    assert script.success_within(transitions, 5)[0] == 0
+    assert lake.success_within(transitions, 6)[0] == 1
+    assert lake.success_within(transitions, 5)[0] == 0
 
 
 @pytest.mark.parametrize("gamma, success", [(0.9, 0.730), (0.99, 0.740)])
 def test_what_exact_values_lead_to_on_the_slippery_lake(gamma, success):
-    script = load_script(LAKE)
-    transitions = script.make_lake("FrozenLake-v1", True).unwrapped.P
+    transitions = lake.make_lake("FrozenLake-v1", True).unwrapped.P
     values = np.zeros(16)
     for _ in range(2000):
         of_actions = [
@@ -161,14 +159,14 @@ def test_what_exact_values_lead_to_on_the_slippery_lake(gamma, success):
             for state in range(16)
         ]
         values = np.max(of_actions, axis=1)
-    policy = np.argmax(of_actions, axis=1)
-    found = script.success_within(transitions, 100, policy)[0]
+    policy = lake.greedy(np.array(of_actions))
+    found = lake.success_within(transitions, 100, policy)[0]
     assert found == pytest.approx(success, abs=0.0005)
 
 
 @pytest.mark.parametrize("slippery", [False, True])
 def test_the_slippery_flag_reaches_the_environment(slippery):
-    env = load_script(LAKE).make_lake("FrozenLake-v1", slippery)
+    env = lake.make_lake("FrozenLake-v1", slippery)
     assert len(env.unwrapped.P[0][1]) == (3 if slippery else 1)
     ends = set()
     for seed in range(30):
@@ -177,53 +175,111 @@ def test_the_slippery_flag_reaches_the_environment(slippery):
     assert ends == ({0, 1, 4} if slippery else {1})
 
 
-def test_outcomes_are_drawn_with_their_probabilities():
+def test_the_policies_of_a_table_and_of_random_play():
+    table = np.array([[0, 2, 2, 1], [0, 0, 0, 0], [-1, -1, -1, 0]], float)
+    assert lake.greedy(table).tolist() == [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]]
+    env = lake.make_lake("FrozenLake-v1", True)
+    uniform = lake.uniform(env)
+    assert uniform.shape == (16, 4) and np.all(uniform == 0.25)
+    exact = lake.success_within(env.unwrapped.P, 100, uniform)[0]
+    assert exact == pytest.approx(0.0139, abs=1e-4)
+    assert lake.play(env, uniform, 5000, seed=0) == pytest.approx(exact, abs=0.006)
+
+
+def lake_agent(states=3, actions=2, **flags):
+    args = SimpleNamespace(**{"slippery": False, "book": None, "episodes": 100, **flags})
+    return load_script(LAKE).QAgent(states, actions, args, seed=0)
+
+
+@pytest.mark.parametrize("book, rate", [(None, 2**-0.6), ("all", 0.1), ("rate", 0.1)])
+def test_the_table_moves_towards_its_target(book, rate):
+    agent = lake_agent(book=book)
+    agent.q_table = [[0.0, 0.0], [0.5, 2.0], [0.0, 0.0]]
+    agent.update_q_table(0, 1, 1.0, 1)
+    first = (0.1 if book else 1) * (1 + 0.9 * 2)
+    assert agent.q_table[0] == [0, pytest.approx(first)]
+    agent.update_q_table(0, 1, 1.0, 2)  # the end, whose values stay zero
+    assert agent.q_table[0][1] == pytest.approx(first + rate * (1 - first))
+
+
+def test_epsilon_of_the_lake():
+    agent = lake_agent()
+    for _ in range(100):
+        agent.update_epsilon()
+    assert agent.epsilon == pytest.approx(0.1)
+    agent = lake_agent(book="epsilon")
+    for _ in range(219):
+        agent.update_epsilon()
+    assert 0.99 * 0.1 < agent.epsilon <= 0.1
+    agent.update_epsilon()
+    assert agent.epsilon == pytest.approx(0.9 * 0.99**219)
+
+
+def test_gamma_of_the_lake():
+    assert lake_agent().gamma == lake_agent(book="all").gamma == 0.9
+    assert lake_agent(slippery=True).gamma == lake_agent(slippery=True, book="rate").gamma == 0.99
+    assert lake_agent(slippery=True, book="all").gamma == 0.9
+    assert lake_agent(slippery=True, book="gamma").gamma == 0.9
+
+
+@pytest.mark.parametrize("book", [None, "all"])
+def test_the_agent_learns_from_steps_and_not_from_the_table_of_probabilities(book, tmp_path):
     script = load_script(LAKE)
-    agent = script.QAgent(16, 4, 0.9, seed=0)
-    outcomes = [(0.5, "a"), (0.3, "b"), (0.2, "c")]
-    drawn = [script.draw(outcomes, agent.rng)[1] for _ in range(10_000)]
-    for probability, name in outcomes:
-        assert drawn.count(name) / 10_000 == pytest.approx(probability, abs=0.02)
-
-
-def test_the_table_moves_towards_its_target():
-    script = load_script(LAKE)
-    agent = script.QAgent(3, 2, gamma=0.9, seed=0)
-    agent.table = [[0.0, 0.0], [0.5, 2.0], [7.0, 7.0]]
-    agent.update_q_table(0, 1, 1.0, 1, terminated=False)
-    assert agent.table[0] == [0, pytest.approx(1 + 0.9 * 2)]
-    agent.update_q_table(0, 1, 1.0, 2, terminated=True)  # what would follow does not count
-    assert agent.table[0][1] == pytest.approx(2.8 + 2**-0.6 * (1 - 2.8))
-
-
-def test_epsilon_of_the_lake_falls_along_a_line():
-    script = load_script(LAKE)
-    assert [script.epsilon_at(e, 100) for e in (0, 50, 100)] == pytest.approx([0.9, 0.5, 0.1])
+    env = lake.make_lake("FrozenLake-v1", True)
+    calls = []
+    step = env.step
+    env.step = lambda action: calls.append(action) or step(action)
+    epsilons = []
+    update = script.QAgent.update_epsilon
+    script.QAgent.update_epsilon = lambda agent: epsilons.append(update(agent))
+    _, facts, _ = script.train(env, lake_args(tmp_path, episodes=20, book=book), seed=0)
+    assert facts["steps"] == len(calls) > 20
+    assert len(epsilons) == (len(calls) if book else 20)
 
 
 def test_the_lake_is_learned_saved_and_tested(tmp_path):
     script = load_script(LAKE)
     assert script.TEST_EPISODES == 10_000
-    flags = ("--episodes=3000", "--evaluate", "--record")
+    flags = ("--episodes=3000", "--record")
     done = run_script(LAKE, *flags, folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "100.00 % of 10,000" in done.stdout
     trained = read_json(tmp_path / "q-frozenlake" / "metrics.json")
-    assert trained["test_success"] == trained["exact_success"] == trained["optimum"] == 1
-    assert trained["episodes"] == 3000 and not trained["slippery"]
+    assert trained["optimum"] == 1 and not trained["slippery"]
+    (run,) = trained["runs"]
+    assert run["test_success"] == run["exact_success"] == 1
+    assert run["episodes"] == 3000
     table = np.load(tmp_path / "q-frozenlake.npy")
     assert table.shape == (16, 4)
     # Six steps, the last of which is rewarded.
     assert table[0].max() == pytest.approx(0.9**5, rel=1e-3)
     with Image.open(tmp_path / "q-frozenlake" / "agent.gif") as gif:
         assert gif.size == (192, 192)
-        gif.seek(gif.n_frames - 1)  # the walker stands on the goal, which is golden
+        gif.seek(gif.n_frames - 1)  # the agent is on the goal, which is golden
         assert gif.convert("RGB").getpixel((168, 168)) == (220, 20, 60)
 
     done = run_script(LAKE, "--demo", "--delay=1", folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "table: q-frozenlake.npy" in done.stdout
     assert "10 of 10 episodes reached the goal" in done.stdout
     assert "\x1b[2J" not in done.stdout
+
+
+def test_the_lake_does_not_load_keras(tmp_path):
+    code = f"""
+import runpy, sys
+sys.argv = ["{ROOT / LAKE}", "--episodes=20", "--record"]
+runpy.run_path(sys.argv[0], run_name="__main__")
+print([name for name in ("keras", "tensorflow", "matplotlib") if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+    record = read_json(tmp_path / "q-frozenlake" / "metrics.json")
+    assert record["backend"].startswith("NumPy ") and record["precision"] == "float64"
+    assert "CPU core" in record["device"]
 
 
 @pytest.mark.parametrize(
@@ -232,6 +288,7 @@ def test_the_lake_is_learned_saved_and_tested(tmp_path):
         (None, "looked for it"),
         (b"no table", "broken"),
         (np.zeros((64, 4)), r"\(64, 4\), this lake needs \(16, 4\)"),
+        (np.full((16, 4), np.nan), "broken: expected finite numbers"),
     ],
 )
 def test_tables_that_do_not_fit(content, part, tmp_path, monkeypatch):
@@ -252,45 +309,70 @@ def lake_args(tmp_path, **flags):
         "demo": False,
         "slippery": True,
         "explore": False,
+        "book": None,
+        "seeds": 1,
         "delay": 0.0,
-        "evaluate": True,
         "record": False,
         "episodes": 200,
         "seed": 0,
         "output_dir": tmp_path,
-        "show": False,
-        "mixed_precision": False,
     }
     return SimpleNamespace(**{**defaults, **flags})
+
+
+def test_runs_of_other_settings_write_other_tables(tmp_path):
+    names = {
+        lake.table_name(lake_args(tmp_path, **flags), seed)
+        for flags in (
+            {},
+            {"slippery": False},
+            {"book": "all"},
+            {"book": "rate"},
+            {"env_id": "FrozenLake8x8-v1"},
+        )
+        for seed in (0, 1)
+    }
+    assert len(names) == 10
+    assert "q-frozenlake-slippery-FrozenLake8x8-v1-seed1" in names
+    assert "q-frozenlake-book" not in names and "q-frozenlake-slippery-book" in names
 
 
 def test_slippery_runs_of_equal_seeds_are_equal(tmp_path, monkeypatch, capsys):
     script = load_script(LAKE)
     monkeypatch.setattr(script, "TEST_EPISODES", 20)
     tables = []
-    for seed in (1, 1, 2):
+    for seed, name in ((1, "-seed1"), (1, "-seed1"), (2, "-seed2")):
         script.main(lake_args(tmp_path, seed=seed, env_id="FrozenLake-v0"))
-        tables.append(np.load(tmp_path / "q-frozenlake-slippery.npy"))
+        tables.append(np.load(tmp_path / f"q-frozenlake-slippery{name}.npy"))
     assert np.abs(tables[0] - tables[1]).max() == 0 < np.abs(tables[0] - tables[2]).max()
     out = capsys.readouterr().out
-    assert out.count("no FrozenLake-v0 any more") == 3
-    assert out.count("FrozenLake-v1, slippery") == 3
-    record = read_json(tmp_path / "q-frozenlake-slippery" / "metrics.json")
+    assert out.count("no longer has FrozenLake-v0") == 3
+    script.main(lake_args(tmp_path, seed=1, seeds=2))
+    record = read_json(tmp_path / "q-frozenlake-slippery-seed1" / "metrics.json")
     assert record["slippery"] and record["optimum"] == pytest.approx(0.7442, abs=1e-4)
+    assert [run["seed"] for run in record["runs"]] == [1, 2]
+    for name in ("train_success", "test_success", "exact_success"):
+        values = [run[name] for run in record["runs"]]
+        assert record[name]["least"] == min(values) and record[name]["greatest"] == max(values)
+        assert record[name]["median"] == pytest.approx(np.mean(values), abs=1e-4)
+    assert np.array_equal(np.load(tmp_path / "q-frozenlake-slippery-seed2.npy"), tables[2])
 
 
-def test_random_actions_hardly_ever_reach_the_goal(tmp_path, monkeypatch):
-    script = load_script(LAKE)
-    monkeypatch.setattr(script, "test", lambda env, policy, seed: 0.0)
-    env = script.make_lake("FrozenLake-v1", True)
-    _, facts, _ = script.train(env, lake_args(tmp_path, explore=True, episodes=5000))
-    assert facts["wins_while_training"] == pytest.approx(0.014, abs=0.006)
+@pytest.mark.parametrize("flags", [("-e",), ("-s", "-e"), ("-d", "-e")])
+def test_explore_reports_random_play(flags, tmp_path):
+    done = run_script(LAKE, *flags, folder=tmp_path, data=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "exactly 1.39 %" in done.stdout
+    name = "q-frozenlake-slippery" if "-s" in flags else "q-frozenlake"
+    (run,) = read_json(tmp_path / name / "explore.json")["runs"]
+    assert run["test_success"] == pytest.approx(0.0139, abs=0.005)
+    assert not list(tmp_path.glob("*.npy"))
 
 
 def test_ctrl_c_before_the_first_episode_on_the_lake(tmp_path, ctrl_c_at_once):
     script = load_script(LAKE)
-    env = script.make_lake("FrozenLake-v1", True)
-    _, facts, stopped = script.train(env, lake_args(tmp_path, episodes=5000))
+    env = lake.make_lake("FrozenLake-v1", True)
+    _, facts, stopped = script.train(env, lake_args(tmp_path, episodes=5000), seed=0)
     assert stopped and facts["episodes"] == 1
 
 
@@ -299,10 +381,14 @@ def test_bad_input_of_the_lake(tmp_path):
     for env_id, part in (("NoLake-v7", "doesn't exist"), ("CartPole-v1", "is_slippery")):
         with pytest.raises(UserError, match=f"{env_id}.*{part}"):
             script.main(lake_args(tmp_path, env_id=env_id))
-    done = run_script(LAKE, "--episodes=0", folder=tmp_path, data=tmp_path)
-    assert_one_line_error(done, "--episodes", "'0'")
-    done = run_script(LAKE, "--delay=x", folder=tmp_path, data=tmp_path)
-    assert_one_line_error(done, "--delay", "'x'")
+    for flags, parts in (
+        (["--episodes=0"], ["--episodes", "'0'"]),
+        (["--delay=x"], ["--delay", "'x'"]),
+        (["--book=x"], ["--book", "'x'"]),
+        (["--seeds=2", "--record"], ["leave out --seeds"]),
+    ):
+        done = run_script(LAKE, *flags, folder=tmp_path, data=tmp_path)
+        assert_one_line_error(done, *parts)
 
 
 # The cart
