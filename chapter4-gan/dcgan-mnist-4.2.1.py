@@ -26,8 +26,8 @@ Departures from the printed listing:
  2. The discriminator sees fakes made with the batch statistics that the generator trains with. The
     listing's predict() uses moving averages.
  3. RMSprop is that of Keras 2 (lib/optimizers.py): its decay is a learning rate schedule, and its
-    epsilon is 1e-14 in the terms of Keras 3. With Keras 3's default the discriminator's steps are
-    0.12 times as long.
+    epsilon is 1e-14 in the terms of Keras 3. With Keras 3's default, most gradients of the
+    discriminator are below epsilon, and its steps are much shorter.
  4. One batch of fakes serves both updates; the listing draws a second one for the generator. That
     saves a fifth of the arithmetic.
  5. The discriminator returns a logit, and the loss takes it. The listing's sigmoid rounds to 0 or 1

@@ -6,8 +6,9 @@ import re
 
 import pytest
 from conftest import ROOT
+from matplotlib.image import imread
 
-from lib import readme
+from lib import curves, readme, tables
 from lib.cli import UserError
 
 
@@ -102,3 +103,50 @@ def test_numbers_without_a_result_are_found_in_docstrings():
         "0.31 and\n12.5 dB at 0.75. The book has 71.5 %.\nIn 2 minutes -0.98."
     )
     assert unmeasured(text, [0.984, 0.98, 98.21, 0.31, 0.75]) == ["97.9", "12.5", "-0.98"]
+
+
+def test_a_table_is_written_whole_between_its_markers(monkeypatch):
+    rows = [["DCGAN", "24.9 ± 2.3"], ["CGAN", "9"]]
+    monkeypatch.setitem(tables.TABLES, "two", lambda: tables.table(["", "FID"], rows))
+    text = "before\n<!-- table two -->\n| old 1.5 |\n<!-- end of table -->\nafter\n"
+    new = readme.updated(text)
+    assert new.splitlines() == [
+        "before",
+        "<!-- table two -->",
+        "|       | FID        |",
+        "|-------|------------|",
+        "| DCGAN | 24.9 ± 2.3 |",
+        "| CGAN  | 9          |",
+        "<!-- end of table -->",
+        "after",
+    ]
+    assert readme.updated(new) == new
+    assert readme.unproven(new) == []
+    with pytest.raises(UserError, match="no table 'none'"):
+        readme.updated(text.replace("two", "none"))
+
+
+def test_a_cell_has_mean_and_standard_deviation_over_seeds():
+    found = [{"fid": {"all": [v]}} for v in (1.0, 2.0, 6.0)]
+    assert tables.spread(found, "fid/all/0", ".2f") == "3.00 ± 2.65"
+    assert tables.spread(found[:1], "fid/all/0", ".0f", 100) == "100"
+    assert tables.spread(found, "kid") == "-"
+
+
+@pytest.mark.parametrize("name", tables.TABLES)
+def test_every_table_is_on_a_page_and_its_cells_are_short(name):
+    assert any(f"<!-- table {name} -->" in path.read_text() for path in readme.pages())
+    header, _, *rows = tables.TABLES[name]().splitlines()
+    for line in (header, *rows):
+        assert max(len(cell.strip()) for cell in line.split("|")) <= 25
+
+
+def test_curves_show_the_measured_steps(tmp_path):
+    (tmp_path / "run-log.csv").write_text("step,loss,fid_mnist\n500,1,\n1000,0.5,30\n2000,0.4,20\n")
+    assert curves.read(tmp_path / "run-log.csv", "fid_mnist") == ([1000, 2000], [30.0, 20.0])
+    curves.draw({"run": "run"}, tmp_path / "curve.png", tmp_path)
+    assert imread(tmp_path / "curve.png").std() > 0
+    for runs in curves.RUNS.values():
+        for name in runs.values():
+            steps, values = curves.read(ROOT / "results" / f"{name}-log.csv", "fid_mnist")
+            assert len(steps) == len(values) > 10

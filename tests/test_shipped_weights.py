@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, load_script, need_data_set
 
-from lib import datasets, image_quality, lake, metrics, translation, vae, weights
+from lib import codes, datasets, image_quality, lake, metrics, translation, vae, weights
 
 CHAPTERS = {path.name.partition("-")[0]: path for path in sorted(ROOT.glob("chapter*"))}
 
@@ -188,18 +188,34 @@ def test_generators_that_draw_the_digit_asked_for(file):
     assert np.mean(judged(generator, inputs()) == DIGITS) == pytest.approx(expected, abs=0.02)
 
 
-STACKED = ("stackedgan_mnist-gen0.h5", "stackedgan_mnist-gen1.h5")
+def test_the_codes_control_thickness_and_slant():
+    module = script("chapter6", "infogan-mnist-6.1.1")
+    generator = load(module.build_generator(), "chapter6", "infogan_mnist.h5")
+    pairs = np.random.default_rng(1).uniform(-1, 1, (len(DIGITS), 2)).astype("float32")
+    images = generator.predict([noise(62), LABELS, *pairs.T[..., None]], verbose=0)
+    found = metrics.attribute_correlations(images, pairs, DIGITS)
+    expected = published("infogan-mnist-6.1.1-evaluate")["codes"]
+    for name in ("thickness", "slant"):
+        np.testing.assert_allclose(found[name], expected[name], atol=0.1)
 
 
-def test_the_stack_draws_the_digit_asked_for():
+STACKED = ("stackedgan_mnist-gen0.h5", "stackedgan_mnist-gen1.h5", "stackedgan_mnist-encoder.h5")
+
+
+def test_the_stack_draws_the_digit_asked_for_and_the_encoder_finds_it():
     module = script("chapter6", "stackedgan-mnist-6.2.1")
+    *encoders, classifier = module.build_encoder()
     generators = module.build_generator0(), module.build_generator1()
-    for generator, file in zip(generators, STACKED, strict=True):
-        load(generator, "chapter6", file)
+    for network, file in zip((*generators, classifier), STACKED, strict=True):
+        load(network, "chapter6", file)
     stack = module.build_stack(*generators)
-    expected = published("stackedgan-mnist-6.2.1-evaluate")["conditional_accuracy"]
-    right = judged(stack, [LABELS, normal(50), normal(50)[::-1]]) == DIGITS
-    assert np.mean(right) == pytest.approx(expected, abs=0.02)
+    given = [LABELS, normal(50), normal(50)[::-1]]
+    expected = published("stackedgan-mnist-6.2.1-evaluate")
+    right = judged(stack, given) == DIGITS
+    assert np.mean(right) == pytest.approx(expected["conditional_accuracy"], abs=0.02)
+    found = codes.measure_stack(generators, encoders, given)
+    assert found["conditional0"] == pytest.approx(expected["conditional0"], rel=0.15)
+    assert found["conditional1"] == pytest.approx(expected["conditional1"], abs=0.02)
 
 
 # Chapter 7
