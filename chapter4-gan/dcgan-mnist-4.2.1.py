@@ -10,7 +10,7 @@ Generative Adversarial Networks (2016), arXiv:1511.06434.
     python3 dcgan-mnist-4.2.1.py                              train, 40,000 steps
     python3 dcgan-mnist-4.2.1.py --train-steps 5000           train until digits are recognizable
     python3 dcgan-mnist-4.2.1.py --resume                     continue from the last checkpoint
-    python3 dcgan-mnist-4.2.1.py --resume --train-steps 60000 continue a finished run
+    python3 dcgan-mnist-4.2.1.py --resume --train-steps 60000  continue a finished run
     python3 dcgan-mnist-4.2.1.py --bn                         see how batch normalization fails
     python3 dcgan-mnist-4.2.1.py --bn=separate                see how batch normalization helps
     python3 dcgan-mnist-4.2.1.py --generator=dcgan_mnist.h5   draw digits with trained weights

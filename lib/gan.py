@@ -21,7 +21,6 @@ NUM_LABELS = 10
 SAVE_INTERVAL = 500
 MEASURE_INTERVAL = 2500
 QUICK_SAMPLES = 2000
-STATISTICS_SAMPLES = 10_000
 
 
 def generator(inputs, image_size, activation="sigmoid", labels=None, codes=None):
@@ -315,8 +314,6 @@ def train(
         return None
 
     def save_networks():
-        if args.ema:
-            estimate_batch_statistics(sampler, inputs(np.arange(STATISTICS_SAMPLES) % NUM_LABELS))
         about = {"method": model.name, "seed": args.seed, "steps": args.train_steps, **settings}
         for name, network in save.items():
             weights.save(network, args.output_dir / name, half=half, about=about)
