@@ -375,7 +375,7 @@ def test_stackedgan_losses(stacked):
 def test_stackedgan_draws_fake_features_in_the_joint_phase_only(stacked):
     script, model = stacked
     batch = stacked_batch(script, model, np.random.default_rng(2))
-    fake_features, drawn, images = map(numbers, model.fakes(*batch))
+    fake_features, drawn, images = map(numbers, model.fakes(*map(ops.convert_to_tensor, batch)))
     np.testing.assert_array_equal(drawn[0::2], fake_features[0::2])
     np.testing.assert_array_equal(drawn[1::2], batch[1][1::2])
     assert images.shape == (4, 28, 28, 1)

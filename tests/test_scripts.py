@@ -53,7 +53,7 @@ def test_dcgan_networks():
     )
     assert generator.output_shape == (None, 28, 28, 1)
     assert not any("Normalization" in type(layer).__name__ for layer in discriminator.layers)
-    normalized = script.build_dcgan(seed=0, batch_norm=True).discriminator
+    normalized = script.build_dcgan(seed=0, bn="joint").discriminator
     assert normalized.count_params() - discriminator.count_params() == 4 * (32 + 64 + 128)
 
 
@@ -63,6 +63,24 @@ def test_cgan_networks_add_the_label_only():
     assert extra == 10 * 6272
     extra = cgan.build_discriminator().count_params() - dcgan.build_discriminator().count_params()
     assert extra == 10 * 784 + 784 + 25 * 32
+
+
+def test_separate_batches_change_what_batch_normalization_sees():
+    images, fakes = np.random.default_rng(0).random((2, 3, 28, 28, 1), "float32")
+    losses = {}
+    for bn in ("joint", "separate"):
+        gan = load_script(DCGAN).build_dcgan(seed=0, bn=bn)
+        keras.utils.set_random_seed(0)
+        gan.discriminator.set_weights(
+            [np.random.default_rng(1).normal(0, 0.1, w.shape) for w in gan.discriminator.weights]
+        )
+        losses[bn] = float(gan.discriminator_loss(images, 1 - fakes)[0])
+        if bn == "separate":
+            halves = [gan.discriminator(x, training=True) for x in (images, 1 - fakes)]
+    logits = np.concatenate([keras.ops.convert_to_numpy(h) for h in halves]).ravel()
+    signs = np.repeat([1.0, -1.0], 3)
+    assert losses["separate"] == pytest.approx(np.log1p(np.exp(-signs * logits)).mean(), rel=1e-3)
+    assert losses["joint"] != pytest.approx(losses["separate"], rel=1e-3)
 
 
 @pytest.mark.parametrize("path", [DCGAN, CGAN])
@@ -75,11 +93,11 @@ def test_gan_losses_against_numpy(path):
     labels, fake_labels = np.eye(10, dtype="float32")[rng.integers(0, 10, (2, 3))]
     inputs = (images,) if path == DCGAN else (images, labels, fake_labels)
 
-    def judged(x, y):
-        inputs = x if path == DCGAN else [x, y]
-        return keras.ops.convert_to_numpy(gan.discriminator(inputs)).astype("float64")
+    def probability(x, y):
+        logits = gan.discriminator(x if path == DCGAN else [x, y])
+        return 1 / (1 + np.exp(-keras.ops.convert_to_numpy(logits).astype("float64")))
 
-    real, fake = judged(images, labels), judged(fakes, fake_labels)
+    real, fake = probability(images, labels), probability(fakes, fake_labels)
     loss, accuracy = gan.discriminator_loss(*inputs, fakes)
     expected = -(np.log(real).mean() + np.log(1 - fake).mean()) / 2
     assert float(loss) == pytest.approx(expected, rel=1e-4)
@@ -104,9 +122,12 @@ def test_gan_trains_draws_and_evaluates(path, name, tmp_path, data_dir):
     assert "step 3/3" in done.stdout
     metrics = read_json(tmp_path / name / "metrics.json")
     assert {"command", "commit", "backend", "device", "minutes", "losses"} <= set(metrics)
-    assert (metrics["seed"], metrics["train_steps"], metrics["train_images"]) == (5, 3, 64)
+    assert (metrics["seed"], metrics["train_steps"], metrics["ema"]) == (5, 3, 0.999)
     assert imread(tmp_path / name / "00003.png").std() > 0
-    assert not (tmp_path / name / "restart.npz").exists()
+    assert (tmp_path / name / "log.csv").read_text().splitlines()[1].startswith("3,")
+    # What a continuation with more steps needs.
+    assert (tmp_path / name / "restart.npz").exists()
+    assert (tmp_path / f"{name}-discriminator.h5").exists()
 
     flags = ("--generator", f"{name}.h5", "--output-dir", "drawn", "--evaluate")
     digit = ("--digit", 8) if path == CGAN else ()
@@ -127,7 +148,7 @@ def test_the_saved_generator_is_the_trained_one(tmp_path, data_dir):
     script = load_script(DCGAN)
     generator = script.build_generator()
     script.weights.load(generator, tmp_path / "dcgan_mnist.h5")
-    noise = script.sample_noise(0, 4)
+    noise = script.gan.sample_noise(0, 4, 100)
     np.testing.assert_array_equal(
         opened.predict(noise, verbose=0), generator.predict(noise, verbose=0)
     )
