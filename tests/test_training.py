@@ -1,5 +1,6 @@
 """Restart points and interruption; test_backends.py runs this file on the other backends, too."""
 
+import csv
 import os
 import signal
 import subprocess
@@ -82,7 +83,9 @@ def train(
     after=None,
     memory=None,
     save=None,
+    keep=False,
 ):
+    folder.mkdir(exist_ok=True)
     return training.train(
         model,
         batch,
@@ -94,6 +97,7 @@ def train(
         after_interval=after,
         memory=memory,
         save=save,
+        keep=keep,
     )
 
 
@@ -159,7 +163,7 @@ def test_the_restart_point_goes_when_all_steps_are_done(tmp_path):
         after=lambda step, logs: seen.append((step, (tmp_path / "restart.npz").exists())),
     )
     assert seen == [(3, False), (6, True), (7, True)]
-    assert list(tmp_path.iterdir()) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["log.csv"]
 
 
 def test_a_run_whose_weights_could_not_be_saved_is_not_lost(tmp_path):
@@ -183,7 +187,7 @@ def test_a_run_whose_weights_could_not_be_saved_is_not_lost(tmp_path):
     assert saved == ["through Ctrl-C"]
     assert logs["loss"] > 0
     assert_equal_states(resumed, whole)
-    assert list(tmp_path.iterdir()) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["log.csv"]
 
 
 def test_weights_are_not_saved_before_the_last_step(tmp_path):
@@ -249,7 +253,32 @@ def test_a_failed_save_leaves_the_former_restart_point(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="disk full"):
         train(build(), tmp_path, resume=True)
     assert (tmp_path / "restart.npz").read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["restart.npz"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["log.csv", "restart.npz"]
+
+
+def test_the_log_of_a_continuation_has_each_interval_once(tmp_path):
+    def after(step, logs):
+        return {"score": step / 10} if step == 6 else None
+
+    with pytest.raises(Stopped):
+        train(build(), tmp_path, batch=interrupt_at(7), after=after)
+    # As if the run had been killed after it wrote a row and before it wrote the restart point.
+    with (tmp_path / "log.csv").open("a") as file:
+        file.write("9,0.5,0.7,\n")
+    train(build(), tmp_path, resume=True, after=after)
+    with (tmp_path / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["3", "6", "9", "12"]
+    assert [row["score"] for row in rows] == ["", "0.6", "", ""]
+    assert all(float(row["loss"]) > 0 for row in rows)
+
+
+def test_a_kept_restart_point_continues_a_finished_run(tmp_path):
+    whole, longer = build(), build()
+    train(whole, tmp_path / "whole", steps=12)
+    train(build(), tmp_path / "short", steps=6, keep=True)
+    train(longer, tmp_path / "short", steps=12, resume=True)
+    assert_equal_states(longer, whole)
 
 
 def test_resume_without_a_restart_point_is_refused(tmp_path):
