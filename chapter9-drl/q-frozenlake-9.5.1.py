@@ -22,18 +22,19 @@ core, on the slippery lake 5.1 seconds. The book: 76 %, slippery 71 %, random ac
 Departures from the printed listing:
  1. The listing sets is_slippery on the wrapped environment. This has no effect: its lake is always
     slippery. Here gym.make gets is_slippery.
- 2. The listing multiplies epsilon by 0.99 after each step, so it is at its minimum after about 28
+ 2. The listing multiplies epsilon by 0.99 after each step, so exploration ends after about 28
     episodes. Here epsilon falls from 0.9 to 0.1 by equal factors after each episode. With the
-    printed epsilon, the slippery lake has 27.8 % (median of ten seeds) instead of 74.0 %.
+    printed epsilon, success on the slippery lake is 27.8 % (median of ten seeds), not 74.0 %.
  3. The listing's learning rate is always 0.1, so the table follows the latest steps. Here the rate
-    is 1 / N^0.6, where N counts the visits to the cell and action. With the printed rate, the
-    slippery lake has 48 % to 55 % with three of ten seeds.
- 4. The listing's gamma is 0.9. On the slippery lake it is 0.99 here. With the printed gamma, the
-    slippery lake has 73.0 %, because the exact values for 0.9 lead to this policy.
+    is 1 / N^0.6, where N counts the visits to the cell and action. With the printed rate, three of
+    ten seeds succeed on the slippery lake in 48 % to 55 %, the others in 74.0 %.
+ 4. The listing's gamma is 0.9. On the slippery lake it is 0.99 here. With the printed gamma,
+    success on the slippery lake is 73.0 %: the exact values for 0.9 lead to this policy.
  5. The listing counts one episode too few, so it prints one hole too few. Here each episode counts.
-With --book, departures 2 to 4 are off. The slippery lake then has 47.9 % (median of ten seeds). The
-other lake has 0 % with each of the seeds 0 to 4: among equal values the first is taken, Left, and
-10 % random actions do not find the goal.
+
+--book switches departures 2 to 4 off. Success on the slippery lake is then 47.9 % (median of ten
+seeds, 0 to 73 %). On the other lake it is 0 % with each of the seeds 0 to 4: the agent takes the
+first of equal values, Left, and 10 % random actions do not find the goal.
 """
 
 import sys
