@@ -89,7 +89,7 @@ def test_counts_five_turns_of_a_critic_and_the_way_through_an_encoder():
     of_labels, convolution, last = 5 * 16, 2 * 2 * 9 * 2 * 3, 12 * 1
     assert generators_pass == 2 * 12 + 2 * 2 * 9 * 3 * 1
     assert five - one == 4 * (generators_pass + 2 * (2 * of_labels + 3 * convolution + 3 * last))
-    encoder, _ = load_script(gan_step.GANS["stackedgan"].script).build_encoder()
+    encoder, *_ = load_script(gan_step.GANS["stackedgan"].script).build_encoder()
     forward = 28**2 * 9 * 64 + 14**2 * 9 * 64 * 64 + 7**2 * 64 * 256
     assert gan_step.through_multiply_adds(encoder) == 2 * forward
 
