@@ -26,8 +26,6 @@ def add_flags(parser, book, one_cycle):
         book, one_cycle: {name of a flag: its default} of each recipe. Flags of ONE_CYCLE_ONLY are
             in `one_cycle` only.
     """
-    share = cli.reader(float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
-
     def add(flag, read, text):
         name = flag[2:].replace("-", "_")
         defaults = f"one-cycle: {one_cycle[name]}"
@@ -44,10 +42,10 @@ def add_flags(parser, book, one_cycle):
         "SGD, one rise and fall of the learning rate",
     )
     add("--learning-rate", cli.positive, "its largest value")
-    add("--warm-up", share, "share of the run in which the learning rate rises")
+    add("--warm-up", cli.fraction, "share of the run in which the learning rate rises")
     add("--weight-decay", cli.not_negative, "of the kernels, as in the papers")
-    add("--label-smoothing", share, "probability spread over all classes")
-    add("--shift", share, "largest shift of an image, as a share of its width; 0: none")
+    add("--label-smoothing", cli.fraction, "probability spread over all classes")
+    add("--shift", cli.fraction, "largest shift of an image, as a share of its width; 0: none")
     parser.add_argument("--no-flip", action="store_true", help="do not mirror images at random")
     parser.add_argument(
         "--optimizer",
