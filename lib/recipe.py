@@ -26,6 +26,7 @@ def add_flags(parser, book, one_cycle):
         book, one_cycle: {name of a flag: its default} of each recipe. Flags of ONE_CYCLE_ONLY are
             in `one_cycle` only.
     """
+
     def add(flag, read, text):
         name = flag[2:].replace("-", "_")
         defaults = f"one-cycle: {one_cycle[name]}"

@@ -68,7 +68,7 @@ GANS = {
 
 
 def gans_10000():
-    header = ["10,000 steps", "FID-MNIST", "not averaged", "KID x 1000", "recall", "as requested, %"]
+    header = ["10,000 steps", "FID-MNIST", "not averaged", "KID x 1000", "recall", "requested, %"]
     rows = []
     for label, name in GANS.items():
         found = records(f"{name}-10000-steps", seeds=3)
@@ -86,7 +86,7 @@ def gans_10000():
 
 
 def gans_40000():
-    header = ["long run", "steps", "FID-MNIST", "not averaged", "unsure, %", "as requested, %"]
+    header = ["long run", "steps", "FID-MNIST", "not averaged", "unsure, %", "requested, %"]
     rows = []
     for label, name in GANS.items():
         found = records(name)
