@@ -6,7 +6,9 @@ import pytest
 from conftest import load_script
 from keras import layers, ops
 
+from lib import gan
 from lib.alternating import AlternatingModel, Turn
+from lib.averaging import MovingAverage
 
 RATE = 0.1
 
@@ -254,3 +256,41 @@ def test_dcgan_turns_move_their_own_network(index, moved):
     for name in networks:
         same = [np.array_equal(a, b) for a, b in zip(before[name], after[name], strict=True)]
         assert not any(same) if name == moved else all(same), name
+
+
+class Slope(AlternatingModel):
+    """A linear critic whose loss is the gradient penalty, and the average of its weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.critic = keras.Sequential(
+            [keras.Input((2, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(1, use_bias=False)]
+        )
+        self.critic.set_weights([np.full((4, 1), 1.5)])
+        self.average = MovingAverage(self.critic, 0.5)
+
+    def penalty(self, images, fakes):
+        share = ops.ones((ops.shape(images)[0], 1, 1, 1))
+        return gan.gradient_penalty(lambda x: self.critic(x, training=True), images, fakes, share)
+
+
+def test_a_loss_may_contain_a_gradient_and_its_network_be_averaged():
+    model = Slope()
+    turn = Turn(
+        "critic",
+        model.critic.trainable_variables,
+        keras.optimizers.SGD(0.1),
+        model.penalty,
+        after=model.average.update,
+    )
+    model.compile(turns=[turn], share=lambda images: images)
+    images = np.ones((80, 2, 2, 1), "float32")
+    model.fit(x=(images[:2],), batch_size=2, verbose=0)
+    # Slope 3: the penalty (3 - 1)^2 has the gradient 2 (3 - 1) w / |w| = 2 in each weight.
+    np.testing.assert_allclose(model.critic.get_weights()[0], 1.5 - 0.1 * 2, rtol=1e-4)
+    # The first average takes 9 / 10 of the new weights.
+    average = model.average.network
+    np.testing.assert_allclose(average.get_weights()[0], 1.5 - 0.9 * 0.2, rtol=1e-4)
+    model.fit(x=(images,), batch_size=2, verbose=0)
+    assert np.linalg.norm(model.critic.get_weights()[0]) == pytest.approx(1, abs=1e-3)
+    assert np.linalg.norm(average.get_weights()[0]) == pytest.approx(1, abs=1e-2)
