@@ -72,7 +72,7 @@ def discriminator(
         batch_norm: normalize before each leaky ReLU but the first, which sees the image itself.
 
     Returns:
-        A model from images to [source, label, code1, ...] or [source, z0], as far as asked for, or
+        A model from images to [source, label, code1, ...] or [source, z0], as far as requested, or
         to source alone; all float32.
     """
     x = inputs
@@ -363,7 +363,7 @@ def test_generator(generator, inputs, args, folder, digits=None):
 
 
 def digits_to_draw(args):
-    """16 times the digit asked for, or random digits."""
+    """16 times the requested digit, or random digits."""
     if args.digit is not None:
         return np.full(16, args.digit)
     return np.random.default_rng(args.seed).integers(0, NUM_LABELS, 16)

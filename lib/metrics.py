@@ -202,7 +202,7 @@ def judge_digits(images, digits=None):
 
     Args:
         images: array (n, 28, 28, 1) in [0, 1], n at least 4.
-        digits: array (n,) of the digits that the generator was asked for, if any.
+        digits: array (n,) of the digits that were requested, if any.
 
     Returns:
         A dict. The real images are a random subset of n test images, or all if there are fewer.
@@ -219,7 +219,7 @@ def judge_digits(images, digits=None):
     real = real_features(len(images))
     predicted = probabilities.argmax(axis=1)
     histogram = np.bincount(predicted, minlength=10)
-    # Generators are often asked for the digits in turn: without a shuffle every block would be.
+    # Generators often draw the digits in turn: without a shuffle every block would be.
     shuffled = features[np.random.default_rng(1).permutation(len(features))]
     kid, kid_error = kernel_distance(shuffled, real)
     floor = frechet_distance(real_features(len(images), "train"), real)
@@ -275,7 +275,7 @@ def show(numbers):
     )
     print(f"confidence below {CONFIDENT}: {100 * numbers['low_confidence']:.2f} %")
     if "conditional_accuracy" in numbers:
-        print(f"predicted as asked for: {100 * numbers['conditional_accuracy']:.2f} %")
+        print(f"predicted as requested: {100 * numbers['conditional_accuracy']:.2f} %")
 
 
 def stroke_thickness(images):

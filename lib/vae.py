@@ -252,7 +252,7 @@ def record(numbers, args, folder, name):
         f"{numbers['importance_weighted_bound']:.2f} nats"
     )
     if "conditional_accuracy" in numbers:
-        print(f"judged as the digit asked for: {100 * numbers['conditional_accuracy']:.2f} %")
+        print(f"predicted as requested: {100 * numbers['conditional_accuracy']:.2f} %")
     print(f"900 images over the plane: {numbers['grid_seconds']:.2f} s")
     weights_file = args.weights or f"{name}.h5"
     results.record(folder / "evaluation.json", args, weights=weights_file, **numbers)
