@@ -237,7 +237,7 @@ def train(autoencoder, gray_train, x_train, gray_test, x_test, args, folder):
 
 
 def load(autoencoder, path, chroma):
-    """Loads weights of the form that was asked for; both forms have the same shapes.
+    """Loads weights of the requested form; both forms have the same shapes.
 
     Raises:
         cli.UserError: if the file is of the other form or of another network.

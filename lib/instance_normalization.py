@@ -33,7 +33,7 @@ class InstanceNormalization(layers.Layer):
 
     def build(self, input_shape):
         size = 1 if self.axis is None else input_shape[-1]
-        # The statistics are float32 in mixed precision also, so gain and offset are, too.
+        # The statistics are float32 in mixed precision also, and so are gain and offset.
         self.gamma = self.add_weight((size,), "ones", name="gamma", autocast=False)
         self.beta = self.add_weight((size,), "zeros", name="beta", autocast=False)
 
