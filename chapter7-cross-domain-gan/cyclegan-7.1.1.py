@@ -64,7 +64,7 @@ LEAKY_SLOPE = 0.2
 LOSS_WEIGHTS = (1.0, 10.0, 0.5)  # of the adversarial, the cycle and the identity loss
 BATCH_SIZE = 32
 TRAIN_STEPS = 100_000
-FIGURE_INTERVAL = 2_000
+FIGURE_INTERVAL = 1_000
 LEARNING_RATE = 2e-4
 DECAY = 6e-8
 EMA = 0.999
@@ -113,7 +113,7 @@ if __name__ == "__main__":
 import keras
 from keras import layers, ops
 
-from lib import plots, results, training, translation, weights
+from lib import plots, results, training, translation
 from lib.alternating import AlternatingModel, Turn
 from lib.averaging import MovingAverage
 from lib.instance_normalization import InstanceNormalization
@@ -336,14 +336,9 @@ def train(source, target, held_out, args, folder):
     generators = model.translators()
     args.generators = [f"{folder.name}-{generator.name}.h5" for generator in generators]
 
-    def draw(step, losses):
+    def draw_and_measure(step, losses):
         translation.draw_cycles(generators, held_out, args.task, folder / f"{step:05d}.png")
-
-    def save():
-        facts = {"task": args.task, "seed": args.seed, "steps": args.train_steps, **settings}
-        for generator, file in zip(generators, args.generators):
-            about = {"method": "cyclegan", "network": generator.name, **facts}
-            weights.save(generator, args.output_dir / file, half=True, about=about)
+        return translation.quick_measures(generators, held_out, args)
 
     minutes, losses = training.train(
         model,
@@ -353,8 +348,8 @@ def train(source, target, held_out, args, folder):
         restart=folder / "restart.npz",
         settings={"seed": args.seed, "batch size": args.batch_size, **settings},
         resume=args.resume,
-        after_interval=draw,
-        save=save,
+        after_interval=draw_and_measure,
+        save=lambda: translation.save_generators(generators, args, settings),
         keep=True,
     )
     plots.evolution(folder, folder / "evolution.png", last=args.train_steps, show=args.show)

@@ -1,6 +1,7 @@
-"""Draws FID-MNIST against the training step from the logs in results/: when does it stop falling?
+"""Draws measures against the training step from the logs in results/: when do they stop improving?
 
-python3 -m lib.curves            redraws figures/fid-curves.png of chapters 4, 5 and 6
+python3 -m lib.curves            redraws figures/fid-curves.png of chapters 4, 5 and 6,
+                                 and figures/curves.png of chapter 7
 """
 
 import csv
@@ -22,6 +23,15 @@ RUNS = {
         "StackedGAN": "stackedgan-mnist-6.2.1",
     },
 }
+CYCLEGAN = "cyclegan-7.1.1"
+ERROR = "mean abs. error (white: 1)"
+# Title, vertical axis and {label: column of the log} of each panel.
+CYCLEGAN_PANELS = (
+    ("gray to color", "PSNR, dB", {"": "to_color_psnr"}),
+    ("gray to color", "colorfulness, % of true", {"": "to_color_colorfulness"}),
+    ("color to gray", ERROR, {"": "to_gray_mae"}),
+    ("cycle reconstruction", ERROR, {"color": "cycle_mae_target", "gray": "cycle_mae_source"}),
+)
 
 
 def read(path, column):
@@ -58,11 +68,63 @@ def draw(runs, path, results=ROOT / "results"):
     plots.finish(figure, path)
 
 
+def draw_translations(path, results=ROOT / "results"):
+    """Draws the measures of the gray <-> color runs of CycleGAN, one panel for each measure.
+
+    Args:
+        path: the PNG file.
+        results: folder of the files cyclegan-7.1.1*-log.csv. Logs without these measures are left
+            out.
+
+    Returns:
+        The labels of the runs. If there are none, nothing is drawn.
+    """
+    logs = {}
+    for log in sorted(results.glob(f"{CYCLEGAN}*-log.csv")):
+        label = log.name.removeprefix(CYCLEGAN).removesuffix("-log.csv").strip("-")
+        if read(log, "to_color_psnr")[0]:
+            logs[label.replace("-", " ") or "PatchGAN"] = log
+    if not logs:
+        return []
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from lib import plots
+
+    figure, axes = plt.subplots(2, 2, figsize=(7.4, 5), dpi=160, sharex=True, layout="constrained")
+    for axis, (title, unit, columns) in zip(axes.flat, CYCLEGAN_PANELS, strict=True):
+        for (name, column), style in zip(columns.items(), ("-", "--"), strict=False):
+            for i, (label, log) in enumerate(logs.items()):
+                steps, values = read(log, column)
+                if column == "to_color_colorfulness":
+                    true = read(log, "true_colorfulness")[1]
+                    values = [100 * value / of for value, of in zip(values, true, strict=True)]
+                thousands = [step / 1000 for step in steps]
+                axis.plot(thousands, values, style, marker=".", color=f"C{i}", label=label)
+            axis.annotate(name, (1.02, values[-1]), xycoords=("axes fraction", "data"), va="center")
+        axis.set(title=title, ylabel=unit)
+        axis.grid(alpha=0.3)
+    axes.flat[1].axhline(100, color="gray", linestyle=":")
+    for axis in axes[1]:
+        axis.set_xlabel("thousand training steps")
+    if len(logs) > 1:
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    plots.finish(figure, path)
+    return list(logs)
+
+
 def main(args):
     for chapter, runs in RUNS.items():
         path = ROOT / chapter / "figures" / "fid-curves.png"
         draw(runs, path)
         print(f"Drawn: {path.relative_to(ROOT)}")
+    path = ROOT / "chapter7-cross-domain-gan" / "figures" / "curves.png"
+    drawn = draw_translations(path)
+    name = path.relative_to(ROOT)
+    print(f"Drawn: {name}" if drawn else f"Left out: {name}, no results/{CYCLEGAN}*-log.csv")
 
 
 if __name__ == "__main__":

@@ -74,6 +74,11 @@ class HeldOut:
     source_digits: np.ndarray | None = None
     target_digits: np.ndarray | None = None
 
+    def first(self, count):
+        """The first `count` images of each domain."""
+        arrays = (self.source, self.target, self.source_digits, self.target_digits)
+        return HeldOut(*(array if array is None else array[:count] for array in arrays))
+
 
 class MnistM:
     """Digits blended with photographs, computed on access because all of them fill the memory.

@@ -16,6 +16,9 @@ from lib.cli import UserError
 from lib.domains import DOMAINS, as_color, model_name
 
 SHOWN = 100  # test images in a figure of the book
+QUICK_IMAGES = 500  # test images of each domain that are measured during training
+# Measures that do not depend on the generators.
+REFERENCES = ("true_colorfulness", "gray_copy", "classifier_accuracy")
 AUTOENCODER_FILE = "chapter3-autoencoders/weights/colorized_ae.h5"
 
 
@@ -130,9 +133,8 @@ def evaluate(generators, unaveraged, autoencoder, held_out, args, folder):
     """
     numbers = _measure(generators, autoencoder, held_out, args, folder / "label_flips.png")
     if unaveraged is not None:
-        same = ("true_colorfulness", "gray_copy", "classifier_accuracy")
         measured = _measure(unaveraged, None, held_out, args, None)
-        numbers["unaveraged"] = {k: v for k, v in measured.items() if k not in same}
+        numbers["unaveraged"] = {k: v for k, v in measured.items() if k not in REFERENCES}
     _print(numbers)
     results.record(
         folder / "evaluation.json",
@@ -141,6 +143,27 @@ def evaluate(generators, unaveraged, autoencoder, held_out, args, folder):
         test_images=[len(held_out.source), len(held_out.target)],
         **numbers,
     )
+
+
+def quick_measures(generators, held_out, args):
+    """Measures QUICK_IMAGES test images of each domain, for log.csv during training.
+
+    Args:
+        generators: the pair.
+        held_out: the `HeldOut` images. Their first ones are always the measured ones.
+        args: the parsed flags.
+
+    Returns:
+        A dict of numbers, which `evaluate` also writes. cycle_mae_source and cycle_mae_target are
+        the errors after the cycle. Gray <-> color adds to_gray_mae, true_colorfulness, and the
+        numbers of `compare_colors` as to_color_mse, to_color_mae, ... Digits add label_flip_rate
+        and kept_after_cycle.
+    """
+    numbers = _measure(generators, None, held_out.first(QUICK_IMAGES), args, None)
+    colors = {f"to_color_{name}": value for name, value in numbers.pop("cyclegan", {}).items()}
+    if "true_colorfulness" in numbers:
+        colors["true_colorfulness"] = numbers["true_colorfulness"]
+    return {**colors, **{k: v for k, v in numbers.items() if k not in REFERENCES}}
 
 
 def _measure(generators, autoencoder, held_out, args, path):
@@ -222,6 +245,26 @@ def predicted_digits(images):
 
 
 # Files
+
+
+def save_generators(generators, args, settings):
+    """Saves the pair to the files args.generators in the output directory, in half precision.
+
+    Args:
+        generators: the pair.
+        args: the parsed flags.
+        settings: dict of the hyper-parameters that the files record.
+    """
+    for generator, file in zip(generators, args.generators, strict=True):
+        about = {
+            "method": "cyclegan",
+            "network": generator.name,
+            "task": args.task,
+            "seed": args.seed,
+            "steps": args.train_steps,
+            **settings,
+        }
+        weights.save(generator, args.output_dir / file, half=True, about=about)
 
 
 def form_of(path):

@@ -1,5 +1,6 @@
 """CycleGAN: normalization, networks, losses, turns, data, measures, files, and the script."""
 
+import csv
 import hashlib
 import json
 import os
@@ -526,6 +527,66 @@ def test_flipped_labels_are_counted(monkeypatch, tmp_path):
     assert imread(tmp_path / "label_flips.png").std() > 0
 
 
+def test_measures_of_the_log_are_those_of_the_first_test_images(script, monkeypatch):
+    monkeypatch.setattr(translation, "QUICK_IMAGES", 5)
+    color = photographs(8)
+    gray = color.mean(axis=-1, keepdims=True)
+
+    def to_color(images):
+        return np.concatenate([images**2, images, images**0.5], axis=-1)
+
+    def to_gray(images):
+        return 0.9 * images.max(axis=-1, keepdims=True)
+
+    generators = Network(to_gray), Network(to_color)
+    found = translation.quick_measures(
+        generators, domains.HeldOut(gray, color), task_args("cifar10")
+    )
+    source, target = gray[:5], color[:5]
+    colored, grayed = to_color(source), to_gray(target)
+
+    def error(a, b):
+        return np.abs(a - b).mean()
+
+    true, made = (image_quality.colorfulness(x) for x in (target, colored))
+    squared = ((target - colored) ** 2).mean(axis=(1, 2, 3))
+    expected = {
+        "to_color_mse": squared.mean(),
+        "to_color_mae": error(target, colored),
+        "to_color_psnr": np.mean(-10 * np.log10(squared)),
+        "to_color_colorfulness": made.mean(),
+        "to_color_colorfulness_distance": np.abs(np.sort(true) - np.sort(made)).mean(),
+        "true_colorfulness": true.mean(),
+        "to_gray_mae": error(source, grayed),
+        "cycle_mae_source": error(source, to_gray(colored)),
+        "cycle_mae_target": error(target, to_color(grayed)),
+    }
+    assert found == pytest.approx(expected, abs=6e-4)
+    assert len(set(found.values())) == len(found)
+
+
+def test_measures_of_the_log_of_a_task_with_digits(monkeypatch):
+    monkeypatch.setattr(translation, "QUICK_IMAGES", 3)
+    monkeypatch.setattr(
+        translation.metrics, "judged_digits", lambda x: x[:, 0, 0, 0].round().astype(int)
+    )
+    source = np.ones((4, 32, 32, 1)) * np.reshape([1, 2, 3, 4], (-1, 1, 1, 1))
+    target = domains.as_color(source)
+    held_out = domains.HeldOut(source, target, np.array([1, 2, 3, 4]), np.array([1, 2, 4, 5]))
+    generators = (
+        Network(lambda images: np.minimum(images[..., :1], 2)),
+        Network(lambda images: domains.as_color(images) - 0.25),
+    )
+    found = translation.quick_measures(generators, held_out, task_args("mnist-m"))
+    # A 3 becomes a 2; the last image would add a flip.
+    assert found == {
+        "label_flip_rate": round(1 / 3, 4),
+        "kept_after_cycle": round(2 / 3, 4),
+        "cycle_mae_source": round((0.25 + 0.25 + 1) / 3, 5),
+        "cycle_mae_target": round((0.25 + 0.25 + 1.25) / 3, 5),
+    }
+
+
 # Files
 
 
@@ -668,6 +729,12 @@ def assert_drawn(folder, *names):
         assert imread(folder / f"{name}.png").std() > 0
 
 
+def rows_of(path):
+    """The rows of a log.csv as dicts of numbers."""
+    with path.open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
 GRIDS = (
     "test_source",
     "test_target",
@@ -703,8 +770,16 @@ def test_color_task_trains_then_loads(tmp_path, data_dir):
         "cycle_mae_source",
         "cycle_mae_target",
     }
-    rows = (folder / "log.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in rows] == ["step", "2", "3"]
+    rows = rows_of(folder / "log.csv")
+    assert [row["step"] for row in rows] == [2, 3]
+    # The last row has the measures of the same generators and, of so few, the same images.
+    expected = {f"to_color_{name}": value for name, value in measured["cyclegan"].items()}
+    names = ("true_colorfulness", "to_gray_mae", "cycle_mae_source", "cycle_mae_target")
+    expected |= {name: measured[name] for name in names}
+    assert {name: rows[1][name] for name in expected} == pytest.approx(expected, rel=1e-4)
+    assert rows[0]["to_gray_mae"] != rows[1]["to_gray_mae"]
+    # The log measures the averages.
+    assert measured["unaveraged"]["to_gray_mae"] != pytest.approx(rows[1]["to_gray_mae"], rel=1e-4)
     files = [
         f"--cifar10_g_{domain}=cyclegan_cifar10_plain-g_{domain}.h5"
         for domain in ("source", "target")
@@ -741,6 +816,9 @@ def test_digit_tasks_train_then_load(tmp_path, data_dir):
         "cycle_mae_target",
     }
     assert {"classifier_accuracy", "kept_after_cycle", "cycle_mae_target"} <= set(measured)
+    [row] = rows_of(folder / "log.csv")
+    for name in measured["unaveraged"]:
+        assert row[name] == pytest.approx(measured[name], rel=1e-3)
     # The networks of both tasks with digits are the same.
     files = [
         f"--mnist_svhn_g_{domain}=cyclegan_mnist_m-g_{domain}.h5" for domain in ("source", "target")
@@ -861,6 +939,14 @@ def test_an_interrupted_run_ends_as_a_whole_one(script, tmp_path, data_dir, monk
         np.testing.assert_allclose(a, b, atol=1e-6)
         np.testing.assert_allclose(a, c, atol=1e-6)
         assert not np.array_equal(c, d)
+    logs = [rows_of(tmp_path / name / "cyclegan_cifar10/log.csv") for name in ("whole", "cut")]
+    logs.append(rows_of(tmp_path / "short" / "cyclegan_cifar10/log.csv"))
+    for rows in logs:
+        assert [row["step"] for row in rows] == [2, 4]
+        for row, first in zip(rows, logs[0], strict=True):
+            assert {"d_target", "to_color_psnr", "cycle_mae_target"} <= set(row)
+            for name in set(row) - {"minutes"}:
+                assert row[name] == pytest.approx(first[name], rel=1e-3, abs=2e-5), name
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ import ast
 import json
 import re
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from matplotlib.image import imread
 
-from lib import curves, readme, tables
+from lib import curves, plots, readme, tables
 from lib.cli import UserError
 
 
@@ -150,3 +151,59 @@ def test_curves_show_the_measured_steps(tmp_path):
         for name in runs.values():
             steps, values = curves.read(ROOT / "results" / f"{name}-log.csv", "fid_mnist")
             assert len(steps) == len(values) > 10
+
+
+def write_log(path, color):
+    columns = {
+        "to_color_psnr": (20, 21, 21.5),
+        "to_color_colorfulness": (0.06, 0.09, 0.12),
+        "true_colorfulness": (0.12, 0.12, 0.12),
+        "to_gray_mae": (0.05, 0.04, 0.03),
+        "cycle_mae_source": (0.04, 0.03, 0.025),
+        "cycle_mae_target": (0.06, 0.05, 0.045),
+    }
+    if not color:
+        columns = {"label_flip_rate": (0.4, 0.3, 0.2), "cycle_mae_source": (0.1, 0.1, 0.1)}
+    rows = zip((1000, 2000, 2500), *columns.values(), strict=True)
+    lines = [",".join(map(str, row)) for row in [("step", *columns), *rows]]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_curves_of_cyclegan_show_the_measures_of_each_run(tmp_path, monkeypatch):
+    figures = []
+    finish = plots.finish
+
+    def keep(figure, path):
+        figures.append((figure, figure.get_axes()))
+        finish(figure, path)
+
+    monkeypatch.setattr(plots, "finish", keep)
+    picture = tmp_path / "curves.png"
+    assert curves.draw_translations(picture, tmp_path) == [] and not picture.exists()
+    write_log(tmp_path / "cyclegan-7.1.1-log.csv", color=True)
+    write_log(tmp_path / "cyclegan-7.1.1-plain-log.csv", color=True)
+    write_log(tmp_path / "cyclegan-7.1.1-mnist-m-plain-log.csv", color=False)
+    assert curves.draw_translations(picture, tmp_path) == ["PatchGAN", "plain"]
+    # A page shows 830 px of 96 to the inch.
+    width = imread(picture).shape[1]
+    [(figure, axes)] = figures
+    assert figure.dpi == 160
+    drawn = []
+    for axis in axes:
+        assert axis.get_ylabel()
+        texts = [axis.title, axis.yaxis.label, *axis.get_yticklabels(), *axis.get_xticklabels()]
+        for text in [*texts, *axis.texts]:
+            assert text.get_fontsize() / 72 * 160 * 830 / max(width, 830) * 72 / 96 >= 8
+        for line in axis.get_lines():
+            if line.get_label() == "plain":
+                assert list(line.get_xdata()) == [1, 2, 2.5]
+                drawn.append(list(line.get_ydata()))
+    assert axes[2].get_xlabel() == axes[3].get_xlabel() == "thousand training steps"
+    expected = [
+        [20, 21, 21.5],
+        [50, 75, 100],
+        [0.05, 0.04, 0.03],
+        [0.06, 0.05, 0.045],
+        [0.04, 0.03, 0.025],
+    ]
+    np.testing.assert_allclose(drawn, expected)
