@@ -288,7 +288,13 @@ def agents_parser(doc, *, env_id, episodes, what="episodes"):
         "--seeds", type=positive_int, default=1, help="runs, with seeds one after the other"
     )
     _add_resume(parser)
-    parser.add_argument("--record", action="store_true", help="write a gif of the trained agent")
+    parser.add_argument(
+        "--record",
+        nargs="?",
+        const="auto",
+        choices=("auto", "mp4", "gif"),
+        help="write a video of the trained agent: mp4, or gif where ffmpeg is missing",
+    )
     parser.add_argument("--show", action="store_true", help="watch in a window; needs pygame")
     return parser
 

@@ -1,9 +1,10 @@
-"""Plumbing of the reinforcement learning scripts: environments, progress, restarts, logs, gifs.
+"""Runs of agents: environments, progress, log, checkpoints, and names of their files.
 
-Keras and Matplotlib are imported by the functions that need them: FrozenLake needs neither.
+Keras is imported by the methods that need it, because FrozenLake does not.
 """
 
 import csv
+import os
 import sys
 import time
 import warnings
@@ -11,8 +12,8 @@ import warnings
 import gymnasium as gym
 import numpy as np
 
+from lib import cli
 from lib.cli import UserError
-from lib.files import write_whole
 
 
 def make(env_id, **options):
@@ -21,13 +22,16 @@ def make(env_id, **options):
     Raises:
         UserError: if Gymnasium does not know it, cannot load it, or it does not take `options`.
     """
+    if options.get("render_mode") == "rgb_array":
+        # Pictures need no window; without this, SDL complains where there is no display.
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     with warnings.catch_warnings():
-        # The book's versions of some environments are still there, with a word of warning.
+        # Gymnasium still has the book's versions of some environments, with a warning.
         warnings.simplefilter("ignore")
         try:
             env = gym.make(env_id, **options)
             if env.render_mode is not None:
-                # What is missing for the pictures shows with the first of them only.
+                # A missing package for the pictures shows only with the first picture.
                 env.reset()
                 env.render()
             return env
@@ -36,13 +40,67 @@ def make(env_id, **options):
             raise UserError(f"cannot make the environment '{env_id}': {reason}") from None
 
 
+def make_continuous(env_id, **options):
+    """`make` for an environment with a bounded vector as state and one number as action.
+
+    Raises:
+        UserError: also if states or actions are of another kind.
+    """
+    env = make(env_id, **options)
+    states, actions = env.observation_space, env.action_space
+    if not isinstance(actions, gym.spaces.Box) or actions.shape != (1,):
+        raise UserError(f"'{env_id}' has the actions {actions}; expected one number")
+    _check_states(env_id, states)
+    if not (np.isfinite(states.low).all() and np.isfinite(states.high).all()):
+        raise UserError(f"'{env_id}' has states without bounds; the encoder needs bounds")
+    return env
+
+
+def make_discrete(env_id, **options):
+    """`make` for an environment with a vector as state and a few actions.
+
+    Raises:
+        UserError: also if states or actions are of another kind.
+    """
+    env = make(env_id, **options)
+    if not isinstance(env.action_space, gym.spaces.Discrete):
+        raise UserError(f"'{env_id}' has the actions {env.action_space}; expected discrete ones")
+    _check_states(env_id, env.observation_space)
+    return env
+
+
+def _check_states(env_id, states):
+    if not isinstance(states, gym.spaces.Box) or len(states.shape) != 1:
+        raise UserError(f"'{env_id}' has the states {states}; expected vectors of numbers")
+
+
+def suffix(args, env_id, changed=None):
+    """Returns what the file names of a run end with: all that differs from the default run.
+
+    Args:
+        args: the parsed flags env_id, book and seed.
+        env_id: the default environment.
+        changed: dict of the settings that flags changed.
+
+    Returns:
+        For instance "-CartPole-v1-book-gamma0.9-seed3", or "" for the default run.
+    """
+    parts = [args.env_id.replace("/", "-")] if args.env_id != env_id else []
+    parts += ["book"] if args.book else []
+    parts += [f"{name}{value}" for name, value in (changed or {}).items()]
+    parts += [f"seed{args.seed}"] if args.seed else []
+    return "".join(f"-{part}" for part in parts)
+
+
 class Progress:
-    """A line with episode, numbers and time left: rewritten in a terminal, else some to stay.
+    """A line with episode, numbers and time left.
+
+    A terminal shows one line that changes. Elsewhere a line is printed every `every` episodes.
 
     Args:
         episodes: how many there are at most.
         title: a short text before the line.
-        every: episodes between two lines where the output is no terminal.
+        every: episodes between two lines where the output is not a terminal.
         first: episodes that an earlier process has done.
     """
 
@@ -54,7 +112,7 @@ class Progress:
         self.started = self.shown = time.time()
 
     def update(self, episode, **numbers):
-        """Tells of `episode`, counted from 1, if it is time to."""
+        """Prints the line for `episode`, counted from 1, if it is due."""
         now = time.time()
         if sys.stdout.isatty():
             if now - self.shown > 0.5:
@@ -63,7 +121,7 @@ class Progress:
             self._print(episode, numbers, end="\n")
 
     def finish(self, episode, **numbers):
-        """Prints the line to stay."""
+        """Prints the last line."""
         self._print(episode, numbers, end="\n")
 
     def _print(self, episode, numbers, end):
@@ -82,177 +140,147 @@ class Progress:
         print(f"\r{text}\x1b[K" if sys.stdout.isatty() else text, end=end, flush=True)
 
 
-class Restart:
-    """The restart point of a run of episodes, from which `--resume` goes on as if nothing had been.
+class Run:
+    """One training run: its log, log-SEED.csv, checkpoints, progress line and stop signals.
 
-    A run asks `save_if_due` after each episode. The file stays until `remove_restarts`, so that a
-    continuation finds finished runs finished.
+        with Run(args, seed, folder, models, rng, settings) as run:
+            while run.unfinished:
+                ...
+                run.add(steps=steps, reward=reward)
+
+    On entering, `--resume` restores the models, the generator and the log from the checkpoint. The
+    checkpoint of a finished run remains until `finish`, so that a continuation does not repeat it.
 
     Args:
-        folder: of the file.
-        seed: of the run.
-        model: see `training.save_restart`.
-        rng: the NumPy generator that everything in the run is drawn from.
-        settings: see `training.save_restart`.
+        args: the parsed flags episodes, resume, and seed, which is the seed of the first run.
+        seed: of this run.
+        folder: of the files.
+        models: list of compiled models, whose variables and optimizers are in the checkpoint.
+        rng: the NumPy generator of everything random in the run.
+        settings: dict of what must not differ in a continuation.
+        every: see `Progress`.
+        memory: an object with further arrays for the checkpoint: `stored()` returns a dict of them,
+            and `restore(dict)` takes them back.
+
+    Attributes:
+        log: a dict for each episode: its number, what `add` got, seconds and steps_per_second.
+        stopped: whether Ctrl-C or SIGTERM ended the run.
     """
 
-    SECONDS_BETWEEN = 20
+    SECONDS_BETWEEN = 20  # checkpoints
 
-    def __init__(self, folder, seed, model, rng, settings):
-        self.path = _restart_path(folder, seed)
-        self.seed = seed
-        self.model = model
-        self.rng = rng
-        self.settings = settings
+    def __init__(self, args, seed, folder, models, rng, settings, every=100, memory=None):
+        self.args, self.seed, self.folder = args, seed, folder
+        self.models, self.rng, self.settings = models, rng, settings
+        self.every, self.memory = every, memory
+        self.path = folder / f"restart-{seed}.npz"
+        self.log, self.steps, self.stopped = [], 0, False
+        self.stop = cli.StopOnSignal("episode")
+
+    def __enter__(self):
         self.saved = self.started = time.time()
+        self._load()
+        self.steps = sum(row["steps"] for row in self.log)
+        self.file = (self.folder / f"log-{self.seed}.csv").open("w", newline="")
+        self.writer = None
+        for row in self.log:
+            self._write(row)
+        title = f"seed {self.seed}: "
+        self.progress = Progress(self.args.episodes, title, self.every, first=len(self.log))
+        self.stop.__enter__()
+        return self
 
-    def load(self, args):
-        """Restores model and generator, and returns (log, arrays): what `save` was given.
+    def __exit__(self, kind, *_):
+        self.stop.__exit__()
+        self.file.close()
+        if kind is None:
+            self._save()
+            self.progress.finish(len(self.log), **self.shown)
 
-        Both are empty for a run that begins: without `--resume`, or with a later seed than that of
-        the interrupted one.
-
-        Args:
-            args: the parsed flags resume and seed, that of the first run.
-
-        Raises:
-            UserError: see `training.load_restart`.
-        """
-        from lib import training
-
-        there = self.path.exists()
-        if not args.resume and there:
-            print(f"Starting anew; --resume would go on from the restart point '{self.path}'.")
-        if not args.resume or (self.seed > args.seed and not there):
-            return [], {}
-        progress, arrays = training.load_restart(self.path, self.model, self.settings)
-        self.rng.bit_generator.state = progress["rng"]
-        self.started -= progress["seconds"]
-        return progress["log"], arrays
-
-    def save(self, log, arrays=None):
-        """Writes the file.
-
-        Args:
-            log: a dict of json values for each episode so far.
-            arrays: function that returns a dict of further arrays to keep.
-        """
-        from lib import training
-
-        progress = {"log": log, "rng": self.rng.bit_generator.state, "seconds": self.seconds}
-        kept = arrays() if arrays is not None else None
-        training.save_restart(self.path, self.model, self.settings, progress, kept)
-        self.saved = time.time()
-
-    def save_if_due(self, log, arrays=None):
-        """Calls `save` if the last file is old enough."""
-        if time.time() - self.saved >= self.SECONDS_BETWEEN:
-            self.save(log, arrays)
+    @property
+    def unfinished(self):
+        """Whether another episode is to be played."""
+        return not self.stopped and len(self.log) < self.args.episodes
 
     @property
     def seconds(self):
-        """Spent on the run so far, in all its continuations."""
+        """Seconds of the run so far, with those before a continuation."""
         return time.time() - self.started
 
+    @property
+    def rewards(self):
+        """The reward of each episode."""
+        return [row["reward"] for row in self.log]
 
-def _restart_path(folder, seed):
-    return folder / f"restart-{seed}.npz"
+    @property
+    def shown(self):
+        """The numbers in the progress line."""
+        last = self.rewards[-100:]
+        return {"reward": last[-1], "mean of 100": sum(last) / len(last)} if last else {}
+
+    def add(self, **row):
+        """Logs an episode; `row` has its steps and reward, and further numbers or empty texts."""
+        self.steps += row["steps"]
+        row = {
+            "episode": len(self.log) + 1,
+            **row,
+            "seconds": round(self.seconds, 2),
+            "steps_per_second": round(self.steps / max(self.seconds, 1e-9)),
+        }
+        self.log.append(row)
+        self._write(row)
+        self.progress.update(len(self.log), **self.shown)
+        self.stopped = self.stop.requested
+        if time.time() - self.saved >= self.SECONDS_BETWEEN:
+            self._save()
+
+    def finish(self):
+        """Removes the checkpoint, once the results of all runs have been written."""
+        self.path.unlink()
+
+    def _write(self, row):
+        if self.writer is None:
+            self.writer = csv.DictWriter(self.file, row)
+            self.writer.writeheader()
+        self.writer.writerow(row)
+        self.file.flush()
+
+    def _load(self):
+        from lib import training
+
+        there = self.path.exists()
+        if not self.args.resume and there:
+            print(f"Starting again; --resume would continue from the checkpoint '{self.path}'.")
+        if not self.args.resume or (self.seed > self.args.seed and not there):
+            return
+        progress, arrays = training.load_restart(self.path, self.models, self.settings)
+        self.log = progress["log"]
+        self.rng.bit_generator.state = progress["rng"]
+        self.started -= progress["seconds"]
+        if self.memory is not None:
+            self.memory.restore(arrays)
+
+    def _save(self):
+        from lib import training
+
+        progress = {"log": self.log, "rng": self.rng.bit_generator.state, "seconds": self.seconds}
+        arrays = self.memory.stored() if self.memory is not None else None
+        training.save_restart(self.path, self.models, self.settings, progress, arrays)
+        self.saved = time.time()
 
 
-def remove_restarts(folder, seeds):
-    """Removes the restart points of the runs with these seeds, once all are done."""
-    for seed in seeds:
-        _restart_path(folder, seed).unlink()
+def run_seeds(args, train):
+    """Returns {seed: `train(seed)`, a `Run`} for `args.seeds` seeds.
 
-
-def write_csv(path, rows):
-    """Writes dicts with the same keys as a table with a header, whole or not at all."""
-
-    def write(temporary):
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
-
-    write_whole(path, write)
-
-
-def write_gif(path, frames, milliseconds=40):
-    """Writes pictures, Pillow images or uint8 arrays (height, width, 3), as one moving picture."""
-    from PIL import Image
-
-    images = [f if isinstance(f, Image.Image) else Image.fromarray(f) for f in frames]
-
-    def write(temporary):
-        images[0].save(
-            temporary, save_all=True, append_images=images[1:], duration=milliseconds, loop=0
-        )
-
-    write_whole(path, write)
-
-
-def running_mean(values, window):
-    """The mean of the last `window` values, or of as many as there are, at each place."""
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(0, ends - window)
-    return (sums[ends] - sums[starts]) / (ends - starts)
-
-
-def reward_curves(runs, path, window=100, goal=None, show=False):
-    """Draws the reward of each episode, and its running mean, for one or more runs.
-
-    Args:
-        runs: dict of a run's name to the rewards of its episodes.
-        path: the PNG file.
-        window: episodes in the running mean.
-        goal: a mean reward to mark.
-        show: also open a window.
+    Raises:
+        Stopped: if a signal ended a run.
     """
-    import matplotlib.pyplot as plt
-
-    from lib import plots
-
-    figure, axis = plt.subplots(figsize=(6, 3.5))
-    for number, (name, rewards) in enumerate(runs.items()):
-        episodes = np.arange(1, len(rewards) + 1)
-        color = f"C{number % 10}"
-        axis.plot(episodes, rewards, color=color, linewidth=0.5, alpha=0.3)
-        axis.plot(episodes, running_mean(rewards, window), color=color, label=name)
-    if goal is not None:
-        axis.axhline(goal, color="gray", linestyle=":")
-    axis.set(xlabel="episode", ylabel=f"reward, and mean of the last {window}")
-    axis.legend(fontsize=7, ncols=2)
-    plots.finish(figure, path, show)
-
-
-def seed_bands(counts, rewards, path, window=100, goal=None, show=False):
-    """Draws a count and the mean reward over the episodes, with the spread over several runs.
-
-    Lines are the median of the runs, bands reach from the lowest to the highest.
-
-    Args:
-        counts: for each run, how many episodes have succeeded so far, at each episode.
-        rewards: for each run, the reward of each episode.
-        path: the PNG file.
-        window: episodes in the running mean of the rewards.
-        goal: a mean reward to mark.
-        show: also open a window.
-    """
-    import matplotlib.pyplot as plt
-
-    from lib import plots
-
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
-    means = [running_mean(values, window) for values in rewards]
-    for axis, runs in zip(axes, (counts, means), strict=True):
-        runs = np.array(runs)
-        episodes = np.arange(1, runs.shape[1] + 1)
-        axis.fill_between(episodes, runs.min(axis=0), runs.max(axis=0), alpha=0.3, linewidth=0)
-        axis.plot(episodes, np.median(runs, axis=0))
-        axis.set_xlabel("episode")
-    axes[0].set_ylabel("episodes solved so far")
-    axes[1].set_ylabel(f"mean reward of the last {window}")
-    if goal is not None:
-        axes[1].axhline(goal, color="gray", linestyle=":")
-    plots.finish(figure, path, show)
+    runs = {}
+    for seed in range(args.seed, args.seed + args.seeds):
+        run = runs[seed] = train(seed)
+        if run.stopped:
+            raise cli.Stopped(
+                f"Stopped in the run with seed {seed} after episode {len(run.log)}; "
+                f"log and checkpoint are in '{run.folder}'. {cli.how_to_resume()}"
+            )
+    return runs

@@ -234,9 +234,10 @@ def _stretch(batch, start, end):
     return feed(joined, len(arrays[0]))
 
 
-def _state(model):
-    """All variables of the model and its optimizer, in a fixed order, none twice."""
-    variables = [*model.variables, *model.optimizer.variables]
+def _state(models):
+    """All variables of one or more models and their optimizers, in a fixed order, none twice."""
+    models = models if isinstance(models, list) else [models]
+    variables = [v for model in models for v in (*model.variables, *model.optimizer.variables)]
     return list({id(v): v for v in variables}.values())
 
 
@@ -245,7 +246,7 @@ def save_restart(path, model, settings, progress, arrays=None):
 
     Args:
         path: the npz file.
-        model: all variables of it and of its optimizer are kept.
+        model: a model or a list of models; all its variables and its optimizer's are kept.
         settings: dict of what must not differ in the continuation.
         progress: dict of json values: how far the run is.
         arrays: dict of further arrays to keep.

@@ -1,0 +1,330 @@
+"""Results of agents: intervals, summaries of runs, figures and videos."""
+
+import csv
+import shutil
+import subprocess
+
+import gymnasium as gym
+import numpy as np
+
+from lib import results, rl
+from lib.cli import UserError
+from lib.files import write_whole
+
+
+def interval(values):
+    """Returns the mean and half the width of its 95 % confidence interval (Student's t).
+
+    The half width is None for a single value.
+    """
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, None
+    from scipy import stats
+
+    error = np.std(values, ddof=1) / np.sqrt(len(values))
+    return mean, float(error * stats.t.ppf(0.975, len(values) - 1))
+
+
+def with_interval(values, digits=2):
+    """Returns {"mean", "interval", "least"} of the values, rounded for a record."""
+    mean, half = interval(values)
+    half = None if half is None else round(half, digits)
+    return {"mean": round(mean, digits), "interval": half, "least": round(min(values), digits)}
+
+
+def format_interval(numbers, form=".1f"):
+    """Returns what `with_interval` gave as text: "93.4 ± 0.2", or "93.4" for a single value."""
+    half = numbers["interval"]
+    return f"{numbers['mean']:{form}}" + ("" if half is None else f" ± {half:{form}}")
+
+
+def test(args, play, episodes, seed):
+    """Plays test episodes and returns their rewards.
+
+    Args:
+        args: the parsed flags env_id and show.
+        play: function of the environment and a NumPy generator that plays an episode and returns
+            its reward.
+        episodes: how many.
+        seed: of the run; the test draws other numbers than the training with this seed.
+    """
+    env = rl.make(args.env_id, render_mode="human" if args.show else None)
+    rng = np.random.default_rng((seed, 1))
+    rewards = [play(env, rng) for _ in range(episodes)]
+    env.close()
+    return rewards
+
+
+def evaluation(rewards, args, folder, **facts):
+    """Prints and records the rewards of test episodes with loaded weights.
+
+    Args:
+        rewards: of the episodes.
+        args: the parsed flags.
+        folder: of the record.
+        facts: further values for the record.
+    """
+    numbers = with_interval(rewards)
+    print(f"mean reward of {len(rewards)} test episodes: {format_interval(numbers)}")
+    path = folder / "evaluation.json"
+    results.record(path, args, test_episodes=len(rewards), test_reward=numbers, **facts)
+
+
+def policies(runs, goal, args, folder, **facts):
+    """Prints, draws and records runs of a policy gradient, and removes their checkpoints.
+
+    Args:
+        runs: see `policy_summary`.
+        goal: see `policy_summary`.
+        args: the parsed flags.
+        folder: of the files metrics.json, rewards.csv and curves.png.
+        facts: further values for the record.
+    """
+    numbers = policy_summary(runs, goal)
+    flag_and_reward_curves(runs, folder / "curves.png", goal)
+    write_rewards(runs, folder / "rewards.csv")
+    minutes = round(sum(run.seconds for run in runs.values()) / 60, 2)
+    results.record(folder / "metrics.json", args, minutes=minutes, **facts, **numbers)
+    for run in runs.values():
+        run.finish()
+
+
+def random_play(args, folder):
+    """Plays episodes with random actions, prints and records what they reach.
+
+    Args:
+        args: the parsed flags env_id, episodes, seed and record.
+        folder: of the record and the video.
+    """
+    env = rl.make(args.env_id)
+    env.action_space.seed(args.seed)
+    rng = np.random.default_rng(args.seed)
+    progress = rl.Progress(args.episodes)
+    rewards, flags = [], 0
+    for episode in range(args.episodes):
+        reward, terminated = random_episode(env, rng)
+        rewards.append(reward)
+        flags += terminated
+        progress.update(episode + 1, reward=reward)
+    mean = float(np.mean(rewards))
+    progress.finish(args.episodes, reward=mean, flags=flags)
+    results.record(
+        folder / "metrics.json",
+        args,
+        env_id=args.env_id,
+        method="random",
+        episodes=args.episodes,
+        mean_reward=round(mean, 2),
+        flags=flags,
+    )
+    if args.record:
+        record(args, lambda env, rng: random_episode(env, rng)[0], folder / "agent")
+
+
+def random_episode(env, rng):
+    """Plays one episode with random actions; returns its reward and whether it terminated."""
+    env.reset(seed=int(rng.integers(2**31)))
+    total, terminated, truncated = 0.0, False, False
+    while not (terminated or truncated):
+        _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+        total += float(reward)
+    return total, terminated
+
+
+def policy_summary(runs, goal):
+    """Summarizes runs of one method on an environment with a flag.
+
+    Args:
+        runs: {seed: `rl.Run`} with the attribute `test`, rewards of test episodes without noise.
+        goal: the mean reward at which a run counts as solved.
+
+    Returns:
+        dict: flag_reached, the share of episodes after the first fifth; reward_last, the reward of
+            the last tenth of the episodes; test_reward without noise; solved_runs; each with the
+            values of all seeds. Means over seeds have a 95 % interval.
+    """
+    first = next(iter(runs.values()))
+    episodes = len(first.log)
+    later, last = episodes // 5, episodes - max(1, episodes // 10)
+    reached = [float(np.mean([row["flag"] for row in run.log[later:]])) for run in runs.values()]
+    rewards = [float(np.mean(run.rewards[last:])) for run in runs.values()]
+    tests = [float(np.mean(run.test)) for run in runs.values()]
+    numbers = {
+        "runs": len(runs),
+        "episodes": episodes,
+        "flag_reached": with_interval(reached, 4),
+        "reward_last": with_interval(rewards),
+        "solved_runs": sum(reward >= goal for reward in rewards),
+        "test_episodes": len(first.test),
+        "test_reward": with_interval(tests),
+        "updates": sum(run.updates for run in runs.values()),
+        "environment_steps": sum(run.steps for run in runs.values()),
+        "seconds_per_run": round(float(np.mean([run.seconds for run in runs.values()])), 1),
+        "seeds": {
+            seed: {
+                "flags": run.log[-1]["flags"],
+                "flag_reached": round(reached[k], 4),
+                "reward_last": round(rewards[k], 2),
+                "test_reward": round(tests[k], 2),
+                "test_worst": round(min(run.test), 2),
+            }
+            for k, (seed, run) in enumerate(runs.items())
+        },
+    }
+    print(
+        f"{len(runs)} run{'s' if len(runs) > 1 else ''} of {episodes} episodes: flag reached in "
+        f"{100 * np.mean(reached):.1f} % of the episodes after {later}; "
+        f"mean reward of the last {episodes - last}: {format_interval(numbers['reward_last'])}; "
+        f"without noise: {format_interval(numbers['test_reward'])}; "
+        f"solved (mean reward of at least {goal:g}): {numbers['solved_runs']} of {len(runs)}"
+    )
+    return numbers
+
+
+def write_rewards(runs, path):
+    """Writes the reward of each episode as a table with one column per seed."""
+    longest = max(len(run.log) for run in runs.values())
+    columns = [[f"{r:.6g}" for r in run.rewards] + [""] * longest for run in runs.values()]
+
+    def write(temporary):
+        with temporary.open("w", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["episode", *(f"seed {seed}" for seed in runs)])
+            table.writerows(zip(range(1, longest + 1), *columns, strict=False))
+
+    write_whole(path, write)
+
+
+def read_rewards(path):
+    """Returns the rewards that `write_rewards` wrote, a list of arrays, one per seed."""
+    with path.open(newline="") as file:
+        _, *rows = csv.reader(file)
+    columns = list(zip(*rows, strict=True))[1:]
+    return [np.array([float(cell) for cell in column if cell]) for column in columns]
+
+
+def running_mean(values, window):
+    """The mean of the last `window` values, or of as many as there are, at each place."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(0, ends - window)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def _band(axis, runs, label=None):
+    """Draws the median of runs (seeds, episodes) over a band from the least to the greatest."""
+    episodes = np.arange(1, runs.shape[1] + 1)
+    (line,) = axis.plot(episodes, np.median(runs, axis=0), label=label)
+    spread = (runs.min(axis=0), runs.max(axis=0))
+    axis.fill_between(episodes, *spread, color=line.get_color(), alpha=0.25, linewidth=0)
+
+
+def flag_and_reward_curves(runs, path, goal):
+    """Draws flags reached so far, and the reward of each episode, with the spread over the runs.
+
+    Figures 10.7.1 to 10.7.4 of the book show the flags, 10.7.5 to 10.7.8 the rewards.
+    """
+    import matplotlib.pyplot as plt
+
+    from lib import plots
+
+    figure, axes = plt.subplots(1, 2, figsize=(7.4, 2.9), dpi=160, layout="constrained")
+    _band(axes[0], np.array([[row["flags"] for row in run.log] for run in runs.values()]))
+    _band(axes[1], np.array([run.rewards for run in runs.values()]))
+    axes[0].set(xlabel="episode", ylabel="flags reached so far")
+    axes[1].set(xlabel="episode", ylabel="reward of the episode")
+    axes[1].axhline(goal, color="gray", linestyle=":")
+    plots.finish(figure, path)
+
+
+def compare_rewards(methods, path, window, limits, goal):
+    """Draws the running mean reward of several methods in one figure.
+
+    Args:
+        methods: {label: list of rewards (episodes,), one per seed}.
+        path: the PNG file.
+        window: episodes in the running mean.
+        limits: (least, greatest) reward shown.
+        goal: the mean reward to mark.
+    """
+    import matplotlib.pyplot as plt
+
+    from lib import plots
+
+    figure, axis = plt.subplots(figsize=(7.4, 3.2), dpi=160, layout="constrained")
+    for label, seeds in methods.items():
+        _band(axis, np.array([running_mean(rewards, window) for rewards in seeds]), label)
+    axis.axhline(goal, color="gray", linestyle=":")
+    axis.set(xlabel="episode", ylabel=f"mean reward of {window} episodes", ylim=limits)
+    figure.legend(loc="outside right center", frameon=False)
+    plots.finish(figure, path)
+
+
+def record(args, play, stem):
+    """Writes a video of one episode, as mp4, or as gif where ffmpeg is missing.
+
+    Args:
+        args: the parsed flags env_id, seed and record, which is "mp4", "gif", or "auto".
+        play: function of the environment and a NumPy generator that plays one episode and returns
+            its reward.
+        stem: path of the file without its ending.
+    """
+    env = gym.wrappers.RenderCollection(rl.make(args.env_id, render_mode="rgb_array"))
+    env.action_space.seed(args.seed)
+    reward = play(env, np.random.default_rng(args.seed))
+    path = write_video(stem, env.render(), env.metadata.get("render_fps", 30), args.record)
+    print(f"{path}: one episode, reward {reward:.1f}")
+
+
+def check_video(args):
+    """Raises a UserError if `record` could not write a video of this environment."""
+    rl.make(args.env_id, render_mode="rgb_array").close()
+    if args.record == "mp4" and shutil.which("ffmpeg") is None:
+        raise UserError("--record=mp4 needs ffmpeg, which is not installed; use --record=gif")
+
+
+def write_video(stem, frames, fps, kind="auto"):
+    """Writes frames as a video and returns its path.
+
+    Args:
+        stem: path of the file without its ending.
+        frames: list of uint8 arrays (height, width, 3).
+        fps: frames per second.
+        kind: see `record`.
+    """
+    mp4 = kind == "mp4" or (kind == "auto" and shutil.which("ffmpeg") is not None)
+    path = stem.with_name(f"{stem.name}.{'mp4' if mp4 else 'gif'}")
+    if not mp4:
+        # Half the frames and half the size are enough for a gif.
+        frames = [frame[::2, ::2] for frame in frames[::2]]
+        write_gif(path, frames, milliseconds=2000 / fps)
+        return path
+    height, width, _ = frames[0].shape
+    command = ["ffmpeg", "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
+    command += ["-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
+    # Players expect 4:2:0 color, which needs even sizes.
+    command += ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"]
+
+    def write(temporary):
+        data = b"".join(frame.tobytes() for frame in frames)
+        done = subprocess.run([*command, str(temporary)], input=data, capture_output=True)
+        if done.returncode:
+            raise UserError(f"ffmpeg cannot write '{path}': {done.stderr.decode().strip()}")
+
+    write_whole(path, write)
+    return path
+
+
+def write_gif(path, frames, milliseconds=40):
+    """Writes pictures, Pillow images or uint8 arrays (height, width, 3), as one gif."""
+    from PIL import Image
+
+    images = [f if isinstance(f, Image.Image) else Image.fromarray(f) for f in frames]
+
+    def write(temporary):
+        images[0].save(
+            temporary, save_all=True, append_images=images[1:], duration=milliseconds, loop=0
+        )
+
+    write_whole(path, write)
