@@ -239,6 +239,14 @@ class PolicyAgent:
         self.actor.compile(adam(settings.learning_rate, settings.epsilon), policy_loss(beta))
         self.value.compile(adam(settings.value_learning_rate, 1e-7), "mse")
         self.policy = agents.NumpyPolicy(encoder, self.actor, self.value, settings.least_std)
+        self.networks = {"actor": self.actor, "value": self.value}
+        if method == "reinforce":
+            del self.networks["value"]
+
+    def about(self, args, encoder):
+        """What checkpoints and weight files record."""
+        about = {"method": self.method, "environment": args.env_id}
+        return {**about, "encoder": agents.fingerprint(encoder), **asdict(self.settings)}
 
     def steps_of(self, episode, flag, limit=True, first=0):
         """Returns the `Steps` of an episode from `run_episode`, of which the first has number t."""
@@ -251,25 +259,30 @@ class PolicyAgent:
         return Steps(features, next_features, actions, rewards, returns, discounts, ended)
 
     def learn(self, steps):
-        """Updates both networks once, by the mean over the steps; returns facts for the log."""
+        """Learns from an episode; as the listing does, step by step, for A2C from the last one."""
+        if not self.settings.update_each_step:
+            return self.update(steps)
+        order = range(len(steps.rewards))
+        for t in reversed(order) if self.method == "a2c" else order:
+            facts = self.update(Steps(*(array[t : t + 1] for array in steps)))
+        return facts
+
+    def update(self, steps):
+        """Updates the networks once, by the mean over the steps; returns facts for the log."""
         values, next_values = map(self.policy.value, (steps.features, steps.next_features))
         gamma = self.settings.gamma
         advantage, targets = advantages(self.method, steps, values, next_values, gamma)
         actions = np.column_stack([steps.actions, advantage])
-        facts = {"policy_loss": agents.train_on_rows(self.actor, steps.features, actions)}
+        std = self.policy(steps.features)[1]
+        entropy = np.log(std).mean() + 0.5 * math.log(2 * math.pi * math.e)
+        facts = {"std": std.mean(), "entropy": entropy}
+        facts["policy_loss"] = agents.train_on_rows(self.actor, steps.features, actions)
         if self.method != "reinforce":
             discounted = self.settings.discount_value and self.method != "a2c"
             weight = steps.discounts if discounted else None
             facts["value_loss"] = agents.train_on_rows(self.value, steps.features, targets, weight)
             facts["explained_variance"] = 1 - np.var(targets - values) / (np.var(targets) + 1e-9)
         self.policy.update()
-        return facts
-
-    def learn_each(self, steps):
-        """Updates the networks after each step, as the listing does: A2C from the last step on."""
-        order = range(len(steps.rewards))
-        for t in reversed(order) if self.method == "a2c" else order:
-            facts = self.learn(Steps(*(array[t : t + 1] for array in steps)))
         return facts
 
 
@@ -307,7 +320,7 @@ def run_episode(env, policy, rng, noise=None, after_step=None):
     features = policy.features(state)
     steps, flag, truncated = [], False, False
     while not (flag or truncated):
-        mean, std = policy(features)
+        mean, std = map(float, policy(features))
         z, noise_mean, noise_std = noise() if noise is not None else (0.0, 0.0, 1.0)
         action = mean + std * z
         force = np.array([min(max(action, low), high)], "float32")
@@ -328,17 +341,17 @@ def train(args, seed, settings, encoder, folder):
     agent = PolicyAgent(args.method, encoder, settings, args.episodes)
     if args.actor_weights:
         load(agent, encoder, args)
-    about = about_agent(args, encoder, settings)
+    about = agent.about(args, encoder)
     online = settings.update_each_step and args.method == "actor_critic"
     facts = {}
 
     def learn_online(steps, flag):
         t = len(steps) - 1
         limit = len(steps) == env.spec.max_episode_steps
-        facts.update(agent.learn(agent.steps_of(steps[-1:], flag, limit, first=t)))
+        facts.update(agent.update(agent.steps_of(steps[-1:], flag, limit, first=t)))
 
     fixed = {**about, "episodes": args.episodes}
-    with rl.Run(args, seed, folder, [agent.actor, agent.value], rng, fixed) as run:
+    with rl.Run(args, seed, folder, [*agent.networks.values()], rng, fixed) as run:
         agent.policy.update()
         flags = run.log[-1]["flags"] if run.log else 0
         while run.unfinished:
@@ -346,8 +359,7 @@ def train(args, seed, settings, encoder, folder):
             after_step = learn_online if online else None
             episode, flag = run_episode(env, agent.policy, rng, noise, after_step)
             if not online:
-                learn = agent.learn_each if settings.update_each_step else agent.learn
-                facts = learn(agent.steps_of(episode, flag))
+                facts = agent.learn(agent.steps_of(episode, flag))
             flags += flag
             run.add(
                 steps=len(episode),
@@ -362,9 +374,9 @@ def train(args, seed, settings, encoder, folder):
     run.test = rl_report.test(args, play, TEST_EPISODES, seed)
     if seed == args.seed:
         run.policy = agent.policy
-        for name in ("actor", "value") if args.method != "reinforce" else ("actor",):
+        for name, network in agent.networks.items():
             path = args.output_dir / f"car_{args.method}_{name}{args.suffix}.h5"
-            weights.save(getattr(agent, name), path, about={**about, "seed": seed})
+            weights.save(network, path, about={**about, "seed": seed})
     return run
 
 
@@ -373,20 +385,15 @@ def reward_without_noise(env, rng, policy):
     return sum(reward for *_, reward in run_episode(env, policy, rng)[0])
 
 
-def about_agent(args, encoder, settings):
-    """What the weight files and checkpoints of an agent record."""
-    facts = {"method": args.method, "environment": args.env_id}
-    return {**facts, "encoder": agents.fingerprint(encoder), **asdict(settings)}
-
-
 def load(agent, encoder, args):
     """Loads the weights that the flags name."""
-    about = about_agent(args, encoder, agent.settings)
+    about = agent.about(args, encoder)
     expected = {name: about[name] for name in ("method", "environment", "encoder", "least_std")}
-    for network, name in ((agent.actor, args.actor_weights), (agent.value, args.value_weights)):
-        if name:
-            aliases = {f"{n}_weights.h5": f"car_{args.method}_{n}.h5" for n in ("actor", "value")}
-            agents.load(network, agents.find(name, __file__, aliases), expected, encoder)
+    for name, network in agent.networks.items():
+        file = getattr(args, f"{name}_weights")
+        if file:
+            aliases = {f"{name}_weights.h5": f"car_{args.method}_{name}.h5"}
+            agents.load(network, agents.find(file, __file__, aliases), expected, encoder)
     agent.policy.update()
 
 

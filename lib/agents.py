@@ -55,9 +55,9 @@ class NumpyPolicy:
         return dense_layers(self.encoder_weights, state)
 
     def __call__(self, features):
-        """Mean and standard deviation of the action, two floats, for features (32,)."""
-        mean, raw = dense_layers(self.policy_weights, features)
-        return float(mean), float(np.logaddexp(0, raw)) + self.least_std
+        """Mean and standard deviation (...) of the action for features (..., 32)."""
+        policy = dense_layers(self.policy_weights, features)
+        return policy[..., 0], np.logaddexp(0, policy[..., 1]) + self.least_std
 
     def value(self, features):
         """Values (...) for features (..., 32)."""

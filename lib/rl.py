@@ -1,4 +1,4 @@
-"""Runs of agents: environments, progress, log, checkpoints, and names of their files.
+"""Runs of agents: environments, replay memory, progress, log, checkpoints, names of their files.
 
 Keras is imported by the methods that need it, because FrozenLake does not.
 """
@@ -92,6 +92,60 @@ def suffix(args, env_id, changed=None):
     return "".join(f"-{part}" for part in parts)
 
 
+class Memory:
+    """The last transitions of an agent: state, action, reward, next state, and whether it ended.
+
+    The arrays grow with their content, so a large capacity takes no memory in advance.
+
+    Args:
+        capacity: transitions to remember.
+        state_size: numbers in a state.
+    """
+
+    NAMES = ("states", "actions", "rewards", "next_states", "ended")
+
+    def __init__(self, capacity, state_size):
+        self.capacity, self.size, self.next = capacity, 0, 0
+        shapes, kinds = ((state_size,), (), (), (state_size,), ()), "fifff"
+        pairs = zip(shapes, kinds, strict=True)
+        self.arrays = [np.empty((0, *shape), kind) for shape, kind in pairs]
+
+    def remember(self, *transition):
+        """Adds a transition. If the memory is full, it replaces the oldest one."""
+        if self.next == len(self.arrays[0]):
+            self._grow(min(self.capacity, max(1024, 2 * self.next)))
+        for array, value in zip(self.arrays, transition, strict=True):
+            array[self.next] = value
+        self.next = (self.next + 1) % self.capacity
+        self.size = min(self.size + 1, self.capacity)
+
+    def sample(self, batch_size, batches, rng):
+        """Draws batches, each without repetition.
+
+        Returns:
+            list: The arrays states, actions, rewards, next states and ended, each with
+            `batches * batch_size` rows.
+        """
+        drawn = [rng.choice(self.size, batch_size, replace=False) for _ in range(batches)]
+        rows = np.concatenate(drawn)
+        return [array[rows] for array in self.arrays]
+
+    def stored(self):
+        """Returns a dict of arrays for a checkpoint."""
+        arrays = dict(zip(self.NAMES, (a[: self.size] for a in self.arrays), strict=True))
+        return {**arrays, "next": np.array(self.next)}
+
+    def restore(self, stored):
+        """Takes back what `stored` returned."""
+        self.arrays = [stored[name] for name in self.NAMES]
+        self.size, self.next = len(stored["ended"]), int(stored["next"])
+
+    def _grow(self, rows):
+        for k, array in enumerate(self.arrays):
+            self.arrays[k] = np.empty((rows, *array.shape[1:]), array.dtype)
+            self.arrays[k][: len(array)] = array
+
+
 class Progress:
     """A line with episode, numbers and time left.
 
@@ -155,7 +209,7 @@ class Run:
         args: the parsed flags episodes, resume, and seed, which is the seed of the first run.
         seed: of this run.
         folder: of the files.
-        models: list of compiled models, whose variables and optimizers are in the checkpoint.
+        models: list of models, whose variables and optimizers are in the checkpoint.
         rng: the NumPy generator of everything random in the run.
         settings: dict of what must not differ in a continuation.
         every: see `Progress`.
@@ -178,6 +232,9 @@ class Run:
         self.stop = cli.StopOnSignal("episode")
 
     def __enter__(self):
+        for model in self.models:
+            # An optimizer has its variables, which the checkpoint holds, only once it is built.
+            model.optimizer.build(model.trainable_variables)
         self.saved = self.started = time.time()
         self._load()
         self.steps = sum(row["steps"] for row in self.log)

@@ -1,8 +1,9 @@
-"""The four policy gradients: losses and gradients in NumPy, what is learned, and the commands."""
+"""The four policy gradients: losses and gradients in NumPy, what they learn, and the commands."""
 
 import csv
 import json
 import math
+import shutil
 from types import SimpleNamespace
 
 import keras
@@ -11,8 +12,9 @@ import pytest
 from conftest import ROOT, break_off, interrupt_script, load_script, run_script
 from PIL import Image
 
-from lib import rl, weights
+from lib import agents, rl, rl_report, state_encoder, weights
 from lib.cli import UserError
+from lib.settings import changed, chosen
 
 CAR = "chapter10-policy/policygradient-car-10.1.1.py"
 ENCODER = ROOT / "chapter10-policy" / "weights" / "car_encoder.h5"
@@ -24,6 +26,13 @@ def script():
     return load_script(CAR)
 
 
+@pytest.fixture(scope="module")
+def encoder():
+    network = state_encoder.build_encoder(2)
+    weights.load(network, ENCODER)
+    return network
+
+
 def assert_one_line_error(done, *parts):
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
@@ -31,182 +40,215 @@ def assert_one_line_error(done, *parts):
         assert part in line
 
 
-def agent_with_weights(script, method, settings=None, seed=0):
-    """An agent whose networks are not at zero, as they are in the beginning."""
-    agent = script.build_agent(method, settings or script.Settings(), 100)
+def agent_with_weights(script, encoder, method, seed=0, updates=100, **settings):
+    """An agent whose networks are not at zero, where they start."""
+    agent = script.PolicyAgent(method, encoder, script.Settings(**settings), updates)
     rng = np.random.default_rng(seed)
     for network in (agent.actor, agent.value):
-        if network is not None:
-            network.set_weights([rng.normal(0, 0.2, w.shape) for w in network.get_weights()])
+        network.set_weights([rng.normal(0, 0.2, w.shape) for w in network.get_weights()])
+    agent.policy.update()
     return agent
 
 
-def steps_at_random(script, size=20, ended=True, seed=1):
+def random_steps(script, size=20, ended=True, seed=1):
     rng = np.random.default_rng(seed)
-    numbers = rng.normal(size=(4, size)).astype("float32")
     features = rng.normal(size=(size + 1, 32)).astype("float32")
+    noise_std = np.full(size, math.sqrt(1 - 0.9**2))
+    noise_std[0] = 1
+    actions = np.stack([rng.normal(size=size), 0.9 * rng.normal(size=size), noise_std], axis=1)
     ends = np.zeros(size, "float32")
     ends[-1] = ended
-    return script.Steps(
-        features=features[:-1],
-        next_features=features[1:],
-        actions=numbers[0],
-        rewards=numbers[1],
-        returns=numbers[2],
-        discounts=np.asarray(0.99 ** np.arange(size), "float32"),
-        ended=ends,
-        shares=np.full(size, 1 / size, "float32"),
-    )
+    rewards, returns = rng.normal(size=(2, size)).astype("float32")
+    discounts = np.asarray(0.99 ** np.arange(size), "float32")
+    actions = actions.astype("float32")
+    return script.Steps(features[:-1], features[1:], actions, rewards, returns, discounts, ends)
 
 
 def policy_of(agent, features):
     """Mean and standard deviation (steps,) in NumPy, and the input of the softplus."""
-    mean, deviation = (agent.actor.get_layer(n).get_weights() for n in ("mean", "deviation"))
-    raw = (features @ deviation[0] + deviation[1])[:, 0]
+    mean, std = (agent.actor.get_layer(name).get_weights() for name in ("mean", "std"))
+    raw = (features @ std[0] + std[1])[:, 0]
     return (features @ mean[0] + mean[1])[:, 0], np.logaddexp(0, raw) + 0.1, raw
 
 
 def values_of(agent, features):
     kernel, bias = agent.value.get_weights()
-    return (features @ kernel + bias)[:, 0]
+    return (features @ kernel + bias)[..., 0]
 
 
-def gains_of(agent, steps):
-    """What the method multiplies the log-probabilities by."""
-    if agent.name == "reinforce":
-        return steps.discounts * steps.returns
-    expected = values_of(agent, steps.features)
-    if agent.name == "actor_critic":
-        following = values_of(agent, steps.next_features)
-        return steps.discounts * (steps.rewards + 0.99 * (1 - steps.ended) * following - expected)
-    if agent.name == "baseline":
-        return steps.discounts * (steps.returns - expected)
-    return steps.returns - expected
+def expected_advantages(agent, steps):
+    """The weights of the log-probabilities, step by step."""
+    weights = []
+    for t in range(len(steps.rewards)):
+        expected = values_of(agent, steps.features[t])
+        following = (1 - steps.ended[t]) * values_of(agent, steps.next_features[t])
+        weights.append(
+            {
+                "reinforce": 0.99**t * steps.returns[t],
+                "baseline": 0.99**t * (steps.returns[t] - expected),
+                "actor_critic": 0.99**t * (steps.rewards[t] + 0.99 * following - expected),
+                "a2c": steps.returns[t] - expected,
+            }[agent.method]
+        )
+    return np.array(weights)
+
+
+def value_targets(agent, steps):
+    if agent.method != "actor_critic":
+        return steps.returns
+    following = values_of(agent, steps.next_features)
+    return steps.rewards + 0.99 * (1 - steps.ended) * following
 
 
 # The networks
 
 
 def test_parameter_counts(script):
-    assert script.build_encoder(2).count_params() == 37_792
+    assert state_encoder.build_encoder(2).count_params() == 37_792
     assert script.build_actor(0.1).count_params() == 66
     assert script.build_value().count_params() == 33
 
 
 def test_the_policy_starts_at_zero_with_much_noise(script):
     features = np.random.default_rng(0).normal(size=(5, 32)).astype("float32")
-    mean, deviation = script.build_actor(0.1).predict(features, verbose=0)
+    mean, std = script.build_actor(0.1).predict(features, verbose=0).T
     np.testing.assert_array_equal(mean, 0)
-    np.testing.assert_allclose(deviation, math.log(2) + 0.1, rtol=1e-5)
+    np.testing.assert_allclose(std, math.log(2) + 0.1, rtol=1e-5)
     np.testing.assert_array_equal(script.build_value().predict(features, verbose=0), 0)
 
 
 @pytest.mark.parametrize("standardize", [True, False])
-def test_the_encoder_keeps_the_state(script, standardize, monkeypatch, capsys):
-    monkeypatch.setattr(script, "STATES", 6000)
-    monkeypatch.setattr(script, "TEST_STATES", 1000)
-    monkeypatch.setattr(script, "ENCODER_EPOCHS", 3)
+def test_the_encoder_keeps_the_state(standardize, monkeypatch, capsys):
+    monkeypatch.setattr(state_encoder, "STATES", 6000)
+    monkeypatch.setattr(state_encoder, "TEST_STATES", 1000)
+    monkeypatch.setattr(state_encoder, "EPOCHS", 3)
     keras.utils.set_random_seed(0)
     space = SimpleNamespace(low=np.array([-1.2, -0.07], "f"), high=np.array([0.6, 0.07], "f"))
-    encoder = script.build_encoder(2)
-    error = script.train_encoder(encoder, space, standardize, np.random.default_rng(0))
+    network = state_encoder.build_encoder(2)
+    error = state_encoder.train_encoder(network, space, standardize, np.random.default_rng(0))
     states = np.random.default_rng(1).uniform(space.low, space.high, (5000, 2))
-    features = encoder.predict(states, batch_size=1000, verbose=0)
+    features = network.predict(states, batch_size=1000, verbose=0)
     if standardize:
         assert error < 0.1  # of a variance of 1
         np.testing.assert_allclose(features.mean(axis=0), 0, atol=0.06)
         np.testing.assert_allclose(features.std(axis=0), 1, atol=0.06)
-    # A line through the features finds position and velocity again, the latter if it was seen.
+    # Linear functions of the features give the position, and the velocity if it was seen.
     design = np.hstack([features, np.ones((5000, 1))])
     _, residuals, *_ = np.linalg.lstsq(design, states, rcond=None)
     unexplained = residuals / 5000 / states.var(axis=0)
     assert np.all(unexplained[: 2 if standardize else 1] < 0.05)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_numpy_copies_are_the_networks(script, method):
-    encoder, agent = script.build_encoder(2), agent_with_weights(script, method)
-    networks = script.Networks(encoder, agent)
+def test_the_numpy_copies_are_the_networks(script, encoder):
+    agent = agent_with_weights(script, encoder, "a2c")
     states = np.random.default_rng(0).normal(size=(4, 2)).astype("float32")
     features = encoder.predict(states, verbose=0)
-    mean, deviation = agent.actor.predict(features, verbose=0)
+    policy = agent.actor.predict(features, verbose=0)
     for k, state in enumerate(states):
-        np.testing.assert_allclose(networks.features(state), features[k], rtol=1e-4, atol=1e-5)
-        assert networks.policy(features[k], 0.1) == pytest.approx((mean[k], deviation[k]), rel=1e-4)
-    if agent.uses_value:
-        value = agent.value.predict(features, verbose=0)
-        assert networks.value(features[0]) == pytest.approx(value[0], rel=1e-4)
-        agent.value.set_weights([2 * w for w in agent.value.get_weights()])
-        networks.update()
-        assert networks.value(features[0]) == pytest.approx(2 * value[0], rel=1e-4)
+        np.testing.assert_allclose(agent.policy.features(state), features[k], rtol=1e-4, atol=1e-5)
+        assert agent.policy(features[k]) == pytest.approx(policy[k], rel=1e-4)
+    value = agent.value.predict(features, verbose=0)[:, 0]
+    np.testing.assert_allclose(agent.policy.value(features), value, rtol=1e-4)
+    agent.value.set_weights([2 * w for w in agent.value.get_weights()])
+    agent.policy.update()
+    np.testing.assert_allclose(agent.policy.value(features), 2 * value, rtol=1e-4)
 
 
 # The methods
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_policy_losses_against_numpy(script, method):
-    agent, steps = agent_with_weights(script, method), steps_at_random(script)
-    mean, deviation, _ = policy_of(agent, steps.features)
-    density = np.exp(-(((steps.actions - mean) / deviation) ** 2) / 2)
-    log_probability = np.log(density / (deviation * np.sqrt(2 * np.pi)))
-    gain = gains_of(agent, steps) * log_probability
-    if method == "a2c":
-        gain += 0.9 * np.log(deviation * np.sqrt(2 * np.pi * np.e))
-    assert float(agent.policy_loss(*steps)) == pytest.approx(-gain.mean(), rel=1e-4)
+def test_the_density_is_that_of_the_correlated_noise(script):
+    """The sum over an episode is the density of a Gaussian vector with AR(1) covariance."""
+    from scipy.stats import multivariate_normal
+
+    rng, rho, size = np.random.default_rng(0), 0.9, 12
+    noise = script.Noise(rho, rng)
+    draws = np.array([noise() for _ in range(size)])  # z, mean and std given the earlier z
+    means, stds = rng.normal(size=size), rng.uniform(0.1, 2, size)
+    actions = means + stds * draws[:, 0]
+    loss = script.policy_loss(beta=0.0)
+    targets = np.column_stack([actions, draws[:, 1:], np.ones(size)])
+    found = -keras.ops.convert_to_numpy(loss(targets, np.column_stack([means, stds]))).sum()
+    distance = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
+    covariance = np.outer(stds, stds) * rho**distance
+    expected = multivariate_normal(means, covariance).logpdf(actions)
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("method", METHODS[1:])
 @pytest.mark.parametrize("ended", [True, False])
-def test_value_losses_against_numpy(script, method, ended):
-    agent, steps = agent_with_weights(script, method), steps_at_random(script, ended=ended)
-    targets = steps.returns
-    if method == "actor_critic":
-        following = values_of(agent, steps.next_features)
-        following[-1] *= not ended
-        targets = steps.rewards + 0.99 * following
-    expected = np.mean((targets - values_of(agent, steps.features)) ** 2)
-    assert float(agent.value_loss(*steps)) == pytest.approx(expected, rel=1e-4)
+@pytest.mark.parametrize("method", METHODS)
+def test_advantages_and_targets(script, encoder, method, ended):
+    agent = agent_with_weights(script, encoder, method)
+    steps = random_steps(script, ended=ended)
+    values = [agent.policy.value(f) for f in (steps.features, steps.next_features)]
+    found, targets = script.advantages(method, steps, *values, 0.99)
+    np.testing.assert_allclose(found, expected_advantages(agent, steps), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(targets, value_targets(agent, steps), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_gradient_is_that_of_the_actions_taken(script, method):
-    """One step of plain gradient descent moves the policy by the closed form, and nothing else."""
-    agent, steps = agent_with_weights(script, method), steps_at_random(script)
-    agent.turns[0].optimizer = keras.optimizers.SGD(1.0)
-    agent.compile(agent.turns)
-    layers = [agent.actor.get_layer(name) for name in ("mean", "deviation")]
-    before = [w.copy() for layer in layers for w in layer.get_weights()]
-    mean, deviation, raw = policy_of(agent, steps.features)
-    z = (steps.actions - mean) / deviation
-    by_mean = gains_of(agent, steps) * z / deviation
-    by_deviation = gains_of(agent, steps) * (z**2 - 1) / deviation
+def test_losses_against_numpy(script, encoder, method):
+    agent, steps = agent_with_weights(script, encoder, method), random_steps(script)
+    mean, std, _ = policy_of(agent, steps.features)
+    action, noise_mean, noise_std = steps.actions.T
+    mean, std = mean + std * noise_mean, std * noise_std  # given the earlier noise
+    log_density = -(((action - mean) / std) ** 2) / 2 - np.log(std * np.sqrt(2 * np.pi))
+    gain = expected_advantages(agent, steps) * log_density
     if method == "a2c":
-        by_deviation += 0.9 / deviation
-    by_raw = by_deviation / (1 + np.exp(-raw))
-    agent.train_on_batch(tuple(steps))
+        gain += 0.9 * np.log(std * np.sqrt(2 * np.pi * np.e))
+    errors = value_targets(agent, steps) - values_of(agent, steps.features)
+    facts = agent.update(steps)
+    assert facts["policy_loss"] == pytest.approx(-gain.mean(), rel=1e-3)
+    if method == "reinforce":
+        assert "value_loss" not in facts
+    else:
+        assert facts["value_loss"] == pytest.approx(np.mean(errors**2), rel=1e-3)
+
+
+@pytest.mark.parametrize("size", [1, 20, 200])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_gradient_is_that_of_the_actions_taken(script, encoder, method, size):
+    """One step of gradient descent moves the policy by the closed form, at each padded size."""
+    agent, steps = agent_with_weights(script, encoder, method), random_steps(script, size)
+    beta = 0.9 if method == "a2c" else 0.0
+    agent.actor.compile(keras.optimizers.SGD(1.0), script.policy_loss(beta))
+    layers = [agent.actor.get_layer(name) for name in ("mean", "std")]
+    before = [w.copy() for layer in layers for w in layer.get_weights()]
+    mean, std, raw = policy_of(agent, steps.features)
+    action, noise_mean, noise_std = steps.actions.T
+    z = (action - mean) / std
+    error = (z - noise_mean) / noise_std
+    advantage = expected_advantages(agent, steps)
+    by_mean = advantage * error / (noise_std * std)
+    by_std = advantage * (error * z / noise_std - 1) / std + beta / std
+    by_raw = by_std / (1 + np.exp(-raw))
+    agent.update(steps)
     expected = [
-        before[0] + (steps.features.T @ by_mean / 20)[:, None],
+        before[0] + (steps.features.T @ by_mean / size)[:, None],
         before[1] + by_mean.mean(),
-        before[2] + (steps.features.T @ by_raw / 20)[:, None],
+        before[2] + (steps.features.T @ by_raw / size)[:, None],
         before[3] + by_raw.mean(),
     ]
     after = [w for layer in layers for w in layer.get_weights()]
     for now, then in zip(after, expected, strict=True):
-        np.testing.assert_allclose(now, then, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(now, then, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("turn", ["policy_loss", "value_loss"])
+@pytest.mark.parametrize("discount_value", [True, False])
 @pytest.mark.parametrize("method", METHODS[1:])
-def test_each_turn_moves_its_own_network(script, method, turn):
-    agent = agent_with_weights(script, method)
-    agent.compile([t for t in agent.turns if t.name == turn])
-    networks = {"policy_loss": agent.actor, "value_loss": agent.value}
-    before = {name: network.get_weights() for name, network in networks.items()}
-    agent.train_on_batch(tuple(steps_at_random(script)))
-    for name, network in networks.items():
-        for now, then in zip(network.get_weights(), before[name], strict=True):
-            assert np.any(now != then) == (name == turn)
+def test_the_value_gradient_and_its_weights(script, encoder, method, discount_value):
+    agent = agent_with_weights(script, encoder, method, discount_value=discount_value)
+    steps = random_steps(script, 40)
+    agent.value.compile(keras.optimizers.SGD(1.0), "mse")
+    kernel, bias = (w.copy() for w in agent.value.get_weights())
+    errors = value_targets(agent, steps) - values_of(agent, steps.features)
+    if discount_value and method != "a2c":
+        errors = errors * 0.99 ** np.arange(40)
+    agent.update(steps)
+    now_kernel, now_bias = agent.value.get_weights()
+    np.testing.assert_allclose(now_bias, bias + 2 * errors.mean(), rtol=1e-3)
+    moved = 2 * steps.features.T @ errors / 40
+    np.testing.assert_allclose(now_kernel[:, 0], kernel[:, 0] + moved, rtol=1e-3, atol=1e-4)
 
 
 def test_discounted_returns(script):
@@ -214,75 +256,68 @@ def test_discounted_returns(script):
     np.testing.assert_allclose(returns, [3.75, 5.5, 7.0])
 
 
-@pytest.mark.parametrize("reached", [True, False])
+@pytest.mark.parametrize("flag", [True, False])
 @pytest.mark.parametrize("method", METHODS)
-def test_what_follows_the_last_step(script, method, reached):
-    """A2C alone takes a value for what the time limit cut off; the flag ends an episode for all."""
-    settings = script.Settings()
-    agent = agent_with_weights(script, method)
-    networks = script.Networks(script.build_encoder(2), agent)
-    features = list(np.random.default_rng(0).normal(size=(4, 32)).astype("float32"))
-    episode = script.Episode(features, [0.1, 0.2, 0.3], [-1.0, -2.0, 5.0], reached)
-    steps = script.steps_of(episode, agent, networks, settings)
+def test_returns_and_ends_of_an_episode(script, encoder, method, flag):
+    """Only A2C adds the value of the last state; the flag ends an episode for all methods."""
+    agent = agent_with_weights(script, encoder, method)
+    features = np.random.default_rng(0).normal(size=(4, 32)).astype("float32")
+    rewards = [-1.0, -2.0, 5.0]
+    episode = [(features[t], features[t + 1], (0.1, 0.0, 1.0), rewards[t]) for t in range(3)]
+    steps = agent.steps_of(episode, flag)
     last = 5.0
-    if method == "a2c" and not reached:
-        last += 0.95 * values_of(agent, features[-1][None])[0]
+    if method == "a2c" and not flag:
+        last += 0.99 * values_of(agent, features[-1])
     assert steps.returns[-1] == pytest.approx(last, rel=1e-5)
-    assert steps.returns[0] == pytest.approx(-1 + agent.gamma * (-2 + agent.gamma * last), rel=1e-4)
-    np.testing.assert_array_equal(steps.ended, [0, 0, reached])
+    assert steps.returns[0] == pytest.approx(-1 + 0.99 * (-2 + 0.99 * last), rel=1e-4)
+    np.testing.assert_array_equal(steps.ended, [0, 0, flag])
     np.testing.assert_array_equal(steps.next_features[:-1], steps.features[1:])
-    np.testing.assert_allclose(steps.discounts, [1, agent.gamma, agent.gamma**2])
-    book = script.steps_of(episode, agent, networks, script.BOOK)
-    np.testing.assert_array_equal(book.ended, [0, 0, 1])
+    np.testing.assert_allclose(steps.discounts, [1, 0.99, 0.99**2], rtol=1e-6)
+    agent.settings = script.BOOK
+    np.testing.assert_array_equal(agent.steps_of(episode, flag).ended, [0, 0, 1])
+    # In the middle of an episode, nothing has ended, and t does not start at 0.
+    middle = agent.steps_of(episode[1:2], flag=False, limit=False, first=1)
+    np.testing.assert_array_equal(middle.ended, [0])
+    np.testing.assert_allclose(middle.discounts, [0.99])
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("size, length", [(20, 128), (128, 128), (999, 1024)])
-def test_filling_up_changes_no_loss(script, method, size, length):
-    agent, steps = agent_with_weights(script, method), steps_at_random(script, size)
-    full = script.filled(steps)
-    assert all(len(array) == length for array in full)
-    assert float(agent.policy_loss(*full)) == pytest.approx(
-        float(agent.policy_loss(*steps)), rel=1e-3
-    )
-    if agent.uses_value:
-        expected = float(agent.value_loss(*steps))
-        assert float(agent.value_loss(*full)) == pytest.approx(expected, rel=1e-3)
+def test_the_book_updates_after_each_step_and_a2c_backwards(script, encoder, method):
+    agent = agent_with_weights(script, encoder, method, update_each_step=True)
+    steps, seen = random_steps(script, 6), []
+    agent.update = lambda part: seen.append(part)
+    agent.learn(steps)
+    order = steps.rewards[::-1] if method == "a2c" else steps.rewards
+    assert [part.rewards.tolist() for part in seen] == [[reward] for reward in order.tolist()]
+    assert all(len(part.features) == 1 for part in seen)
 
 
-def test_the_book_updates_at_each_step_from_the_last_to_the_first(script):
-    agent, steps = agent_with_weights(script, "a2c", script.BOOK), steps_at_random(script, 6)
-    seen = []
-    agent.train_on_batch = lambda batch, **_: seen.append(script.Steps(*batch)) or {}
-    script.learn(agent, steps, script.BOOK)
-    assert [step.actions.tolist() for step in seen] == [[a] for a in steps.actions[::-1].tolist()]
-    assert all(step.shares.tolist() == [1] for step in seen)
-
-
-def test_rates_fall_to_zero_but_for_the_book(script):
-    agent = script.build_agent("baseline", script.Settings(), 10)
-    rates = [float(agent.turns[k].optimizer.learning_rate) for k in (0, 1)]
-    assert rates == pytest.approx([0.005, 0.3])
+def test_rates_decrease_to_zero_except_in_the_book(script, encoder):
+    agent = script.PolicyAgent("baseline", encoder, script.Settings(), 10)
+    optimizers = [agent.actor.optimizer, agent.value.optimizer]
+    assert [float(o.learning_rate) for o in optimizers] == pytest.approx([0.005, 0.3])
     for _ in range(10):
-        agent.train_on_batch(tuple(steps_at_random(script)))
-    assert [float(agent.turns[k].optimizer.learning_rate) for k in (0, 1)] == [0, 0]
-    book = script.build_agent("baseline", script.BOOK, 10)
-    book.train_on_batch(tuple(steps_at_random(script)))
-    assert float(book.turns[0].optimizer.learning_rate) == pytest.approx(1e-3)
+        agent.learn(random_steps(script))
+    assert [float(o.learning_rate) for o in optimizers] == [0, 0]
+    book = script.PolicyAgent("baseline", encoder, script.BOOK, 10)
+    book.update(random_steps(script))
+    assert float(book.actor.optimizer.learning_rate) == pytest.approx(1e-3)
 
 
-def test_noise_has_the_spread_and_the_correlation_asked_for(script):
-    for correlation in (0.0, 0.9):
-        noise = script.Noise(correlation, np.random.default_rng(0))
-        draws = np.array([noise() for _ in range(20_000)])
-        assert draws.std() == pytest.approx(1, abs=0.05)
-        assert np.corrcoef(draws[1:], draws[:-1])[0, 1] == pytest.approx(correlation, abs=0.02)
+@pytest.mark.parametrize("correlation", [0.0, 0.9])
+def test_noise_has_deviation_1_and_the_correlation_asked_for(script, correlation):
+    noise = script.Noise(correlation, np.random.default_rng(0))
+    draws, means, stds = np.array([noise() for _ in range(20_000)]).T
+    assert draws.std() == pytest.approx(1, abs=0.05)
+    assert np.corrcoef(draws[1:], draws[:-1])[0, 1] == pytest.approx(correlation, abs=0.02)
+    np.testing.assert_allclose(means[1:], correlation * draws[:-1])
+    np.testing.assert_allclose(stds[1:], math.sqrt(1 - correlation**2))
 
 
 # Training
 
 
-def car_args(**flags):
+def car_args(folder, **flags):
     defaults = {
         "env_id": "MountainCarContinuous-v0",
         "method": "baseline",
@@ -290,108 +325,151 @@ def car_args(**flags):
         "show": False,
         "actor_weights": None,
         "value_weights": None,
-        "encoder_weights": str(ENCODER),
         "seed": 0,
         "resume": False,
+        "suffix": "",
+        "output_dir": folder,
     }
     return SimpleNamespace(**{**defaults, **flags})
 
 
+def without_times(log):
+    return [{k: v for k, v in row.items() if "second" not in k} for row in log]
+
+
+@pytest.fixture
+def few_tests(script, monkeypatch):
+    monkeypatch.setattr(script, "TEST_EPISODES", 2)
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_the_car_learns_to_reach_the_flag(script, method, capsys, tmp_path):
-    encoder = script.build_encoder(2)
-    weights.load(encoder, ENCODER)
-    args = car_args(method=method, episodes=120)
-    run = script.train(args, 0, script.Settings(), encoder, tmp_path)
-    assert np.mean(run.reached[60:]) >= 0.9
+def test_the_car_learns_to_reach_the_flag(script, encoder, method, capsys, tmp_path):
+    gamma = 0.95 if method == "a2c" else 0.99
+    args = car_args(tmp_path, method=method, episodes=150)
+    run = script.train(args, 0, script.Settings(gamma=gamma), encoder, tmp_path)
+    assert np.mean([row["flag"] for row in run.log[75:]]) >= 0.9
     assert np.mean(run.rewards[-20:]) > 80
-    assert run.log[-1]["solved"] == sum(reward >= 90 for reward in run.rewards)
+    assert run.log[-1]["flags"] == sum(reward > 0 for reward in run.rewards)
+    assert run.updates == 150
+    assert len(run.test) == 100 and np.mean(run.test) > 85
 
 
 @pytest.mark.parametrize("method", ["reinforce", "actor_critic"])
-def test_runs_of_equal_seeds_are_equal(script, method, capsys, tmp_path):
-    encoder = script.build_encoder(2)
-    weights.load(encoder, ENCODER)
-    args = car_args(method=method)
+def test_runs_of_equal_seeds_are_equal(script, encoder, method, capsys, tmp_path, few_tests):
+    args = car_args(tmp_path, method=method)
     first, second, other = (
-        script.train(args, seed, script.Settings(), encoder, tmp_path).log for seed in (4, 4, 5)
+        without_times(script.train(args, seed, script.Settings(), encoder, tmp_path).log)
+        for seed in (4, 4, 5)
     )
     assert first == second != other
 
 
 @pytest.mark.parametrize("method", ["reinforce", "a2c"])
-def test_a_run_that_broke_off_ends_as_an_unbroken_one(
-    script, method, capsys, tmp_path, monkeypatch
+def test_a_resumed_run_ends_like_an_uninterrupted_one(
+    script, encoder, method, capsys, tmp_path, monkeypatch, few_tests
 ):
-    monkeypatch.setattr(rl.Restart, "SECONDS_BETWEEN", 0)
-    encoder = script.build_encoder(2)
-    weights.load(encoder, ENCODER)
+    monkeypatch.setattr(rl.Run, "SECONDS_BETWEEN", 0)
     settings = script.Settings()
-    whole = script.train(car_args(method=method), 0, settings, encoder, tmp_path)
+    whole = script.train(car_args(tmp_path, method=method), 0, settings, encoder, tmp_path)
+    expected = (tmp_path / f"car_{method}_actor.h5").read_bytes()
     played = break_off(script, monkeypatch, episode=3)
     with pytest.raises(RuntimeError, match="power cut"):
-        script.train(car_args(method=method), 0, settings, encoder, tmp_path)
-    args = car_args(method=method, resume=True)
+        script.train(car_args(tmp_path, method=method), 0, settings, encoder, tmp_path)
+    with (tmp_path / "log-0.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 2
+    args = car_args(tmp_path, method=method, resume=True)
     resumed = script.train(args, 0, settings, encoder, tmp_path)
-    assert len(played) == 4
-    assert resumed.log == whole.log
-    for a, b in zip(resumed.agent.get_weights(), whole.agent.get_weights(), strict=True):
+    assert len(played) == 4 + 2  # two test episodes
+    assert without_times(resumed.log) == without_times(whole.log)
+    with (tmp_path / "log-0.csv").open() as file:
+        assert [float(row["reward"]) for row in csv.DictReader(file)] == whole.rewards
+    actor, again = script.build_actor(0.1), script.build_actor(0.1)
+    weights.load(actor, tmp_path / f"car_{method}_actor.h5")
+    (tmp_path / "whole.h5").write_bytes(expected)
+    weights.load(again, tmp_path / "whole.h5")
+    for a, b in zip(actor.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    args = car_args(method=method, resume=True, episodes=4)
+    args = car_args(tmp_path, method=method, resume=True, episodes=4)
     with pytest.raises(UserError, match="episodes 3, this one has 4"):
         script.train(args, 0, settings, encoder, tmp_path)
 
 
-def test_the_books_actor_critic_learns_during_the_episode(script, capsys, tmp_path):
-    encoder = script.build_encoder(2)
-    weights.load(encoder, ENCODER)
-    args = car_args(method="actor_critic", episodes=1)
+def test_the_books_actor_critic_learns_during_the_episode(
+    script, encoder, capsys, tmp_path, few_tests
+):
+    args = car_args(tmp_path, method="actor_critic", episodes=1)
     run = script.train(args, 0, script.BOOK, encoder, tmp_path)
-    assert int(run.agent.optimizer.iterations) == run.log[0]["steps"] > 50
-    assert all(np.any(w != 0) for w in run.agent.value.get_weights())
+    assert run.updates == run.log[0]["steps"] > 50
+    value = script.build_value()
+    weights.load(value, tmp_path / "car_actor_critic_value.h5")
+    assert all(np.any(w != 0) for w in value.get_weights())
 
 
 def test_the_commands_of_a_reader(tmp_path):
-    flags = ("-c", "--episodes=3", "--seeds=2", "--seed=7", "--record", f"-e={ENCODER}")
+    flags = ("-c", "--episodes=3", "--seeds=2", "--seed=7", "--record=gif", f"-e={ENCODER}")
     done = run_script(CAR, *flags, folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr
-    folder = tmp_path / "car_a2c"
+    folder = tmp_path / "car_a2c-seed7"
     trained = json.loads((folder / "metrics.json").read_text())
     assert (trained["method"], trained["runs"], trained["episodes"]) == ("a2c", 2, 3)
-    for seed in ("7", "8"):
+    assert trained["settings"]["gamma"] == 0.95
+    assert trained["updates"] == 6
+    rewards = rl_report.read_rewards(folder / "rewards.csv")
+    for k, seed in enumerate(("7", "8")):
         with (folder / f"log-{seed}.csv").open() as file:
             log = list(csv.DictReader(file))
-        assert list(log[0]) == ["episode", "steps", "reward", "reached", "solved"]
+        columns = {"episode", "steps", "reward", "flag", "flags", "learning_rate", "policy_loss"}
+        columns |= {"value_loss", "explained_variance", "std", "entropy", "steps_per_second"}
+        assert columns < set(log[0])
         assert [row["episode"] for row in log] == ["1", "2", "3"]
-        assert sum(int(row["reached"]) for row in log) == trained["reached"][seed]
-        assert int(log[-1]["solved"]) == trained["solved_episodes"][seed]
-        assert float(log[-1]["reward"]) == pytest.approx(trained["mean_reward_last"][seed], abs=0.1)
+        assert sum(int(row["flag"]) for row in log) == trained["seeds"][seed]["flags"]
+        assert float(log[-1]["reward"]) == pytest.approx(
+            trained["seeds"][seed]["reward_last"], abs=0.01
+        )
+        np.testing.assert_allclose(rewards[k], [float(row["reward"]) for row in log], rtol=1e-4)
     assert (folder / "curves.png").exists()
+    assert not list(folder.glob("restart*"))
     with Image.open(folder / "agent.gif") as gif:
-        assert gif.n_frames > 50 and gif.size == (300, 180)
+        assert gif.n_frames > 20 and gif.size == (300, 200)
 
     # The weights are those of the first run.
-    flags = ("-c", "--seed=7", f"--encoder_weights={ENCODER}", "--actor_weights=car_a2c_actor.h5")
-    done = run_script(CAR, *flags, folder=tmp_path, data=tmp_path)
+    flags = ("-c", "--seed=7", f"--encoder_weights={ENCODER}")
+    files = ("--actor_weights=car_a2c_actor-seed7.h5", "--value_weights=car_a2c_value-seed7.h5")
+    done = run_script(CAR, *flags, *files, folder=tmp_path, data=tmp_path)
     tested = json.loads((folder / "evaluation.json").read_text())
-    assert tested["test_reward"] == trained["test_reward"], done.stderr
+    expected = trained["seeds"]["7"]["test_reward"]
+    assert tested["test_reward"]["mean"] == expected, done.stderr
+    assert "weights: car_a2c_actor-seed7.h5" in done.stdout
 
-    # Trained on, they are not.
-    flags = (*flags, "--value-weights=car_a2c_value.h5", "--train", "--episodes=2")
-    before = (tmp_path / "car_a2c_value.h5").read_bytes()
-    done = run_script(CAR, *flags, folder=tmp_path, data=tmp_path)
+    # Training continues from them.
+    before = (tmp_path / "car_a2c_value-seed7.h5").read_bytes()
+    done = run_script(CAR, *flags, *files, "-t", "--episodes=2", folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "car_a2c_value.h5").read_bytes() != before
+    assert (tmp_path / "car_a2c_value-seed7.h5").read_bytes() != before
     assert json.loads((folder / "metrics.json").read_text())["episodes"] == 2
 
 
+def test_settings_are_flags_and_change_the_names_of_files(script, monkeypatch):
+    flags = ["-c", "--correlation=0", "--no-standardize", "--seed=3", f"-e={ENCODER}"]
+    monkeypatch.setattr("sys.argv", ["car.py", *flags])
+    args = script.parse_args()
+    assert changed(args, script.Settings()) == {"correlation": 0.0, "standardize": False}
+    settings = chosen(args, script.BOOK)
+    assert settings.correlation == 0 and settings.value_learning_rate == 1e-3
+    name = rl.suffix(args, script.ENV_ID, changed(args, script.Settings()))
+    assert name == "-standardizeFalse-correlation0.0-seed3"
+    monkeypatch.setattr("sys.argv", ["car.py", "Pendulum-v1", "--book"])
+    assert rl.suffix(script.parse_args(), script.ENV_ID) == "-Pendulum-v1-book"
+    monkeypatch.setattr("sys.argv", ["car.py"])
+    assert rl.suffix(script.parse_args(), script.ENV_ID) == ""
+
+
 def test_ctrl_c_saves_what_is_there(script, tmp_path):
-    code, errors = interrupt_script(
-        CAR, "-b", "-e", ENCODER, "--episodes=100000", after="episode 100/", folder=tmp_path
-    )
+    flags = (CAR, "-b", "-e", ENCODER, "--episodes=100000")
+    code, errors = interrupt_script(*flags, after="episode 100/", folder=tmp_path)
     assert code == 130
     assert "Stopped in the run with seed 0 after episode" in errors
-    stopped_at = int(errors.split("after episode ")[1].split(":")[0])
+    stopped_at = int(errors.split("after episode ")[1].split(";")[0])
     with (tmp_path / "car_baseline" / "log-0.csv").open() as file:
         assert len(list(csv.DictReader(file))) == stopped_at >= 100
     for name, network in (("actor", script.build_actor(0.1)), ("value", script.build_value())):
@@ -399,18 +477,89 @@ def test_ctrl_c_saves_what_is_there(script, tmp_path):
         assert all(np.any(w != 0) for w in network.get_weights())
 
 
-def test_ctrl_c_before_the_first_episode_lets_that_one_be_played(script, tmp_path, ctrl_c_at_once):
-    run = script.train(car_args(), 0, script.Settings(), script.build_encoder(2), tmp_path)
+def test_ctrl_c_before_the_first_episode_plays_it(script, encoder, tmp_path, ctrl_c_at_once):
+    run = script.train(car_args(tmp_path), 0, script.Settings(), encoder, tmp_path)
     assert run.stopped and len(run.log) == 1
 
 
 def test_random_actions_do_not_reach_the_flag(tmp_path):
-    done = run_script(CAR, "-r", "--episodes=5", folder=tmp_path, data=tmp_path)
+    done = run_script(CAR, "-r", "--episodes=5", "--record=gif", folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr
     numbers = json.loads((tmp_path / "car_random" / "metrics.json").read_text())
-    assert numbers["reached"] == 0
-    # A force drawn evenly from [-1, 1] has a mean square of 1/3, 999 times 0.1 of it.
+    assert numbers["flags"] == 0
+    # A force drawn evenly from [-1, 1] has a mean square of 1/3; 999 steps cost 0.1 times this.
     assert numbers["mean_reward"] == pytest.approx(-33.3, abs=1)
+    with Image.open(tmp_path / "car_random" / "agent.gif") as gif:
+        assert 450 < gif.n_frames <= 500  # every second one; Pillow drops repeated pictures
+
+
+# Files
+
+
+def book_file(script, path, encoder, network):
+    """Saves a network in the book's form: one model that includes the encoder's layers."""
+    states = keras.Input((2,))
+    keras.Model(states, network(encoder(states))).save(path)
+
+
+def load_agent(script, agent, encoder, **flags):
+    script.load(agent, encoder, car_args(None, method=agent.method, **flags))
+
+
+def test_files_in_the_books_form_bring_their_encoder(script, encoder, tmp_path, capsys):
+    theirs = state_encoder.build_encoder(2)
+    agent = agent_with_weights(script, theirs, "baseline", seed=5)
+    files = {name: tmp_path / f"{name}_weights.h5" for name in ("actor", "value")}
+    for name, path in files.items():
+        book_file(script, path, theirs, agent.networks[name])
+    shapes = [w.shape for w in keras.models.load_model(files["actor"], compile=False).weights]
+    assert shapes[:2] == [(2, 256), (256,)] and len(shapes) == 10
+    other = state_encoder.build_encoder(2)
+    ours = script.PolicyAgent("baseline", other, script.Settings(), 1)
+    load_agent(script, ours, other, **{f"{n}_weights": str(path) for n, path in files.items()})
+    state = np.array([-0.5, 0.01])
+    expected = agent.policy(agent.policy.features(state))
+    np.testing.assert_allclose(ours.policy(ours.policy.features(state)), expected, rtol=1e-5)
+    assert "encoder: that in" in capsys.readouterr().out
+
+
+def test_files_of_another_agent_are_refused(script, encoder, tmp_path):
+    agent = agent_with_weights(script, encoder, "a2c")
+    path = tmp_path / "actor.h5"
+    args = car_args(tmp_path, method="a2c")
+    weights.save(agent.actor, path, about=agent.about(args, encoder))
+    load_agent(script, agent, encoder, actor_weights=str(path))
+    with pytest.raises(UserError, match="method a2c, expected baseline"):
+        other = script.PolicyAgent("baseline", encoder, script.Settings(), 1)
+        load_agent(script, other, encoder, actor_weights=str(path))
+    with pytest.raises(UserError, match=r"encoder .*, expected"):
+        load_agent(script, agent, state_encoder.build_encoder(2), actor_weights=str(path))
+    with pytest.raises(UserError, match=r"least_std 0.1, expected 0.2"):
+        other = script.PolicyAgent("a2c", encoder, script.Settings(least_std=0.2), 1)
+        load_agent(script, other, encoder, actor_weights=str(path))
+    with pytest.raises(UserError, match=r"environment Mountain.*, expected Pendulum-v1"):
+        load_agent(script, agent, encoder, actor_weights=str(path), env_id="Pendulum-v1")
+    weights.save(agent.actor, path)
+    with pytest.raises(UserError, match="book's form"):
+        load_agent(script, agent, encoder, actor_weights=str(path))
+
+
+def test_an_encoder_left_in_the_folder_does_not_replace_the_pretrained_one(tmp_path):
+    network = state_encoder.build_encoder(2)
+    weights.save(network, tmp_path / "car_encoder.h5")
+    flags = ("-c", "-e", "car_encoder.h5", "-w", "car_a2c_actor.h5")
+    done = run_script(CAR, *flags, folder=tmp_path, data=tmp_path)
+    assert_one_line_error(done, "car_a2c_actor.h5", "encoder", agents.fingerprint(network))
+
+
+def test_the_books_file_names_find_the_pretrained_weights(tmp_path):
+    files = [f"--{name}_weights={name}_weights.h5" for name in ("encoder", "actor", "value")]
+    done = run_script(CAR, "-b", *files, folder=tmp_path, data=tmp_path)
+    assert done.returncode == 0, done.stderr
+    tested = json.loads((tmp_path / "car_baseline" / "evaluation.json").read_text())
+    assert tested["test_reward"]["mean"] > 90
+    for name in ("encoder", "baseline_actor", "baseline_value"):
+        assert f"car_{name}.h5" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -421,9 +570,9 @@ def test_random_actions_do_not_reach_the_flag(tmp_path):
         ("MountainCar-v0", "one number"),
     ],
 )
-def test_environments_that_do_not_fit(script, env_id, part):
+def test_environments_that_do_not_fit(env_id, part):
     with pytest.raises(UserError, match=f"{env_id}.*{part}"):
-        script.make_env(env_id)
+        rl.make_continuous(env_id)
 
 
 @pytest.mark.parametrize(
@@ -432,6 +581,9 @@ def test_environments_that_do_not_fit(script, env_id, part):
         (("-b", "-c"), ("-c", "not allowed")),
         (("--actor-weights=car_a2c_actor.h5",), ("--encoder-weights",)),
         ((f"-e={ENCODER}", "-y=car_a2c_value.h5"), ("--value-weights", "reinforce")),
+        (("-c", "-t"), ("--train", "--actor-weights")),
+        (("--gamma=1.5",), ("--gamma", "'1.5'")),
+        (("--record=avi",), ("--record", "avi")),
         (("--episodes=0",), ("--episodes", "'0'")),
     ],
 )
@@ -449,9 +601,43 @@ def test_flags_that_do_not_fit(script, flags, parts, monkeypatch, capsys):
     [
         (("-e=nothing.h5",), ("no weight file 'nothing.h5'",)),
         (("Pendulum-v1", f"-e={ENCODER}"), ("another network", "(3, 256)", "(2, 256)")),
+        ((f"-e={ENCODER}", "-w=car_a2c_actor.h5"), ("method a2c, expected reinforce",)),
     ],
 )
 def test_files_that_do_not_fit(flags, parts, tmp_path):
     done = run_script(CAR, *flags, folder=tmp_path, data=tmp_path)
     assert_one_line_error(done, *parts)
     assert not list(tmp_path.glob("*.h5"))
+
+
+# Videos and numbers
+
+
+def test_videos(tmp_path):
+    frames = [np.full((41, 60, 3), 20 * k, "uint8") for k in range(10)]
+    gif = rl_report.write_video(tmp_path / "a", frames, fps=30, kind="gif")
+    with Image.open(gif) as image:
+        assert image.n_frames == 5 and image.size == (30, 21)
+    if shutil.which("ffmpeg") is None:
+        assert rl_report.write_video(tmp_path / "b", frames, fps=30).suffix == ".gif"
+        pytest.skip("ffmpeg is not installed")
+    mp4 = rl_report.write_video(tmp_path / "b", frames, fps=30)
+    assert mp4.suffix == ".mp4" and b"ftyp" in mp4.read_bytes()[:16]
+
+
+def test_a_video_is_refused_before_the_training(monkeypatch):
+    args = SimpleNamespace(env_id="MountainCarContinuous-v0", record="mp4")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match="ffmpeg"):
+        rl_report.check_video(args)
+    args = SimpleNamespace(env_id="phys2d/CartPole-v1", record="auto")
+    with pytest.raises(UserError, match="cannot make the environment"):
+        rl_report.check_video(args)
+
+
+def test_intervals():
+    mean, half = rl_report.interval([1.0, 2.0, 3.0, 4.0])
+    # Student's t for 3 degrees of freedom: 3.182.
+    assert (mean, half) == pytest.approx((2.5, 3.182 * np.sqrt(5 / 3 / 4)), rel=1e-3)
+    assert rl_report.interval([5.0]) == (5.0, None)
+    assert rl_report.format_interval(rl_report.with_interval([1.0, 3.0])) == "2.0 ± 12.7"
