@@ -10,7 +10,7 @@ Paper: Watkins, Dayan, Q-learning (1992), Machine Learning 8.
     python3 q-frozenlake-9.5.1.py --slippery         train and test on the slippery lake
     python3 q-frozenlake-9.5.1.py --slippery --demo  test the trained table
     python3 q-frozenlake-9.5.1.py --demo --delay 1   watch the trained table
-    python3 q-frozenlake-9.5.1.py --demo --record    write a gif
+    python3 q-frozenlake-9.5.1.py --demo --record    write a video
     python3 q-frozenlake-9.5.1.py --explore          random actions, for comparison
     python3 q-frozenlake-9.5.1.py --slippery --book --seeds 10    the printed method, ten runs
 
@@ -82,7 +82,7 @@ def parse_args():
         default=0.0,
         help=f"seconds per step: watch {WATCHED_EPISODES} episodes instead of testing",
     )
-    parser.add_argument("--record", action="store_true", help="write a gif of some episodes")
+    cli.add_record(parser)
     args = parser.parse_args()
     if args.seeds > 1 and (args.delay or args.record):
         parser.error("--delay and --record show one agent; leave out --seeds")
@@ -210,7 +210,7 @@ def run(env, args, seed, folder):
         policy = lake.greedy(table)
         facts |= trained
     if args.record:
-        lake.record(args, policy, RECORDED_EPISODES, folder / "agent.gif")
+        lake.record(args, policy, RECORDED_EPISODES, folder / "agent")
     if args.delay:
         lake.show(args, policy, WATCHED_EPISODES)
         return {}
@@ -220,6 +220,8 @@ def run(env, args, seed, folder):
 def main(args):
     env = lake.make_lake(args.env_id, args.slippery)
     folder = cli.make_folder(args, lake.table_name(args, args.seed))
+    if args.record:
+        lake.check_video(args)
     seeds = range(args.seed, args.seed + args.seeds)
     runs = [run(env, args, seed, folder) for seed in seeds]
     if not args.delay:

@@ -196,6 +196,17 @@ def _add_resume(parser):
     )
 
 
+def add_record(parser):
+    """Adds `--record`: "auto" without a value, or the kind of video."""
+    parser.add_argument(
+        "--record",
+        nargs="?",
+        const="auto",
+        choices=("auto", "mp4", "gif"),
+        help="write a video of the trained agent: mp4, or gif where ffmpeg is missing",
+    )
+
+
 def training_parser(doc, *, batch_size, train_steps=None, epochs=None):
     """A parser with the flags that every training script shares; parsing also loads Keras.
 
@@ -288,14 +299,8 @@ def agents_parser(doc, *, env_id, episodes, what="episodes"):
         "--seeds", type=positive_int, default=1, help="runs, with seeds one after the other"
     )
     _add_resume(parser)
-    parser.add_argument(
-        "--record",
-        nargs="?",
-        const="auto",
-        choices=("auto", "mp4", "gif"),
-        help="write a video of the trained agent: mp4, or gif where ffmpeg is missing",
-    )
-    parser.add_argument("--show", action="store_true", help="watch in a window; needs pygame")
+    add_record(parser)
+    parser.add_argument("--show", action="store_true", help="watch in a window")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""FrozenLake around the agent: the environment, table files, tests, exact values and pictures.
+"""FrozenLake around the agent: the environment, table files, tests, exact values and videos.
 
 Nothing here needs Keras.
 """
@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from lib import rl
+from lib import rl, rl_report
 from lib.cli import UserError
 from lib.files import write_whole
 
@@ -92,10 +92,11 @@ def play(env, policy, episodes, seed, watch=None):
     """
     rng = np.random.default_rng(seed)
     thresholds = policy.cumsum(axis=1)
-    state, _ = env.reset(seed=int(rng.integers(2**31)))
+    seed = int(rng.integers(2**31))
     wins = 0
     for _ in range(episodes):
-        done = False
+        state, _ = env.reset(seed=seed)
+        seed, done = None, False
         while not done:
             action = np.searchsorted(thresholds[state], rng.random(), side="right")
             state, reward, terminated, truncated, _ = env.step(int(action))
@@ -103,7 +104,6 @@ def play(env, policy, episodes, seed, watch=None):
             if watch is not None:
                 watch(env, reward, done)
         wins += reward > 0
-        state, _ = env.reset()
     return wins / episodes
 
 
@@ -176,39 +176,20 @@ def show(args, policy, episodes):
     print(f"{share * episodes:.0f} of {episodes} episodes reached the goal")
 
 
-def record(args, policy, episodes, path):
-    """Writes some episodes as a gif."""
-    frames = []
-
-    def keep(env, reward, done):
-        picture = picture_of(env.unwrapped.desc, env.unwrapped.s)
-        frames.extend([picture] * (4 if done else 1))
-
-    play(make_lake(args.env_id, args.slippery), policy, episodes, args.seed, keep)
-    rl.write_gif(path, frames, milliseconds=200)
-    print(f"{path}: {episodes} episodes")
+def check_video(args):
+    """Raises a UserError if `record` could not write a video."""
+    env = make_lake(args.env_id, args.slippery, render_mode="rgb_array")
+    rl_report.check_video(args, env)
 
 
-def picture_of(cells, place):
-    """Returns a picture of the lake, 48 pixels a cell, with the agent at the cell `place`.
+def record(args, policy, episodes, stem):
+    """Writes some episodes as a video, see `rl_report.record`."""
 
-    Args:
-        cells: letters (rows, columns): start, frozen, hole, goal.
-        place: number of the agent's cell.
-    """
-    from PIL import Image, ImageDraw
+    def watched(env, rng):
+        return play(env, policy, episodes, args.seed)
 
-    size = 48
-    rows, columns = cells.shape
-    picture = Image.new("RGB", (size * columns, size * rows), "white")
-    canvas = ImageDraw.Draw(picture)
-    colors = {b"S": "honeydew", b"F": "aliceblue", b"H": "midnightblue", b"G": "gold"}
-    for cell, kind in enumerate(cells.ravel()):
-        y, x = (size * number for number in divmod(cell, columns))
-        canvas.rectangle((x, y, x + size, y + size), fill=colors[kind], outline="gray")
-        if cell == place:
-            canvas.ellipse((x + 12, y + 12, x + 36, y + 36), fill="crimson")
-    return picture
+    env = make_lake(args.env_id, args.slippery, render_mode="rgb_array")
+    rl_report.record(args, watched, stem, env)
 
 
 def summary(runs):

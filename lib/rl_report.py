@@ -261,25 +261,26 @@ def compare_rewards(methods, path, window, limits, goal):
     plots.finish(figure, path)
 
 
-def record(args, play, stem):
-    """Writes a video of one episode, as mp4, or as gif where ffmpeg is missing.
+def record(args, play, stem, env=None):
+    """Writes a video of what `play` plays, as mp4, or as gif where ffmpeg is missing.
 
     Args:
         args: the parsed flags env_id, seed and record, which is "mp4", "gif", or "auto".
-        play: function of the environment and a NumPy generator that plays one episode and returns
-            its reward.
+        play: function of the environment and a NumPy generator that plays and returns the reward.
         stem: path of the file without its ending.
+        env: the environment, with the render mode rgb_array; made from `args.env_id` if missing.
     """
-    env = gym.wrappers.RenderCollection(rl.make(args.env_id, render_mode="rgb_array"))
+    env = rl.make(args.env_id, render_mode="rgb_array") if env is None else env
+    env = gym.wrappers.RenderCollection(env, reset_clean=False)
     env.action_space.seed(args.seed)
     reward = play(env, np.random.default_rng(args.seed))
     path = write_video(stem, env.render(), env.metadata.get("render_fps", 30), args.record)
-    print(f"{path}: one episode, reward {reward:.1f}")
+    print(f"{path}: reward {reward:.1f}")
 
 
-def check_video(args):
-    """Raises a UserError if `record` could not write a video of this environment."""
-    rl.make(args.env_id, render_mode="rgb_array").close()
+def check_video(args, env=None):
+    """Raises a UserError if `record` could not write a video; see there for the arguments."""
+    (rl.make(args.env_id, render_mode="rgb_array") if env is None else env).close()
     if args.record == "mp4" and shutil.which("ffmpeg") is None:
         raise UserError("--record=mp4 needs ffmpeg, which is not installed; use --record=gif")
 
@@ -296,9 +297,10 @@ def write_video(stem, frames, fps, kind="auto"):
     mp4 = kind == "mp4" or (kind == "auto" and shutil.which("ffmpeg") is not None)
     path = stem.with_name(f"{stem.name}.{'mp4' if mp4 else 'gif'}")
     if not mp4:
-        # Half the frames and half the size are enough for a gif.
-        frames = [frame[::2, ::2] for frame in frames[::2]]
-        write_gif(path, frames, milliseconds=2000 / fps)
+        # A gif of more than 20 frames per second, or wider than 400 pixels, is large.
+        skip, shrink = (2 if fps > 20 else 1), (2 if frames[0].shape[1] > 400 else 1)
+        frames = [frame[::shrink, ::shrink] for frame in frames[::skip]]
+        write_gif(path, frames, milliseconds=1000 * skip / fps)
         return path
     height, width, _ = frames[0].shape
     command = ["ffmpeg", "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]

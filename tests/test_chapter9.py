@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import pytest
 from conftest import ROOT, break_off, interrupt_script, load_script, run_script
 from PIL import Image
 
-from lib import lake, rl, weights
+from lib import lake, rl, rl_report, weights
 from lib.cli import UserError
 from lib.files import write_whole
 
@@ -241,7 +242,7 @@ def test_the_agent_learns_from_steps_and_not_from_the_table_of_probabilities(boo
 def test_the_lake_is_learned_saved_and_tested(tmp_path):
     script = load_script(LAKE)
     assert script.TEST_EPISODES == 10_000
-    flags = ("--episodes=3000", "--record")
+    flags = ("--episodes=3000", "--record=gif")
     done = run_script(LAKE, *flags, folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "100.00 % of 10,000" in done.stdout
@@ -254,10 +255,10 @@ def test_the_lake_is_learned_saved_and_tested(tmp_path):
     assert table.shape == (16, 4)
     # Six steps, the last of which is rewarded.
     assert table[0].max() == pytest.approx(0.9**5, rel=1e-3)
+    assert "agent.gif: reward 1.0" in done.stdout
     with Image.open(tmp_path / "q-frozenlake" / "agent.gif") as gif:
-        assert gif.size == (192, 192)
-        gif.seek(gif.n_frames - 1)  # the agent is on the goal, which is golden
-        assert gif.convert("RGB").getpixel((168, 168)) == (220, 20, 60)
+        # Two starts, and six steps after each.
+        assert gif.size == (256, 256) and gif.n_frames == 14
 
     done = run_script(LAKE, "--demo", "--delay=1", folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -269,7 +270,7 @@ def test_the_lake_is_learned_saved_and_tested(tmp_path):
 def test_the_lake_does_not_load_keras(tmp_path):
     code = f"""
 import runpy, sys
-sys.argv = ["{ROOT / LAKE}", "--episodes=20", "--record"]
+sys.argv = ["{ROOT / LAKE}", "--episodes=20", "--record=gif"]
 runpy.run_path(sys.argv[0], run_name="__main__")
 print([name for name in ("keras", "tensorflow", "matplotlib") if name in sys.modules])
 """
@@ -698,12 +699,11 @@ def test_bad_input_of_the_cart(tmp_path):
 
 
 def test_running_mean():
-    np.testing.assert_allclose(rl.running_mean([1, 2, 3, 4], 2), [1, 1.5, 2.5, 3.5])
+    np.testing.assert_allclose(rl_report.running_mean([1, 2, 3, 4], 2), [1, 1.5, 2.5, 3.5])
 
 
 def test_files_are_written_whole_or_not_at_all(tmp_path):
-    rl.write_csv(tmp_path / "log.csv", [{"a": 1, "b": 2}, {"a": 3, "b": 4}])
-    assert (tmp_path / "log.csv").read_text() == "a,b\n1,2\n3,4\n"
+    write_whole(tmp_path / "log.csv", lambda temporary: temporary.write_text("whole"))
 
     def fails(temporary):
         temporary.write_text("half")
@@ -712,11 +712,51 @@ def test_files_are_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(UserError, match=r"cannot write .*disk full"):
         write_whole(tmp_path / "log.csv", fails)
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
-    assert "3,4" in (tmp_path / "log.csv").read_text()
+    assert (tmp_path / "log.csv").read_text() == "whole"
 
 
-def test_gif_holds_arrays_and_pictures(tmp_path):
+def test_a_gif_has_arrays_and_pictures(tmp_path):
     frames = [np.full((4, 6, 3), level, "uint8") for level in (0, 255)]
-    rl.write_gif(tmp_path / "a.gif", [*frames, Image.new("RGB", (6, 4), "red")])
+    rl_report.write_gif(tmp_path / "a.gif", [*frames, Image.new("RGB", (6, 4), "red")])
     with Image.open(tmp_path / "a.gif") as gif:
         assert gif.n_frames == 3 and gif.size == (6, 4)
+
+
+@pytest.mark.parametrize("fps, width, kept", [(4, 256, 6), (50, 256, 3), (50, 600, 3)])
+def test_a_gif_of_many_or_wide_frames_has_fewer_and_smaller_ones(fps, width, kept, tmp_path):
+    frames = [np.full((64, width, 3), 40 * level, "uint8") for level in range(6)]
+    path = rl_report.write_video(tmp_path / "agent", frames, fps, "gif")
+    with Image.open(path) as gif:
+        assert gif.n_frames == kept
+        assert gif.size == ((300, 32) if width == 600 else (256, 64))
+        assert gif.info["duration"] == 1000 * 6 / kept / fps
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+def test_a_video_has_all_frames(tmp_path):
+    frames = [np.full((63, 101, 3), 40 * level, "uint8") for level in range(6)]
+    path = rl_report.write_video(tmp_path / "agent", frames, 10)
+    assert path == tmp_path / "agent.mp4"
+    command = [
+        "ffmpeg",
+        "-i",
+        path,
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-loglevel",
+        "error",
+        "-",
+    ]
+    decoded = subprocess.run(command, capture_output=True, check=True).stdout
+    decoded = np.frombuffer(decoded, "uint8").reshape(6, 64, 102, 3)
+    np.testing.assert_allclose(decoded[:, :60, :96], np.array(frames)[:, :60, :96], atol=6)
+
+
+def test_without_ffmpeg_a_video_is_a_gif_and_mp4_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    frames = [np.zeros((4, 4, 3), "uint8")] * 2
+    assert rl_report.write_video(tmp_path / "agent", frames, 10) == tmp_path / "agent.gif"
+    with pytest.raises(UserError, match=r"--record=mp4 needs ffmpeg"):
+        rl_report.check_video(SimpleNamespace(env_id="CartPole-v0", record="mp4"))
