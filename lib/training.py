@@ -236,8 +236,15 @@ def _stretch(batch, start, end):
 
 def _state(models):
     """All variables of one or more models and their optimizers, in a fixed order, none twice."""
-    models = models if isinstance(models, list) else [models]
-    variables = [v for model in models for v in (*model.variables, *model.optimizer.variables)]
+    variables = []
+    for model in models if isinstance(models, list) else [models]:
+        variables += model.variables
+        optimizer = getattr(model, "optimizer", None)
+        if optimizer is not None:
+            # It makes its averages before the first update, or here.
+            if not optimizer.built:
+                optimizer.build(model.trainable_variables)
+            variables += optimizer.variables
     return list({id(v): v for v in variables}.values())
 
 
@@ -246,7 +253,8 @@ def save_restart(path, model, settings, progress, arrays=None):
 
     Args:
         path: the npz file.
-        model: a model or a list of models; all its variables and its optimizer's are kept.
+        model: a model or a list of models; all its variables, and its optimizer's if it is
+            compiled, are kept.
         settings: dict of what must not differ in the continuation.
         progress: dict of json values: how far the run is.
         arrays: dict of further arrays to keep.
