@@ -99,21 +99,21 @@ BOOK = Settings(
 def parse_args():
     parser = cli.agents_parser(__doc__, env_id=ENV_ID, episodes=EPISODES)
     methods = parser.add_mutually_exclusive_group()
-    for short, method, text in (
-        ("-b", "baseline", "REINFORCE with baseline"),
-        ("-a", "actor_critic", "actor-critic"),
-        ("-c", "a2c", "advantage actor-critic"),
-        ("-r", "random", "random actions, no learning"),
+    for short, method in (
+        ("-b", "baseline"),
+        ("-a", "actor_critic"),
+        ("-c", "a2c"),
+        ("-r", "random"),
     ):
         flags = (short, f"--{method.replace('_', '-')}")
-        methods.add_argument(*flags, dest="method", action="store_const", const=method, help=text)
+        methods.add_argument(*flags, dest="method", action="store_const", const=method)
     for short, network in (("-w", "actor"), ("-y", "value"), ("-e", "encoder")):
         flags = (short, f"--{network}-weights", f"--{network}_weights")
         parser.add_argument(*flags, metavar="FILE", help=f"weights of the {network}")
     parser.add_argument("-t", "--train", action="store_true", help="continue training the weights")
     parser.add_argument("--book", action="store_true", help="the book's own form, see departures")
-    parser.set_defaults(method="reinforce")
     add_flags(parser, Settings)
+    parser.set_defaults(method="reinforce")
 
     def check(args):
         if args.actor_weights and not args.encoder_weights:
@@ -137,7 +137,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from lib import agents, rl, rl_report, weights
+from lib import agents, rl, rl_report
 from lib.state_encoder import FEATURES, load_or_train
 
 
@@ -192,11 +192,8 @@ class Steps(NamedTuple):
 def advantages(method, steps, values, next_values, gamma):
     """Returns the weights of the log-probabilities and the targets of the values (table 10.6.1).
 
-    Args:
-        method: one of METHODS.
-        steps: the `Steps`.
-        values, next_values: (steps,), what the value network expects of states and next states.
-        gamma: the discount.
+    All have the shape (steps,). `values` and `next_values` are the values of states and next states
+    according to the value network.
     """
     if method == "reinforce":
         return steps.discounts * steps.returns, steps.returns
@@ -217,31 +214,26 @@ def discounted_returns(rewards, gamma, last):
 
 
 class PolicyAgent:
-    """The actor and the value network of one method, and how they learn.
+    """The actor and the value network of one method, and how they learn."""
 
-    Args:
-        method: one of METHODS.
-        encoder: from `build_encoder`.
-        settings: the `Settings`.
-        updates: over so many updates the learning rates decrease to 0.
-    """
-
-    def __init__(self, method, encoder, settings, updates):
+    def __init__(self, method, encoder, settings):
         self.method, self.settings = method, settings
         self.actor, self.value = build_actor(settings.least_std), build_value()
 
-        def adam(rate, epsilon):
-            if settings.decay:
-                rate = keras.optimizers.schedules.PolynomialDecay(rate, updates, 0.0)
-            return keras.optimizers.Adam(rate, epsilon=epsilon)
-
         beta = settings.beta if method == "a2c" else 0.0
-        self.actor.compile(adam(settings.learning_rate, settings.epsilon), policy_loss(beta))
-        self.value.compile(adam(settings.value_learning_rate, 1e-7), "mse")
+        adam = keras.optimizers.Adam(settings.learning_rate, epsilon=settings.epsilon)
+        self.actor.compile(adam, policy_loss(beta))
+        adam = keras.optimizers.Adam(settings.value_learning_rate, epsilon=1e-7)
+        self.value.compile(adam, "mse")
         self.policy = agents.NumpyPolicy(encoder, self.actor, self.value, settings.least_std)
         self.networks = {"actor": self.actor, "value": self.value}
         if method == "reinforce":
             del self.networks["value"]
+
+    def decay(self, share):
+        """Lowers the learning rates to the given share of their first values."""
+        self.actor.optimizer.learning_rate = share * self.settings.learning_rate
+        self.value.optimizer.learning_rate = share * self.settings.value_learning_rate
 
     def about(self, args, encoder):
         """What checkpoints and weight files record."""
@@ -275,7 +267,8 @@ class PolicyAgent:
         actions = np.column_stack([steps.actions, advantage])
         std = self.policy(steps.features)[1]
         entropy = np.log(std).mean() + 0.5 * math.log(2 * math.pi * math.e)
-        facts = {"std": std.mean(), "entropy": entropy}
+        rate = float(self.actor.optimizer.learning_rate)
+        facts = {"learning_rate": rate, "std": std.mean(), "entropy": entropy}
         facts["policy_loss"] = agents.train_on_rows(self.actor, steps.features, actions)
         if self.method != "reinforce":
             discounted = self.settings.discount_value and self.method != "a2c"
@@ -302,18 +295,10 @@ class Noise:
 
 
 def run_episode(env, policy, rng, noise=None, after_step=None):
-    """Plays one episode.
+    """Plays one episode; without `noise`, each action is the mean of its distribution.
 
-    Args:
-        env: the environment.
-        policy: the `NumpyPolicy`.
-        rng: NumPy generator of the start.
-        noise: a `Noise`; None for the mean of each distribution.
-        after_step: called with the steps so far and whether the flag was reached.
-
-    Returns:
-        tuple: A list of (features, next features, (action, noise mean, noise std), reward), and
-        whether the flag was reached.
+    After each step, `after_step` is called with the steps so far and whether the flag was reached.
+    Both are returned. A step is (features, next features, (action, noise mean, noise std), reward).
     """
     low, high = float(env.action_space.low[0]), float(env.action_space.high[0])
     state, _ = env.reset(seed=int(rng.integers(2**31)))
@@ -338,9 +323,8 @@ def train(args, seed, settings, encoder, folder):
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
     env = rl.make_continuous(args.env_id, render_mode="human" if args.show else None)
-    agent = PolicyAgent(args.method, encoder, settings, args.episodes)
-    if args.actor_weights:
-        load(agent, encoder, args)
+    agent = PolicyAgent(args.method, encoder, settings)
+    load(agent, encoder, args)
     about = agent.about(args, encoder)
     online = settings.update_each_step and args.method == "actor_critic"
     facts = {}
@@ -355,6 +339,8 @@ def train(args, seed, settings, encoder, folder):
         agent.policy.update()
         flags = run.log[-1]["flags"] if run.log else 0
         while run.unfinished:
+            if settings.decay:
+                agent.decay(1 - len(run.log) / args.episodes)
             noise = Noise(settings.correlation, rng)
             after_step = learn_online if online else None
             episode, flag = run_episode(env, agent.policy, rng, noise, after_step)
@@ -366,7 +352,6 @@ def train(args, seed, settings, encoder, folder):
                 reward=round(sum(reward for *_, reward in episode), 3),
                 flag=int(flag),
                 flags=flags,
-                learning_rate=float(agent.actor.optimizer.learning_rate),
                 **{name: float(f"{value:.5g}") for name, value in facts.items()},
             )
     run.updates = int(agent.actor.optimizer.iterations)
@@ -374,9 +359,7 @@ def train(args, seed, settings, encoder, folder):
     run.test = rl_report.test(args, play, TEST_EPISODES, seed)
     if seed == args.seed:
         run.policy = agent.policy
-        for name, network in agent.networks.items():
-            path = args.output_dir / f"car_{args.method}_{name}{args.suffix}.h5"
-            weights.save(network, path, about={**about, "seed": seed})
+        agents.save_networks(agent.networks, args, "car", {**about, "seed": seed})
     return run
 
 
@@ -386,14 +369,10 @@ def reward_without_noise(env, rng, policy):
 
 
 def load(agent, encoder, args):
-    """Loads the weights that the flags name."""
+    """Loads the weights that the flags name, if they are those of this agent."""
     about = agent.about(args, encoder)
     expected = {name: about[name] for name in ("method", "environment", "encoder", "least_std")}
-    for name, network in agent.networks.items():
-        file = getattr(args, f"{name}_weights")
-        if file:
-            aliases = {f"{name}_weights.h5": f"car_{args.method}_{name}.h5"}
-            agents.load(network, agents.find(file, __file__, aliases), expected, encoder)
+    agents.load_networks(agent.networks, args, "car", __file__, expected, encoder)
     agent.policy.update()
 
 
@@ -413,7 +392,7 @@ def main(args):
     encoder = load_or_train(args, space, settings.standardize, __file__, folder)
     facts = {"env_id": args.env_id, "method": args.method, "settings": asdict(settings)}
     if args.actor_weights and not args.train:
-        agent = PolicyAgent(args.method, encoder, settings, updates=1)
+        agent = PolicyAgent(args.method, encoder, settings)
         load(agent, encoder, args)
         policy = agent.policy
         play = partial(reward_without_noise, policy=policy)

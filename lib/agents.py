@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from lib import weights
+from lib.backends import feed
 from lib.cli import UserError
 
 
@@ -89,6 +90,26 @@ def train_on_rows(model, x, y, weights=None):
     return float(model.train_on_batch(x, y, sample_weight=weights))
 
 
+def train_on_batches(model, x, y, batch_size):
+    """Updates a compiled model by one batch after the other, in the order of the rows.
+
+    For many batches, `fit` with `steps_per_execution` is faster than one call each.
+
+    Args:
+        model: a compiled Keras model.
+        x, y: arrays (rows, ...), or a tuple of arrays for x.
+        batch_size: rows of a batch.
+
+    Returns:
+        dict: Means of the loss and the metrics.
+    """
+    if len(y) == batch_size:
+        model.reset_metrics()
+        return {k: float(v) for k, v in model.train_on_batch(x, y, return_dict=True).items()}
+    history = model.fit(**feed({"x": x, "y": y}, batch_size), verbose=0).history
+    return {name: values[-1] for name, values in history.items()}
+
+
 def fingerprint(network):
     """Returns 16 hexadecimal digits that identify the weights of a network."""
     digest = hashlib.sha256()
@@ -146,3 +167,33 @@ def load(network, path, expected, encoder=None):
             "encoder)"
         ) from None
     print(f"encoder: that in {path}")
+
+
+def load_networks(networks, args, stem, script, expected, encoder=None):
+    """Loads the networks for which the flags --NAME-weights name files.
+
+    Args:
+        networks: {name: network}.
+        args: the parsed flags.
+        stem: the pretrained files are called STEM_METHOD_NAME.h5; the book's are NAME_weights.h5.
+        script, expected, encoder: see `find` and `load`.
+    """
+    for name, network in networks.items():
+        file = getattr(args, f"{name}_weights")
+        if file:
+            aliases = {f"{name}_weights.h5": f"{stem}_{args.method}_{name}.h5"}
+            load(network, find(file, script, aliases), expected, encoder)
+
+
+def save_networks(networks, args, stem, about):
+    """Saves networks as STEM_METHOD_NAME.h5 with the suffix of the run.
+
+    Args:
+        networks: {name: network}.
+        args: the parsed flags output_dir and method, and the suffix from `rl.suffix`.
+        stem: the begin of the file names.
+        about: dict of json values that say what the weights are.
+    """
+    for name, network in networks.items():
+        path = args.output_dir / f"{stem}_{args.method}_{name}{args.suffix}.h5"
+        weights.save(network, path, about=about)

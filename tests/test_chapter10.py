@@ -40,9 +40,9 @@ def assert_one_line_error(done, *parts):
         assert part in line
 
 
-def agent_with_weights(script, encoder, method, seed=0, updates=100, **settings):
+def agent_with_weights(script, encoder, method, seed=0, **settings):
     """An agent whose networks are not at zero, where they start."""
-    agent = script.PolicyAgent(method, encoder, script.Settings(**settings), updates)
+    agent = script.PolicyAgent(method, encoder, script.Settings(**settings))
     rng = np.random.default_rng(seed)
     for network in (agent.actor, agent.value):
         network.set_weights([rng.normal(0, 0.2, w.shape) for w in network.get_weights()])
@@ -292,16 +292,12 @@ def test_the_book_updates_after_each_step_and_a2c_backwards(script, encoder, met
     assert all(len(part.features) == 1 for part in seen)
 
 
-def test_rates_decrease_to_zero_except_in_the_book(script, encoder):
-    agent = script.PolicyAgent("baseline", encoder, script.Settings(), 10)
-    optimizers = [agent.actor.optimizer, agent.value.optimizer]
-    assert [float(o.learning_rate) for o in optimizers] == pytest.approx([0.005, 0.3])
-    for _ in range(10):
-        agent.learn(random_steps(script))
-    assert [float(o.learning_rate) for o in optimizers] == [0, 0]
-    book = script.PolicyAgent("baseline", encoder, script.BOOK, 10)
-    book.update(random_steps(script))
-    assert float(book.actor.optimizer.learning_rate) == pytest.approx(1e-3)
+@pytest.mark.parametrize("decay", [True, False])
+def test_rates_decrease_along_a_line(script, encoder, decay, capsys, tmp_path, few_tests):
+    args = car_args(tmp_path, episodes=4)
+    run = script.train(args, 0, script.Settings(decay=decay), encoder, tmp_path)
+    rates = [row["learning_rate"] for row in run.log]
+    assert rates == pytest.approx([0.005, 0.00375, 0.0025, 0.00125] if decay else [0.005] * 4)
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.9])
@@ -515,7 +511,7 @@ def test_files_in_the_books_form_bring_their_encoder(script, encoder, tmp_path, 
     shapes = [w.shape for w in keras.models.load_model(files["actor"], compile=False).weights]
     assert shapes[:2] == [(2, 256), (256,)] and len(shapes) == 10
     other = state_encoder.build_encoder(2)
-    ours = script.PolicyAgent("baseline", other, script.Settings(), 1)
+    ours = script.PolicyAgent("baseline", other, script.Settings())
     load_agent(script, ours, other, **{f"{n}_weights": str(path) for n, path in files.items()})
     state = np.array([-0.5, 0.01])
     expected = agent.policy(agent.policy.features(state))
@@ -530,12 +526,12 @@ def test_files_of_another_agent_are_refused(script, encoder, tmp_path):
     weights.save(agent.actor, path, about=agent.about(args, encoder))
     load_agent(script, agent, encoder, actor_weights=str(path))
     with pytest.raises(UserError, match="method a2c, expected baseline"):
-        other = script.PolicyAgent("baseline", encoder, script.Settings(), 1)
+        other = script.PolicyAgent("baseline", encoder, script.Settings())
         load_agent(script, other, encoder, actor_weights=str(path))
     with pytest.raises(UserError, match=r"encoder .*, expected"):
         load_agent(script, agent, state_encoder.build_encoder(2), actor_weights=str(path))
     with pytest.raises(UserError, match=r"least_std 0.1, expected 0.2"):
-        other = script.PolicyAgent("a2c", encoder, script.Settings(least_std=0.2), 1)
+        other = script.PolicyAgent("a2c", encoder, script.Settings(least_std=0.2))
         load_agent(script, other, encoder, actor_weights=str(path))
     with pytest.raises(UserError, match=r"environment Mountain.*, expected Pendulum-v1"):
         load_agent(script, agent, encoder, actor_weights=str(path), env_id="Pendulum-v1")
