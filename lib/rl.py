@@ -69,6 +69,11 @@ def make_discrete(env_id, **options):
     return env
 
 
+def goal(env):
+    """Returns the mean reward at which the environment's task is solved, infinity without one."""
+    return float("inf") if env.spec.reward_threshold is None else env.spec.reward_threshold
+
+
 def _check_states(env_id, states):
     if not isinstance(states, gym.spaces.Box) or len(states.shape) != 1:
         raise UserError(f"'{env_id}' has the states {states}; expected vectors of numbers")
@@ -232,9 +237,6 @@ class Run:
         self.stop = cli.StopOnSignal("episode")
 
     def __enter__(self):
-        for model in self.models:
-            # An optimizer has its variables, which the checkpoint holds, only once it is built.
-            model.optimizer.build(model.trainable_variables)
         self.saved = self.started = time.time()
         self._load()
         self.steps = sum(row["steps"] for row in self.log)

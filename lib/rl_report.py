@@ -83,9 +83,34 @@ def policies(runs, goal, args, folder, **facts):
     """
     numbers = policy_summary(runs, goal)
     flag_and_reward_curves(runs, folder / "curves.png", goal)
+    _finish(runs, args, folder, **facts, **numbers)
+
+
+def dqn(runs, goal, args, folder, **facts):
+    """Prints, draws and records runs of a DQN, and removes their checkpoints.
+
+    Args:
+        runs: see `dqn_summary`.
+        goal: the mean reward at which a run is solved, or infinity.
+        args: the parsed flags.
+        folder: of the files metrics.json, rewards.csv and rewards.png.
+        facts: further values for the record, among them the method.
+    """
+    numbers = dqn_summary(runs, args.episodes)
+    goal = goal if np.isfinite(goal) else None
+    title = f"{numbers['solved_runs']} of {len(runs)} runs solved"
+    if numbers["solved_runs"]:
+        title += f", after {format_interval(numbers['episodes'], '.0f')} episodes"
+    curves = {"": [run.rewards for run in runs.values()]}
+    compare_rewards(curves, folder / "rewards.png", 100, None, goal, title)
+    _finish(runs, args, folder, goal=goal, **facts, **numbers)
+
+
+def _finish(runs, args, folder, **numbers):
+    """Writes the rewards and the record of runs, and removes their checkpoints."""
     write_rewards(runs, folder / "rewards.csv")
     minutes = round(sum(run.seconds for run in runs.values()) / 60, 2)
-    results.record(folder / "metrics.json", args, minutes=minutes, **facts, **numbers)
+    results.record(folder / "metrics.json", args, minutes=minutes, **numbers)
     for run in runs.values():
         run.finish()
 
@@ -182,6 +207,50 @@ def policy_summary(runs, goal):
     return numbers
 
 
+def dqn_summary(runs, limit):
+    """Summarizes runs of a DQN that end when they are solved.
+
+    Args:
+        runs: {seed: `rl.Run`} with the attributes solved, and test, rewards of test episodes
+            without random actions.
+        limit: episodes after which a run ends if it is not solved.
+
+    Returns:
+        dict: episodes, updates and environment_steps until the run ended; test_reward; each as the
+            mean over seeds with a 95 % interval, and with the values of all seeds.
+    """
+    seeds = {
+        seed: {
+            "solved": run.solved,
+            "episodes": len(run.log),
+            "updates": run.log[-1]["updates"],
+            "environment_steps": run.steps,
+            "test_reward": round(float(np.mean(run.test)), 2),
+            "test_worst": round(min(run.test), 2),
+        }
+        for seed, run in runs.items()
+    }
+    names = ("episodes", "updates", "environment_steps", "test_reward")
+    numbers = {
+        "runs": len(runs),
+        "solved_runs": sum(run.solved for run in runs.values()),
+        "episodes_limit": limit,
+        **{name: with_interval([each[name] for each in seeds.values()]) for name in names},
+        "test_episodes": len(next(iter(runs.values())).test),
+        "seconds_per_run": round(float(np.mean([run.seconds for run in runs.values()])), 1),
+        "seeds": seeds,
+    }
+    ended = [each["episodes"] for each in seeds.values()]
+    updates, steps = (format_interval(numbers[name], ",.0f") for name in names[1:3])
+    print(
+        f"{len(runs)} run{'s' if len(runs) > 1 else ''}: solved {numbers['solved_runs']} within "
+        f"{limit:,} episodes; ended after {format_interval(numbers['episodes'])} episodes "
+        f"({min(ended)} to {max(ended)}), {updates} updates and {steps} steps; mean reward without "
+        f"random actions: {format_interval(numbers['test_reward'])}"
+    )
+    return numbers
+
+
 def write_rewards(runs, path):
     """Writes the reward of each episode as a table with one column per seed."""
     longest = max(len(run.log) for run in runs.values())
@@ -213,11 +282,12 @@ def running_mean(values, window):
 
 
 def _band(axis, runs, label=None):
-    """Draws the median of runs (seeds, episodes) over a band from the least to the greatest."""
+    """Draws runs (seeds, episodes) faintly, and their median over a band from least to greatest."""
     episodes = np.arange(1, runs.shape[1] + 1)
-    (line,) = axis.plot(episodes, np.median(runs, axis=0), label=label)
-    spread = (runs.min(axis=0), runs.max(axis=0))
-    axis.fill_between(episodes, *spread, color=line.get_color(), alpha=0.25, linewidth=0)
+    (line,) = axis.plot(episodes, np.median(runs, axis=0), label=label, zorder=3)
+    color = line.get_color()
+    axis.fill_between(episodes, runs.min(axis=0), runs.max(axis=0), color=color, alpha=0.15, lw=0)
+    axis.plot(episodes, runs.T, color=color, linewidth=0.5, alpha=0.3)
 
 
 def flag_and_reward_curves(runs, path, goal):
@@ -238,15 +308,18 @@ def flag_and_reward_curves(runs, path, goal):
     plots.finish(figure, path)
 
 
-def compare_rewards(methods, path, window, limits, goal):
-    """Draws the running mean reward of several methods in one figure.
+def compare_rewards(methods, path, window, limits, goal, title=None):
+    """Draws the running mean reward of one or more methods in one figure.
+
+    A run that ended earlier than others keeps its last value.
 
     Args:
         methods: {label: list of rewards (episodes,), one per seed}.
         path: the PNG file.
         window: episodes in the running mean.
-        limits: (least, greatest) reward shown.
-        goal: the mean reward to mark.
+        limits: (least, greatest) reward shown; None for all.
+        goal: the mean reward to mark, or None.
+        title: of the figure.
     """
     import matplotlib.pyplot as plt
 
@@ -254,10 +327,15 @@ def compare_rewards(methods, path, window, limits, goal):
 
     figure, axis = plt.subplots(figsize=(7.4, 3.2), dpi=160, layout="constrained")
     for label, seeds in methods.items():
-        _band(axis, np.array([running_mean(rewards, window) for rewards in seeds]), label)
-    axis.axhline(goal, color="gray", linestyle=":")
-    axis.set(xlabel="episode", ylabel=f"mean reward of {window} episodes", ylim=limits)
-    figure.legend(loc="outside right center", frameon=False)
+        longest = max(map(len, seeds))
+        means = [running_mean(rewards, window) for rewards in seeds]
+        means = [np.pad(mean, (0, longest - len(mean)), mode="edge") for mean in means]
+        _band(axis, np.array(means), label)
+    if goal is not None:
+        axis.axhline(goal, color="gray", linestyle=":")
+    axis.set(xlabel="episode", ylabel=f"mean reward of {window} episodes", ylim=limits, title=title)
+    if len(methods) > 1:
+        figure.legend(loc="outside right center", frameon=False)
     plots.finish(figure, path)
 
 
