@@ -233,7 +233,7 @@ class Run:
         self.models, self.rng, self.settings = models, rng, settings
         self.every, self.memory = every, memory
         self.path = folder / f"restart-{seed}.npz"
-        self.log, self.steps, self.stopped = [], 0, False
+        self.log, self.steps, self.stopped, self.ended = [], 0, False, None
         self.stop = cli.StopOnSignal("episode")
 
     def __enter__(self):
@@ -252,6 +252,7 @@ class Run:
     def __exit__(self, kind, *_):
         self.stop.__exit__()
         self.file.close()
+        self.ended = time.time()
         if kind is None:
             self._save()
             self.progress.finish(len(self.log), **self.shown)
@@ -263,8 +264,8 @@ class Run:
 
     @property
     def seconds(self):
-        """Seconds of the run so far, with those before a continuation."""
-        return time.time() - self.started
+        """Seconds of the run, with those before a continuation."""
+        return (self.ended or time.time()) - self.started
 
     @property
     def rewards(self):
