@@ -2,7 +2,8 @@
 
 A data set is looked for in the folder `$ADLK_DATA_DIR` (mnist.npz, cifar10.npz, svhn.npz with the
 uint8 arrays x_train, y_train, x_test, y_test), then in Keras' own cache, then downloaded. Only for
-MNIST is there a last resort without a network: 5,000 of its digits in lib/data. SVHN is also read from the files of its official site, where the folder has these.
+MNIST is there a last resort without a network: 5,000 of its digits in lib/data. SVHN is also read
+from the files of its official site, where the folder has these.
 """
 
 import os

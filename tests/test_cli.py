@@ -74,12 +74,6 @@ def test_flags_override_the_defaults(script):
     assert call(script, *flags).stdout.split() == ["7", "3", "5", "8"]
 
 
-def test_keras_is_loaded_without_pandas_which_a_script_can_still_have(script):
-    with open(script, "a") as file:
-        file.write("print('pandas' in sys.modules)\nimport pandas\nprint(pandas.Series([3])[0])\n")
-    assert call(script).stdout.split()[-2:] == ["False", "3"]
-
-
 @pytest.mark.parametrize(
     ("flag", "named"),
     [

@@ -1,4 +1,4 @@
-"""Data sets from a local file, from Keras' loader and from lib/data; nothing reaches the network."""
+"""Data sets from a local file, Keras' loader and lib/data; nothing reaches the network."""
 
 import keras
 import numpy as np
