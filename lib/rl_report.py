@@ -106,7 +106,7 @@ def dqn(runs, goal, args, folder, **facts):
     _finish(runs, args, folder, goal=goal, **facts, **numbers)
 
 
-def _finish(runs, args, folder, **numbers):
+def _finish(runs, args, folder, /, **numbers):
     """Writes the rewards and the record of runs, and removes their checkpoints."""
     write_rewards(runs, folder / "rewards.csv")
     minutes = round(sum(run.seconds for run in runs.values()) / 60, 2)
