@@ -1,8 +1,9 @@
-"""DQN on CartPole: a network in place of the Q-table keeps a pole upright.
+"""DQN on CartPole: a network instead of a Q-table learns to keep a pole upright.
 
-The cart is pushed left or right, and each step that the pole stands brings a reward of 1; after 200
-steps the episode is over. The task is solved when the mean reward of 100 episodes in a row is 195.
-With --ddqn the network chooses the action whose value the target network then tells.
+Each step pushes the cart left or right. Each step with the pole upright gives a reward of 1, and an
+episode has at most 200 steps. The task is solved when the mean reward of 100 episodes in a row
+is 195. In double DQN (--ddqn), the Q-network chooses the action whose value the target network
+gives.
 
 Realizes listing 9.6.1 of "Advanced Deep Learning with Keras" (R. Atienza).
 Papers: Mnih et al., Human-level control through deep reinforcement learning (2015), Nature 518;
@@ -11,30 +12,31 @@ van Hasselt et al., Deep Reinforcement Learning with Double Q-learning (2015), a
     python3 dqn-cartpole-9.6.1.py                    train until it is solved
     python3 dqn-cartpole-9.6.1.py --seeds 10         ten runs, mean and spread
     python3 dqn-cartpole-9.6.1.py --ddqn             double DQN
-    python3 dqn-cartpole-9.6.1.py --book             with the book's hyper-parameters
-    python3 dqn-cartpole-9.6.1.py --seeds 10 --resume    go on after an interruption
+    python3 dqn-cartpole-9.6.1.py --book             the book's settings
+    python3 dqn-cartpole-9.6.1.py --gamma 0.9        one setting of the book
+    python3 dqn-cartpole-9.6.1.py --seeds 10 --resume    continue after an interruption
     python3 dqn-cartpole-9.6.1.py CartPole-v1        500 steps, solved at 475
-    python3 dqn-cartpole-9.6.1.py --weights=dqn_cartpole.h5 --record    test, and write a gif
+    python3 dqn-cartpole-9.6.1.py --weights=dqn_cartpole.h5 --record    test, and write a video
 
-Result to expect of ten runs, seeds 0 to 9, in 1 or 2 minutes on one CPU core: DQN solves it after
-190 episodes (standard deviation 96, from 111 to 435), double DQN after 159 (29, from 113 to 211).
-The book: 822 and 971. The weights of seed 0 then hold the pole for all of 100 test episodes. The
-hyper-parameters were chosen with the seeds 100 to 105; earlier attempts had seen seeds 0 to 2, too.
+@RESULT@
 
-Departures from the printed listing, and why (--book takes 1 to 8 back):
- 1. Each episode is followed by 100 batches from the memory, not by one: the episodes are what one
-    wants few of. The target network is copied every 50 batches, not every 10.
- 2. No batch follows an episode that reaches the reward that counts as solved: there is nothing to
-    correct. With it, agents that had held the pole for 40 episodes unlearned it.
- 3. The time limit is no fall: the value of the last step before it includes what would follow.
- 4. gamma is 0.98, not 0.9, with which a fall 20 steps ahead hardly counts.
- 5. epsilon is at 0.01 after 60 episodes, not at 0.1 after 3,000.
- 6. The loss is Huber's, not the squared error, which a few large errors dominate.
- 7. Adam's learning rate is 0.0005, not 0.001.
- 8. The memory holds the last 50,000 transitions, not all of them.
- 9. Actions are chosen by a NumPy copy of the Q-network. A call of the network for one state takes
-    longer than all the rest of a step.
-10. A run ends when the task is solved; --show, and not the absence of -r, opens a window.
+Departures from the printed listing. --book switches 1 to 8 off, a flag each of them alone:
+ 1. The listing learns from one batch after each episode and copies the target network every 10
+    batches. Here it is 100 batches and every 50 (--replays, --target-update).
+ 2. The listing also learns after an episode that reaches the reward of a solved task. Here it does
+    not, because agents that held the pole unlearned it (--replay-after-success).
+ 3. The listing takes the time limit for a fall. Here the value of the last state counts
+    (--no-bootstrap-at-limit).
+ 4. The listing's gamma is 0.9, for which a fall 20 steps ahead hardly counts. Here it is 0.98.
+ 5. The listing's epsilon falls from 0.9 to 0.1 over 1,000 episodes. Here it falls to 0.01 over 60
+    (--epsilon-episodes, --epsilon-min).
+ 6. The listing's loss is the squared error, which a few large errors dominate. Here it is the Huber
+    loss (--no-huber).
+ 7. The listing's learning rate is 0.001. Here it is 0.0005 (--learning-rate).
+ 8. The listing remembers all transitions. Here the memory has the last 50,000 (--memory).
+ 9. The listing calls predict() for each step and each sample. Here a NumPy copy of the Q-network
+    acts, and the targets of many batches are computed at once, which changes no result.
+10. The listing opens a window unless -r is given. Here --show opens it.
 """
 
 import sys
@@ -44,41 +46,40 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib import cli
+from lib.settings import add_flags, changed, chosen, setting
 
 ENV_ID = "CartPole-v0"
 EPISODES = 3000
 HIDDEN_LAYERS = (256, 256, 256)
-BATCH_SIZE = 64
-EPSILON = 0.9
-WIN_EPISODES = 100  # the mean reward over so many has to reach the environment's threshold
 TEST_EPISODES = 100
-NAMES = {False: "dqn_cartpole", True: "ddqn_cartpole"}
-BOOK_EPISODES = {False: 822, True: 971}  # until it was solved, the mean of ten runs
+BOOK_EPISODES = {"dqn": 822, "ddqn": 971}  # until solved, the mean of ten runs
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What --book changes."""
+    """The hyper-parameters, each of which is a flag. Those with a star were chosen on CartPole."""
 
-    gamma: float = 0.98
-    learning_rate: float = 5e-4
-    huber: bool = True
-    memory: int = 50_000  # transitions
-    epsilon_min: float = 0.01
-    epsilon_episodes: int = 60  # until it is reached
-    replays: int = 100  # batches after each episode
-    replay_after_success: bool = False
-    target_update: int = 50  # replays between two copies
-    bootstrap_at_limit: bool = True
+    gamma: float = setting(0.98, "* discount of later rewards", cli.fraction)
+    learning_rate: float = setting(5e-4, "* of Adam")
+    huber: bool = setting(True, "Huber loss instead of the squared error")
+    batch_size: int = setting(64, "transitions in a batch", cli.positive_int)
+    memory: int = setting(50_000, "transitions to remember", cli.positive_int)
+    epsilon: float = setting(0.9, "share of random actions at first", cli.positive)
+    epsilon_min: float = setting(0.01, "* share of random actions at last", cli.positive)
+    epsilon_episodes: int = setting(60, "* episodes until epsilon-min", cli.positive_int)
+    replays: int = setting(100, "* batches to learn from after an episode", cli.positive_int)
+    replay_after_success: bool = setting(False, "* learn also after an episode with enough reward")
+    target_update: int = setting(50, "* batches between two target networks", cli.positive_int)
+    bootstrap_at_limit: bool = setting(True, "the time limit is not an end")
 
 
 BOOK = Settings(
     gamma=0.9,
     learning_rate=1e-3,
     huber=False,
-    memory=2_000_000,  # more than the steps of all its episodes
+    memory=1_000_000_000,  # all
     epsilon_min=0.1,
-    epsilon_episodes=3000,
+    epsilon_episodes=1000,
     replays=1,
     replay_after_success=True,
     target_update=10,
@@ -88,12 +89,14 @@ BOOK = Settings(
 
 def parse_args():
     parser = cli.agents_parser(__doc__, env_id=ENV_ID, episodes=EPISODES, what="at most")
-    parser.add_argument("-d", "--ddqn", action="store_true", help="double DQN")
     parser.add_argument(
-        "-r", "--no-render", action="store_true", help="open no window, which is the default"
+        "-d", "--ddqn", dest="method", action="store_const", const="ddqn", help="double DQN"
     )
-    parser.add_argument("--book", action="store_true", help="the book's hyper-parameters")
+    parser.add_argument("-r", "--no-render", action="store_true", help="no window, the default")
+    parser.add_argument("--book", action="store_true", help="the book's settings, see departures")
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
+    parser.set_defaults(method="dqn")
+    add_flags(parser, Settings)
     args = parser.parse_args()
     args.show = args.show and not args.no_render
     return args
@@ -104,18 +107,15 @@ if __name__ == "__main__":
 
 import math
 
-import gymnasium as gym
 import keras
 import numpy as np
 from keras import layers, ops
 
-from lib import results, rl, weights
-from lib.alternating import AlternatingModel, Turn
-from lib.backends import feed
+from lib import agents, rl, rl_report, weights
 
 
 def build_q_network(state_size, actions, name="q_network"):
-    """States (batch, state_size) -> the value (batch, actions) of each action."""
+    """States (batch, state_size) -> values Q(s, .) of all actions (batch, actions)."""
     states = keras.Input((state_size,), name="states")
     x = states
     for units in HIDDEN_LAYERS:
@@ -123,369 +123,180 @@ def build_q_network(state_size, actions, name="q_network"):
     return keras.Model(states, layers.Dense(actions, name="values")(x), name=name)
 
 
-def q_values(arrays, state):
-    """What the Q-network with the weights `arrays` answers for one state, in NumPy.
+def with_next_values(q_network):
+    """States and next states -> Q(s, .) followed by Q(s', .), of which only Q(s, .) learns."""
+    states, next_states = (keras.Input(q_network.input_shape[1:]) for _ in range(2))
+    next_values = ops.stop_gradient(q_network(next_states))
+    values = layers.Concatenate()([q_network(states), next_values])
+    return keras.Model([states, next_states], values)
 
-    A call of the network takes a hundred times longer, and there is one each step.
+
+def td_loss(actions, double, huber):
+    """Returns the loss of Q(s, a) against its target r + gamma Q'(s', a').
+
+    Its y (batch, 1 + actions) is the action a, followed by the targets for all next actions a'. DQN
+    takes the greatest target. Double DQN takes that of the a' with the greatest Q(s', a'), so that
+    one network chooses the next action and the other one gives its value.
     """
-    x = state
-    for kernel, bias in zip(arrays[:-2:2], arrays[1:-2:2]):
-        x = np.maximum(x @ kernel + bias, 0)
-    return x @ arrays[-2] + arrays[-1]
+    measure = keras.losses.huber if huber else keras.losses.mean_squared_error
+
+    def loss(y, values):
+        taken, targets = ops.one_hot(ops.cast(y[:, 0], "int32"), actions), y[:, 1:]
+        if double:
+            best = ops.one_hot(ops.argmax(values[:, actions:], axis=-1), actions)
+            target = ops.sum(targets * best, axis=-1, keepdims=True)
+        else:
+            target = ops.max(targets, axis=-1, keepdims=True)
+        # As in the listing, the mean includes the other actions, whose error is 0.
+        return measure(taken * target, taken * values[:, :actions])
+
+    return loss
 
 
-class DQN(AlternatingModel):
-    """The Q-network, and the target network that tells what the next state is worth.
+class DQNAgent:
+    """The Q-network, which acts and learns, and the target network, an earlier copy of it."""
 
-    A batch is (states, actions, rewards, next states, ended), drawn from the memory.
-    """
-
-    def __init__(self, state_size, actions, settings, double=False):
-        super().__init__(name=NAMES[double])
-        self.actions = actions
-        self.settings = settings
-        self.double = double
-        self.q_network = build_q_network(state_size, actions)
-        self.target_network = build_q_network(state_size, actions, "target_network")
+    def __init__(self, env, settings, double):
+        self.settings, self.double = settings, double
+        sizes = env.observation_space.shape[0], int(env.action_space.n)
+        self.actions = sizes[1]
+        self.q_network = build_q_network(*sizes)
+        self.target_network = build_q_network(*sizes, "target_network")
+        self.learner = with_next_values(self.q_network) if double else self.q_network
+        # So many batches have one target network. They go to the backend as one piece of work.
+        self.in_a_row = math.gcd(settings.replays, settings.target_update)
+        self.learner.compile(
+            keras.optimizers.Adam(settings.learning_rate),
+            td_loss(self.actions, double, settings.huber),
+            steps_per_execution=self.in_a_row,
+        )
         self.update_target()
+        self.update_weights()
+
+    @property
+    def updates(self):
+        """Batches that the agent has learned from."""
+        return int(self.learner.optimizer.iterations)
 
     def update_target(self):
         """Copies the Q-network into the target network."""
         self.target_network.set_weights(self.q_network.get_weights())
 
+    def update_weights(self):
+        """Copies the weights of the Q-network into NumPy arrays, which choose the actions."""
+        self.weights = self.q_network.get_weights()
+
+    def act(self, state, epsilon, rng):
+        """Returns a random action with probability epsilon, else the action of greatest value."""
+        if rng.random() < epsilon:
+            return int(rng.integers(self.actions))
+        return int(np.argmax(agents.dense_layers(self.weights, state)))
+
+    def play(self, env, rng):
+        """Plays one episode without random actions; returns its reward."""
+        return run_episode(env, self, 0.0, rng)[1]
+
     def targets(self, rewards, next_states, ended):
-        """r + gamma Q'(s', a'), and r alone where the episode ended.
+        """r + gamma Q'(s', a') for all a' (rows, actions), or r where the episode ended."""
+        next_values = self.target_network.predict_on_batch(next_states)
+        return rewards[:, None] + self.settings.gamma * (1 - ended[:, None]) * next_values
 
-        a' is the best action by the target network Q' itself; in double DQN by the Q-network, so
-        that one network's error does not both choose the action and tell its value.
-        """
-        values = self.target_network(next_states)
-        chosen_by = self.q_network(next_states) if self.double else values
-        best = ops.one_hot(ops.argmax(chosen_by, axis=-1), self.actions)
-        next_values = ops.sum(values * best, axis=-1)
-        return rewards + self.settings.gamma * (1 - ended) * next_values
-
-    def td_loss(self, states, actions, rewards, next_states, ended):
-        """How far the values of the actions taken are from their targets."""
-        targets = ops.stop_gradient(self.targets(rewards, next_states, ended))
-        taken = ops.one_hot(actions, self.actions)
-        error = ops.sum(self.q_network(states) * taken, axis=-1) - targets
-        if self.settings.huber:
-            size = ops.abs(error)
-            return ops.mean(ops.where(size < 1, 0.5 * error**2, size - 0.5))
-        # The book's mean runs over the other actions, too, whose error is zero.
-        return ops.mean(error**2) / self.actions
-
-
-def build_dqn(state_size, actions, settings, double=False):
-    """The model ready to train."""
-    dqn = DQN(state_size, actions, settings, double)
-    optimizer = keras.optimizers.Adam(settings.learning_rate)
-    turn = Turn("loss", dqn.q_network.trainable_variables, optimizer, dqn.td_loss)
-    # So many batches in a row go to the backend as one piece of work.
-    at_once = math.gcd(settings.replays, settings.target_update)
-    dqn.compile([turn], steps_per_execution=at_once)
-    return dqn
-
-
-class Memory:
-    """The last `capacity` transitions."""
-
-    NAMES = ("states", "actions", "rewards", "next_states", "ended")
-
-    def __init__(self, capacity, state_size):
-        self.capacity = capacity
-        self.size = self.next = 0
-        self.states = np.empty((capacity, state_size), "float32")
-        self.actions = np.empty(capacity, "int32")
-        self.rewards = np.empty(capacity, "float32")
-        self.next_states = np.empty((capacity, state_size), "float32")
-        self.ended = np.empty(capacity, "float32")
-
-    def remember(self, state, action, reward, next_state, ended):
-        """Adds one transition, in the place of the oldest if the memory is full."""
-        place = self.next
-        self.states[place], self.actions[place], self.rewards[place] = state, action, reward
-        self.next_states[place], self.ended[place] = next_state, ended
-        self.next = (place + 1) % self.capacity
-        self.size = min(self.size + 1, self.capacity)
-
-    def stored(self):
-        """What is remembered, as a dict of arrays."""
-        arrays = {name: getattr(self, name)[: self.size] for name in self.NAMES}
-        return {**arrays, "next": np.array(self.next)}
-
-    def restore(self, stored):
-        """Remembers what `stored` gave."""
-        self.size, self.next = len(stored["ended"]), int(stored["next"])
-        for name in self.NAMES:
-            getattr(self, name)[: self.size] = stored[name]
-
-    def sample(self, size, rng):
-        """Draws `size` transitions at random."""
-        drawn = rng.integers(0, self.size, size)
-        return tuple(getattr(self, name)[drawn] for name in self.NAMES)
+    def replay(self, memory, rng):
+        """Learns from batches of the memory; returns the mean loss and Q-value for the log."""
+        size, losses = self.settings.batch_size, []
+        for _ in range(self.settings.replays // self.in_a_row):
+            states, actions, rewards, next_states, ended = memory.sample(size, self.in_a_row, rng)
+            x = (states, next_states) if self.double else states
+            y = np.column_stack([actions, self.targets(rewards, next_states, ended)])
+            losses.append(agents.train_on_batches(self.learner, x, y.astype("float32"), size))
+            if self.updates % self.settings.target_update == 0:
+                self.update_target()
+        self.update_weights()
+        values = agents.dense_layers(self.weights, states[-size:]).max(axis=1)
+        facts = {"loss": np.mean(losses), "q_value": values.mean()}
+        return {name: float(f"{value:.5g}") for name, value in facts.items()}
 
 
 def epsilon_at(episode, settings):
-    """The share of random actions in an episode, counted from 0: it falls by the same factor."""
+    """The share of random actions in an episode, from 0 on: it falls by the same factor each."""
     passed = min(1.0, episode / settings.epsilon_episodes)
-    return EPSILON * (settings.epsilon_min / EPSILON) ** passed
+    return settings.epsilon * (settings.epsilon_min / settings.epsilon) ** passed
 
 
-def make_env(env_id, **options):
-    """The environment and its sizes: (env, numbers in a state, actions)."""
-    env = rl.make(env_id, **options)
-    states, actions = env.observation_space, env.action_space
-    if not isinstance(actions, gym.spaces.Discrete):
-        raise cli.UserError(f"'{env_id}' has the actions {actions}; DQN needs discrete ones")
-    if not isinstance(states, gym.spaces.Box) or len(states.shape) != 1:
-        raise cli.UserError(f"'{env_id}' has the states {states}; expected vectors of numbers")
-    return env, states.shape[0], int(actions.n)
-
-
-def run_episode(env, arrays, epsilon, rng, memory=None, bootstrap_at_limit=True, watch=None):
-    """Plays one episode and returns its reward.
-
-    Args:
-        env: the environment.
-        arrays: the weights of the Q-network.
-        epsilon: the share of random actions.
-        rng: what is drawn at random comes from it.
-        memory: remembers the transitions.
-        bootstrap_at_limit: whether what follows the time limit counts for the last step's value.
-        watch: called with each state.
-    """
+def run_episode(env, agent, epsilon, rng, memory=None):
+    """Plays one episode, whose transitions go to the memory; returns its steps and reward."""
     state, _ = env.reset(seed=int(rng.integers(2**31)))
-    total, terminated, truncated = 0.0, False, False
+    steps, total, terminated, truncated = 0, 0.0, False, False
     while not (terminated or truncated):
-        if watch is not None:
-            watch(state)
-        if rng.random() < epsilon:
-            action = int(rng.integers(env.action_space.n))
-        else:
-            action = int(np.argmax(q_values(arrays, state)))
+        action = agent.act(state, epsilon, rng)
         next_state, reward, terminated, truncated, _ = env.step(action)
         if memory is not None:
-            ended = terminated or (truncated and not bootstrap_at_limit)
+            ended = terminated or (truncated and not agent.settings.bootstrap_at_limit)
             memory.remember(state, action, reward, next_state, ended)
         state = next_state
-        total += float(reward)
-    return total
-
-
-def replay(dqn, memory, rng, replayed):
-    """Learns from batches of the memory.
-
-    Args:
-        dqn: the model.
-        memory: the transitions.
-        rng: draws the batches.
-        replayed: batches that it has learned from so far, which time the target network's copies.
-
-    Returns:
-        (the mean loss, batches that it has learned from now).
-    """
-    losses, at_once = [], dqn.steps_per_execution
-    for _ in range(dqn.settings.replays // at_once):
-        transitions = memory.sample(at_once * BATCH_SIZE, rng)
-        history = dqn.fit(**feed({"x": transitions}, BATCH_SIZE), verbose=0)
-        losses.append(history.history["loss"][0])
-        replayed += at_once
-        if replayed % dqn.settings.target_update == 0:
-            dqn.update_target()
-    return round(float(np.mean(losses)), 6), replayed
-
-
-@dataclass
-class Run:
-    """What one training run leaves."""
-
-    dqn: DQN
-    log: list
-    solved: bool
-    stopped: bool
-    seconds: float
-
-    @property
-    def rewards(self):
-        return [row["reward"] for row in self.log]
+        steps, total = steps + 1, total + float(reward)
+    return steps, total
 
 
 def train(args, seed, settings, folder):
-    """Trains until the task is solved, or for `args.episodes`."""
-    keras.backend.clear_session()
+    """Trains an agent until the task is solved, and tests it; returns the `rl.Run`."""
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
-    env, state_size, actions = make_env(args.env_id, render_mode="human" if args.show else None)
-    threshold = env.spec.reward_threshold
-    dqn = build_dqn(state_size, actions, settings, args.ddqn)
-    memory = Memory(settings.memory, state_size)
-    fixed = {"environment": args.env_id, **asdict(settings)}
-    restart = rl.Restart(folder, seed, dqn, rng, fixed)
-    log, stored = restart.load(args)
-    if stored:
-        memory.restore(stored)
-    arrays = dqn.q_network.get_weights()
-    progress = rl.Progress(args.episodes, title=f"seed {seed}: ", every=20, first=len(log))
-
-    def solved():
-        enough = len(log) >= WIN_EPISODES and threshold is not None
-        return enough and log[-1]["mean_reward"] >= threshold
-
-    with cli.StopOnSignal("episode") as stop:
-        while len(log) < args.episodes and not solved():
-            epsilon = epsilon_at(len(log), settings)
-            reward = run_episode(env, arrays, epsilon, rng, memory, settings.bootstrap_at_limit)
-            succeeded = threshold is not None and reward >= threshold
-            loss, replayed = "", log[-1]["replayed"] if log else 0
-            if memory.size >= BATCH_SIZE and (settings.replay_after_success or not succeeded):
-                loss, replayed = replay(dqn, memory, rng, replayed)
-                arrays = dqn.q_network.get_weights()
-            last = [row["reward"] for row in log[1 - WIN_EPISODES :]] + [reward]
-            log.append(
-                {
-                    "episode": len(log) + 1,
-                    "reward": reward,
-                    "mean_reward": sum(last) / len(last),
-                    "epsilon": round(epsilon, 4),
-                    "loss": loss,
-                    "replayed": replayed,
-                }
+    env = rl.make_discrete(args.env_id, render_mode="human" if args.show else None)
+    agent = DQNAgent(env, settings, args.method == "ddqn")
+    memory, goal = rl.Memory(settings.memory, env.observation_space.shape[0]), rl.goal(env)
+    networks = [agent.learner, agent.target_network]
+    about = {"method": args.method, "environment": args.env_id, **asdict(settings)}
+    with rl.Run(args, seed, folder, networks, rng, about, every=20, memory=memory) as run:
+        agent.update_weights()
+        while run.unfinished and not run.reached(goal):
+            epsilon = epsilon_at(len(run.log), settings)
+            steps, reward = run_episode(env, agent, epsilon, rng, memory)
+            facts = {"loss": "", "q_value": ""}
+            learn = settings.replay_after_success or reward < goal
+            if learn and memory.size >= settings.batch_size:
+                facts = agent.replay(memory, rng)
+            run.add(
+                steps=steps,
+                reward=reward,
+                epsilon=round(epsilon, 5),
+                **facts,
+                learning_rate=settings.learning_rate,
+                updates=agent.updates,
             )
-            progress.update(len(log), reward=reward, mean=log[-1]["mean_reward"])
-            restart.save_if_due(log, memory.stored)
-            if stop.requested:
-                break
-    restart.save(log, memory.stored)
-    progress.finish(len(log), mean=log[-1]["mean_reward"])
     env.close()
-    return Run(dqn, log, solved(), stop.requested, restart.seconds)
-
-
-def draw_cart(state):
-    """The cart and the pole of one state as a picture, for which Gymnasium would need pygame."""
-    from PIL import Image, ImageDraw
-
-    width, height, scale = 300, 200, 300 / 4.8  # the track reaches from -2.4 to 2.4
-    picture = Image.new("RGB", (width, height), "white")
-    canvas = ImageDraw.Draw(picture)
-    x, y = width / 2 + scale * state[0], 160
-    canvas.line((0, y, width, y), fill="black")
-    canvas.rectangle((x - 16, y - 9, x + 16, y + 9), fill="black")
-    tip = (x + scale * np.sin(state[2]), y - 9 - scale * np.cos(state[2]))
-    canvas.line((x, y - 9, *tip), fill=(202, 152, 101), width=6)
-    return picture
-
-
-def record(args, arrays, path):
-    """Writes one episode of the trained agent as a gif."""
-    is_cart = "CartPole" in args.env_id
-    env, *_ = make_env(args.env_id, render_mode=None if is_cart else "rgb_array")
-    frames = []
-
-    def keep(state):
-        frames.append(draw_cart(state) if is_cart else env.render())
-
-    reward = run_episode(env, arrays, 0.0, np.random.default_rng(args.seed), watch=keep)
-    # CartPole moves 50 times a second; every second picture is smooth enough.
-    rl.write_gif(path, frames[::2], milliseconds=40)
-    print(f"{path}: one episode, reward {reward:g}")
-
-
-def test(args, arrays, show=False):
-    """The rewards of TEST_EPISODES without a random action."""
-    env, *_ = make_env(args.env_id, render_mode="human" if show else None)
-    # Not the generator of the training run with the same seed.
-    rng = np.random.default_rng((args.seed, 1))
-    rewards = [run_episode(env, arrays, 0.0, rng) for _ in range(TEST_EPISODES)]
-    env.close()
-    mean = float(np.mean(rewards))
-    print(f"{args.env_id}: mean reward of {TEST_EPISODES} test episodes {mean:.1f}")
-    return {"test_episodes": TEST_EPISODES, "test_reward": mean, "test_worst": min(rewards)}
-
-
-def summarize(runs, args):
-    """The numbers of all runs, printed and returned."""
-    solved = [len(run.log) for run in runs.values() if run.solved]
-    numbers = {
-        "env_id": args.env_id,
-        "book_settings": args.book,
-        "runs": len(runs),
-        "solved_runs": len(solved),
-        "solved_after_episodes": {s: len(r.log) if r.solved else None for s, r in runs.items()},
-    }
-    if solved:
-        numbers["mean"] = round(float(np.mean(solved)), 1)
-        numbers["std"] = round(float(np.std(solved, ddof=min(1, len(solved) - 1))), 1)
-        print(
-            f"{args.env_id}, {'double DQN' if args.ddqn else 'DQN'}: solved in {len(solved)} of "
-            f"{len(runs)} runs, after {numbers['mean']:g} episodes (standard deviation "
-            f"{numbers['std']:g}, from {min(solved)} to {max(solved)})"
-        )
-    else:
-        print(f"{args.env_id}: not solved within {args.episodes} episodes")
-    if args.env_id == ENV_ID:
-        numbers["book_mean"] = BOOK_EPISODES[args.ddqn]
-    return numbers
-
-
-def train_all(args, folder):
-    """All runs, their logs and figure; returns the weights of the first run's Q-network."""
-    settings = BOOK if args.book else Settings()
-    name = NAMES[args.ddqn]
-    runs = {}
-    for seed in range(args.seed, args.seed + args.seeds):
-        run = runs[seed] = train(args, seed, settings, folder)
-        rl.write_csv(folder / f"log-{seed}.csv", run.log)
-        if seed == args.seed:
-            run.dqn.q_network.summary()
-            weights.save(run.dqn.q_network, args.output_dir / f"{name}.h5")
-            arrays = run.dqn.q_network.get_weights()
-        # The next run needs no more of this one.
-        run.dqn = None
-        if run.stopped:
-            raise cli.Stopped(
-                f"Stopped in the run with seed {seed} after episode {len(run.log)}: weights in "
-                f"'{name}.h5', logs in '{folder}'. {cli.how_to_resume()}"
-            )
-    env, *_ = make_env(args.env_id)
-    rl.reward_curves(
-        {f"seed {seed}": run.rewards for seed, run in runs.items()},
-        folder / "rewards.png",
-        window=WIN_EPISODES,
-        goal=env.spec.reward_threshold,
-    )
-    numbers = summarize(runs, args)
-    minutes = round(sum(run.seconds for run in runs.values()) / 60, 1)
-    numbers |= test(args, arrays)
-    results.record(
-        folder / "metrics.json",
-        args,
-        minutes=minutes,
-        settings=asdict(settings),
-        batch_size=BATCH_SIZE,
-        **numbers,
-    )
-    rl.remove_restarts(folder, runs)
-    return arrays
+    run.solved, run.agent = run.reached(goal), agent
+    run.test = rl_report.test(args, agent.play, TEST_EPISODES, seed)
+    if seed == args.seed:
+        path = args.output_dir / f"{args.name}.h5"
+        weights.save(agent.q_network, path, about={**about, "seed": seed})
+    return run
 
 
 def main(args):
-    folder = cli.prepare(args, NAMES[args.ddqn])
-    _, state_size, actions = make_env(args.env_id, render_mode="human" if args.show else None)
-    if args.weights:
-        q_network = build_q_network(state_size, actions)
-        weights.load(q_network, weights.find(args.weights, __file__))
-        arrays = q_network.get_weights()
-        numbers = test(args, arrays, show=args.show)
-        results.record(
-            folder / "evaluation.json", args, weights=args.weights, env_id=args.env_id, **numbers
-        )
-    else:
-        arrays = train_all(args, folder)
+    default = BOOK if args.book else Settings()
+    settings = chosen(args, default)
+    args.name = f"{args.method}_cartpole{rl.suffix(args, ENV_ID, changed(args, default))}"
+    folder = cli.prepare(args, args.name)
+    env = rl.make_discrete(args.env_id)
     if args.record:
-        record(args, arrays, folder / "agent.gif")
+        rl_report.check_video(args)
+    facts = {"env_id": args.env_id, "method": args.method, "settings": asdict(settings)}
+    if args.weights:
+        agent = DQNAgent(env, settings, args.method == "ddqn")
+        expected = {"method": args.method, "environment": args.env_id}
+        agents.load(agent.q_network, agents.find(args.weights, __file__), expected)
+        agent.update_weights()
+        rewards = rl_report.test(args, agent.play, TEST_EPISODES, args.seed)
+        rl_report.evaluation(rewards, args, folder, weights=args.weights, **facts)
+    else:
+        runs = rl.run_seeds(args, lambda seed: train(args, seed, settings, folder))
+        agent = runs[args.seed].agent
+        if args.env_id == ENV_ID:
+            facts["book_episodes"] = BOOK_EPISODES[args.method]
+        rl_report.dqn(runs, rl.goal(env), args, folder, **facts)
+    if args.record:
+        rl_report.record(args, agent.play, folder / "agent")
 
 
 if __name__ == "__main__":

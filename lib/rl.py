@@ -222,11 +222,13 @@ class Run:
             and `restore(dict)` takes them back.
 
     Attributes:
-        log: a dict for each episode: its number, what `add` got, seconds and steps_per_second.
+        log: a dict for each episode: its number, what `add` got, the mean reward of the last 100
+            episodes, seconds, and steps_per_second.
         stopped: whether Ctrl-C or SIGTERM ended the run.
     """
 
     SECONDS_BETWEEN = 20  # checkpoints
+    WINDOW = 100  # episodes in a mean reward
 
     def __init__(self, args, seed, folder, models, rng, settings, every=100, memory=None):
         self.args, self.seed, self.folder = args, seed, folder
@@ -275,15 +277,21 @@ class Run:
     @property
     def shown(self):
         """The numbers in the progress line."""
-        last = self.rewards[-100:]
-        return {"reward": last[-1], "mean of 100": sum(last) / len(last)} if last else {}
+        last = self.log[-1] if self.log else {}
+        return {name: last[name] for name in ("reward", "mean_reward") if name in last}
+
+    def reached(self, goal):
+        """Whether the mean reward of the last WINDOW episodes, all played, is at least `goal`."""
+        return len(self.log) >= self.WINDOW and self.log[-1]["mean_reward"] >= goal
 
     def add(self, **row):
         """Logs an episode; `row` has its steps and reward, and further numbers or empty texts."""
         self.steps += row["steps"]
+        last = [*self.rewards[1 - self.WINDOW :], row["reward"]]
         row = {
             "episode": len(self.log) + 1,
             **row,
+            "mean_reward": round(sum(last) / len(last), 3),
             "seconds": round(self.seconds, 2),
             "steps_per_second": round(self.steps / max(self.seconds, 1e-9)),
         }
