@@ -57,6 +57,7 @@ from keras import layers, ops
 from lib import gan, weights
 from lib.alternating import AlternatingModel, Turn
 from lib.averaging import MovingAverage
+from lib.backends import draw
 from lib.optimizers import rmsprop
 
 
@@ -110,7 +111,7 @@ class CGAN(AlternatingModel):
     def fakes(self, images, labels, fake_labels):
         """As many fakes as there are images: one pass of the generator for both updates."""
         size = ops.shape(images)[0]
-        noise = keras.random.uniform((size, LATENT_SIZE), -1, 1, seed=self.noise_seed)
+        noise = draw(keras.random.uniform, (size, LATENT_SIZE), -1, 1, seed=self.noise_seed)
         return self.generator([noise, fake_labels], training=True)
 
     def discriminator_loss(self, images, labels, fake_labels, fakes):

@@ -79,6 +79,7 @@ from keras import layers, ops
 from lib import gan, weights
 from lib.alternating import AlternatingModel, Turn
 from lib.averaging import MovingAverage
+from lib.backends import draw
 from lib.optimizers import rmsprop
 
 
@@ -138,7 +139,7 @@ class DCGAN(AlternatingModel):
     def fakes(self, images):
         """As many fakes as there are images: one pass of the generator for both updates."""
         size = ops.shape(images)[0]
-        noise = keras.random.uniform((size, LATENT_SIZE), -1, 1, seed=self.noise_seed)
+        noise = draw(keras.random.uniform, (size, LATENT_SIZE), -1, 1, seed=self.noise_seed)
         return self.generator(noise, training=True)
 
     def discriminator_loss(self, images, fakes):

@@ -89,6 +89,7 @@ from keras import ops
 
 from lib import gan, weights
 from lib.alternating import Turn
+from lib.backends import draw
 from lib.optimizers import rmsprop
 
 
@@ -112,7 +113,7 @@ class WGAN(gan.GAN):
     def penalized_critic_loss(self, images, fakes):
         """The same, plus PENALTY times (|gradient| - 1)^2 between real and fake images."""
         loss = self.critic_loss(images, fakes)
-        share = keras.random.uniform((ops.shape(images)[0], 1, 1, 1), seed=self.noise_seed)
+        share = draw(keras.random.uniform, (ops.shape(images)[0], 1, 1, 1), seed=self.noise_seed)
         penalty = gan.gradient_penalty(
             lambda between: self.discriminator(between, training=True), images, fakes, share
         )

@@ -80,6 +80,7 @@ class AlternatingModel(backends.PlayedModel):
                 raise ValueError(f"turn '{turn.name}' has no variables to update")
             turn.optimizer.build(turn.variables)
         self.turns = turns
+        self.parts = max(turn.times for turn in turns)
         self.share = share
         self.trackers = {
             turn.name: [keras.metrics.Mean(name) for name in (turn.name, *turn.metrics)]
@@ -90,7 +91,7 @@ class AlternatingModel(backends.PlayedModel):
 
     def play(self, batch, scope=None):
         """Plays all turns on one batch and returns the mean losses since the last reset."""
-        parts = max(turn.times for turn in self.turns)
+        parts = self.parts
         shared_variables = [v for t in self.turns if t.through_shared for v in t.variables]
         for k in range(parts):
             part = [_part(array, k, parts) for array in batch]

@@ -4,11 +4,14 @@
   them, and `input_gradient` takes a gradient inside a loss;
 - `PlayedModel` is a model with its own train step under `keras.Model.fit`;
 - `feed` hands arrays to `fit`;
+- `use_devices` spreads each batch over several devices, and `draw` draws random numbers for it;
 - `speed_up_batch_normalization` installs a faster kernel on TensorFlow, and
   `restore_batch_normalization` removes it.
 """
 
 import keras
+
+from lib.cli import UserError
 
 BACKEND = keras.backend.backend()
 if BACKEND == "tensorflow":
@@ -147,14 +150,88 @@ else:
         optimizer.apply(gradients, variables)
 
 
-def replicas():
-    """By how many to divide a gradient: optimizers sum those of a distribution strategy's replicas.
+_entered = []  # the scope of the distribution strategy, which must not be collected
 
-    What is wanted is their mean.
+
+def use_devices(count):
+    """Spreads each batch of `fit` over `count` devices; to be called before a network is built.
+
+    These are the GPUs. On a machine without GPUs, the processor is split into so many devices,
+    which makes nothing faster. The batch size stays the global one. Batch statistics are those of
+    the global batch, and random numbers are drawn for the global batch (see `draw`), so that the
+    result does not depend on the number of devices but for rounding.
+
+    Raises:
+        UserError: if there are fewer GPUs, or the backend is PyTorch.
     """
+    devices = _devices(count)
+    if len(devices) < count:
+        raise UserError(f"--devices {count}: found {len(devices)} GPUs; use at most that many")
     if BACKEND == "tensorflow":
+        _entered.append(tf.distribute.MirroredStrategy(devices[:count]).scope())
+        _entered[-1].__enter__()
+    else:
+        parallel = keras.distribution.DataParallel(devices=devices[:count])
+        keras.distribution.set_distribution(parallel)
+
+
+if BACKEND == "tensorflow":
+
+    def _devices(count):
+        if not tf.config.list_physical_devices("GPU"):
+            (processor,) = tf.config.list_physical_devices("CPU")
+            parts = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
+            tf.config.set_logical_device_configuration(processor, parts)
+        kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+        return [device.name for device in tf.config.list_logical_devices(kind)]
+
+    def replicas():
+        """Number of devices, between which a batch is divided inside a training step.
+
+        Optimizers add up the gradients of all devices, so each is divided by this number.
+        """
         return tf.distribute.get_strategy().num_replicas_in_sync
-    return 1
+
+    def draw(random, shape, *args, **kwargs):
+        """Draws numbers for the global batch and returns this device's rows.
+
+        The same call on each device would draw the same numbers on each.
+
+        Args:
+            random: a function of `keras.random`.
+            shape: of this device's rows.
+            args, kwargs: further arguments of `random`, with a `keras.random.SeedGenerator` as
+                `seed`.
+        """
+        context = tf.distribute.get_replica_context()
+        if context is None or context.num_replicas_in_sync == 1:
+            return random(shape, *args, **kwargs)
+        rows, *rest = shape
+        numbers = random((rows * context.num_replicas_in_sync, *rest), *args, **kwargs)
+        first = context.replica_id_in_sync_group * rows
+        return numbers[first : first + rows]
+
+else:
+
+    def _devices(count):
+        if BACKEND == "torch":
+            raise UserError("--devices needs the backend TensorFlow or JAX, found PyTorch")
+        if not _gpus_of_jax():
+            jax.config.update("jax_num_cpu_devices", count)
+        return keras.distribution.list_devices()
+
+    def _gpus_of_jax():
+        import importlib.util
+
+        return importlib.util.find_spec("jax_cuda12_plugin") is not None
+
+    def replicas():
+        """1: where a batch is divided at all, gradients are those of the global batch."""
+        return 1
+
+    def draw(random, shape, *args, **kwargs):
+        """Calls `random`: a training step draws for the global batch."""
+        return random(shape, *args, **kwargs)
 
 
 class PlayedModel(keras.Model):
@@ -193,8 +270,10 @@ class PlayedModel(keras.Model):
 
 if BACKEND == "tensorflow":
 
-    def feed(arrays, batch_size):
+    def feed(arrays, batch_size, parts=1):
         """What `fit` takes to run once through `arrays`, a dict of x and, if any, y, in order.
+
+        With several devices, each gets its share of each of the `parts` of a batch.
 
         Keras would hand TensorFlow a data set whose autotuner is waited for at the end: it sleeps
         for 10 ms, 20 ms, 40 ms and so on, so the wait can be as long as the epoch was.
@@ -203,7 +282,11 @@ if BACKEND == "tensorflow":
         full, rest = divmod(len(keras.tree.flatten(arrays)[0]), batch_size)
 
         def cut(array):
-            return array[: full * batch_size].reshape(full, batch_size, *array.shape[1:])
+            batches = array[: full * batch_size].reshape(full, batch_size, *array.shape[1:])
+            if parts > 1 and replicas() > 1:
+                split = batches.reshape(full, parts, replicas(), -1, *array.shape[1:])
+                batches = split.swapaxes(1, 2).reshape(batches.shape)
+            return batches
 
         # An element is a whole batch. A function that cuts batches out would hold on to the arrays
         # until the garbage collector comes by.
@@ -218,7 +301,7 @@ if BACKEND == "tensorflow":
 
 else:
 
-    def feed(arrays, batch_size):
+    def feed(arrays, batch_size, parts=1):
         """What `fit` takes to run once through `arrays`, a dict of x and, if any, y, in order."""
         return {**arrays, "batch_size": batch_size, "shuffle": False}
 
@@ -254,13 +337,22 @@ if BACKEND == "tensorflow":
             and mask is None
             and not (layer.synchronized or layer.renorm)
         )
-        if not (training and layer.trainable and fits):
-            return _batch_normalization.plain(layer, inputs, training=training, mask=mask)
+        if replicas() > 1 or not (training and layer.trainable and fits):
+            return _synchronized(layer, inputs, training, mask)
         gamma, beta = tf.convert_to_tensor(layer.gamma), tf.convert_to_tensor(layer.beta)
         outputs, mean, variance = _normalize(inputs, gamma, beta, layer.epsilon)
         for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
             moving.assign(moving * layer.momentum + value * (1 - layer.momentum))
         return outputs
+
+    def _synchronized(layer, inputs, training, mask):
+        """Keras' own code, with the statistics of the global batch where devices share it."""
+        flag = layer.synchronized
+        layer.synchronized = flag or replicas() > 1
+        try:
+            return _batch_normalization.plain(layer, inputs, training=training, mask=mask)
+        finally:
+            layer.synchronized = flag
 
     def _normalize(inputs, gamma, beta, epsilon):
         """Normalized images, and the mean and variance of each channel, by TensorFlow's kernel."""

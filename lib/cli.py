@@ -105,6 +105,11 @@ class _ScriptParser(Parser):
     def parse_args(self, *args, check=None, **kwargs):
         """`check` is called with what was parsed, and may refuse it by `error`, before the wait."""
         parsed = super().parse_args(*args, **kwargs)
+        devices = getattr(parsed, "devices", 1)
+        if devices > 1 and parsed.batch_size % devices:
+            self.error(
+                f"--devices {devices} must divide the batch size, which is {parsed.batch_size}"
+            )
         if check is not None:
             check(parsed)
         _load_keras()
@@ -232,6 +237,13 @@ def training_parser(doc, *, batch_size, train_steps=None, epochs=None):
         "--evaluate", action="store_true", help="measure the weights that are loaded or trained"
     )
     parser.add_argument("--show", action="store_true", help="open the figures in windows, too")
+    parser.add_argument(
+        "--devices",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="divide each batch between so many GPUs (default 1)",
+    )
     return parser
 
 
@@ -282,7 +294,7 @@ def episodes_parser(doc, *, env_id, episodes, what="episodes", keras=True):
         "--episodes", type=positive_int, default=episodes, help=f"{what} (default {episodes})"
     )
     _add_seed_and_folder(parser)
-    parser.set_defaults(show=False, mixed_precision=False)
+    parser.set_defaults(show=False, mixed_precision=False, devices=1)
     return parser
 
 
@@ -329,6 +341,8 @@ def prepare(args, name):
     backends.speed_up_batch_normalization()
     if not args.show:
         matplotlib.use("Agg")
+    if args.devices > 1:
+        backends.use_devices(args.devices)
     keras.utils.set_random_seed(args.seed)
     if args.mixed_precision:
         keras.config.set_dtype_policy("mixed_bfloat16")

@@ -187,7 +187,9 @@ class GAN(AlternatingModel):
     def fakes(self, images, *conditions):
         """As many fakes as there are images: one pass of the generator for both updates."""
         size = ops.shape(images)[0]
-        noise = keras.random.uniform((size, self.latent_size), -1, 1, seed=self.noise_seed)
+        noise = backends.draw(
+            keras.random.uniform, (size, self.latent_size), -1, 1, seed=self.noise_seed
+        )
         return self.generator([noise, *conditions[1:]] if conditions else noise, training=True)
 
     def generator_turn(self, optimizer, metrics=()):

@@ -216,11 +216,13 @@ def shuffled_epochs(x, y, batch_size, seed, augment=None):
 
 def _fit_stretch(model, batch, start, end, callbacks):
     """Runs `fit` on the batches from step `start` to `end`, or as many as STRETCH_BYTES hold."""
-    model.fit(**_stretch(batch, start, end), verbose=0, callbacks=callbacks)
+    joined, batch_size = _stretch(batch, start, end)
+    arrays = feed(joined, batch_size, getattr(model, "parts", 1))
+    model.fit(**arrays, verbose=0, callbacks=callbacks)
 
 
 def _stretch(batch, start, end):
-    """What `fit` takes for the batches from `start` to `end`, or as many as STRETCH_BYTES hold.
+    """The batches from `start` to `end`, or as many as STRETCH_BYTES hold, and the batch size.
 
     They are handed over as one array each. A generator would do on every backend as well, but
     TensorFlow's generator data set makes the process return freed memory to the system at once,
@@ -231,7 +233,7 @@ def _stretch(batch, start, end):
     stretch = max(1, min(end - start, STRETCH_BYTES // sum(array.nbytes for array in arrays)))
     batches = [first, *(batch(step) for step in range(start + 1, start + stretch))]
     joined = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
-    return feed(joined, len(arrays[0]))
+    return joined, len(arrays[0])
 
 
 def _state(models):

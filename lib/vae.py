@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from lib import metrics, plots, results, training, weights
+from lib import backends, metrics, plots, results, training, weights
 
 LOG_2_PI = float(np.log(2 * np.pi))
 # Pixels of 0 and 1 have a finite cross-entropy only if no probability is exactly 0 or 1.
@@ -43,7 +43,7 @@ class Sampling(layers.Layer):
     def call(self, inputs):
         mean, log_var = inputs
         self.add_loss(self.beta * ops.mean(ops.sum(kl_divergence(mean, log_var), axis=-1)))
-        noise = keras.random.normal(ops.shape(mean), seed=self.noise_seed)
+        noise = backends.draw(keras.random.normal, ops.shape(mean), seed=self.noise_seed)
         return mean + ops.exp(log_var / 2) * noise
 
     def compute_output_shape(self, input_shape):
@@ -93,7 +93,7 @@ def compile_vae(model, optimizer, mse=False):
     error = squared_error if mse else binary_cross_entropy
 
     def reconstruction(images, decoded):
-        return ops.mean(error(images, decoded))
+        return error(images, decoded)
 
     model.compile(optimizer=optimizer, loss=reconstruction, metrics=[reconstruction])
 

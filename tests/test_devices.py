@@ -1,0 +1,161 @@
+"""Two devices compute what one computes; they are parts of the processor here.
+
+This file is also the program that trains each network for four steps:
+
+    python3 tests/test_devices.py DEVICES FOLDER
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+STEPS, SIZE, RATE = 4, 8, 1e-3
+NAMES = ["mlp", "resnet20", "autoencoder", "dcgan", "dcgan-bn", "wgan", "wgan-clip", "infogan"]
+NAMES += ["stackedgan", "cyclegan", "vae", "cvae"]
+
+
+def load(chapter, name):
+    (path,) = ROOT.glob(f"chapter{chapter}-*/{name}*.py")
+    spec = importlib.util.spec_from_file_location(name.replace("-", "_"), path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def networks():
+    """Yields (name, compiled model, arrays of its four batches)."""
+    import keras
+
+    from lib import vae
+
+    rng = np.random.default_rng(0)
+    digits = rng.random((STEPS * SIZE, 28, 28, 1), dtype="float32")
+    photos = rng.random((STEPS * SIZE, 32, 32, 3), dtype="float32")
+    classes = rng.integers(0, 10, STEPS * SIZE)
+    labels = np.eye(10, dtype="float32")[classes]
+    codes = rng.uniform(-1, 1, (4, STEPS * SIZE, 1)).astype("float32")
+    noise = rng.normal(size=(2, STEPS * SIZE, 50)).astype("float32")
+    features = rng.normal(size=(STEPS * SIZE, 256)).astype("float32")
+    joint = rng.integers(0, 2, (STEPS * SIZE, 1)).astype("float32")
+
+    def descent():
+        return keras.optimizers.SGD(RATE)
+
+    def classifier(model):
+        model.compile(descent(), "sparse_categorical_crossentropy")
+        return model
+
+    yield (
+        "mlp",
+        classifier(load(1, "mlp").build_classifier(dropout=0)),
+        (digits.reshape(-1, 784), classes),
+    )
+    resnet = load(2, "resnet")
+    model = resnet.build_resnet(20, 1, augmentation=lambda images: images)
+    yield "resnet20", classifier(model), (photos, classes)
+    script = load(3, "autoencoder-mnist")
+    model = script.build_autoencoder(script.build_encoder(), script.build_decoder())
+    model.compile(descent(), "mse")
+    yield "autoencoder", model, (digits, digits)
+    script = load(4, "dcgan")
+    yield "dcgan", script.build_dcgan(0, ema=0.9), ((digits,),)
+    yield "dcgan-bn", script.build_dcgan(0, bn="separate"), ((digits,),)
+    script = load(5, "wgan")
+    yield "wgan", script.build_wgan(0), ((np.repeat(digits, script.N_CRITIC, axis=0),),)
+    model = script.build_wgan(0, form="clip", bn="joint")
+    yield "wgan-clip", model, ((np.repeat(digits, script.N_CRITIC, axis=0),),)
+    script = load(6, "infogan")
+    yield "infogan", script.build_infogan(0), ((digits, labels, labels[::-1], *codes[:2]),)
+    script = load(6, "stackedgan")
+    encoder0, encoder1, _ = script.build_encoder()
+    model = script.build_stackedgan(encoder0, encoder1)
+    yield "stackedgan", model, ((digits, features, labels, *noise, joint),)
+    model = load(7, "cyclegan").build_cyclegan("cifar10", ema=0.9)
+    yield "cyclegan", model, ((photos[..., :1], photos[::-1]),)
+    script = load(8, "vae-cnn")
+    model = script.build_vae(script.build_encoder(2), script.build_decoder(2), 0)
+    vae.compile_vae(model, keras.optimizers.SGD(1e-4))
+    yield "vae", model, (digits, digits)
+    script = load(8, "cvae")
+    model = script.build_vae(script.build_encoder(2), script.build_decoder(2), 0)
+    vae.compile_vae(model, keras.optimizers.SGD(1e-4))
+    yield "cvae", model, ((digits, labels), digits)
+
+
+def values_of(model):
+    import keras
+
+    return [keras.ops.convert_to_numpy(variable) for variable in model.variables]
+
+
+def main(devices, folder):
+    """Trains each network for four steps and writes its variables to FOLDER/NAME.npz."""
+    sys.path.insert(0, str(ROOT))
+    import keras
+
+    from lib import backends, optimizers
+
+    # Plain gradient descent: adaptive optimizers turn rounding into whole steps, because they
+    # divide the smallest gradients by their own size.
+    optimizers.rmsprop = lambda *args, **kwargs: keras.optimizers.SGD(RATE)
+    keras.optimizers.Adam = lambda *args, **kwargs: keras.optimizers.SGD(RATE)
+    if devices > 1:
+        backends.use_devices(devices)
+    backends.speed_up_batch_normalization()
+    for name, model, arrays in networks():
+        keras.utils.set_random_seed(0)
+        rng = np.random.default_rng(1)
+        for variable in model.variables:
+            if "kernel" in variable.name:
+                limit = np.sqrt(6 / sum(variable.shape[-2:]) / np.prod(variable.shape[:-2]))
+                variable.assign(rng.uniform(-limit, limit, variable.shape))
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        kept = {f"start {i}": v for i, v in enumerate(values_of(model))}
+        inputs = dict(zip(("x", "y"), arrays, strict=False))
+        sizes = {len(array) for array in keras.tree.flatten(arrays)}
+        parts = getattr(model, "parts", 1)
+        history = model.fit(**backends.feed(inputs, sizes.pop() // STEPS, parts), verbose=0).history
+        kept |= {f"end {i}": v for i, v in enumerate(values_of(model))}
+        kept |= {f"log {key}": np.array(values) for key, values in history.items()}
+        np.savez(folder / f"{name}.npz", **kept)
+        print(name, flush=True)
+
+
+@pytest.fixture(scope="module", params=["tensorflow", "jax"])
+def trained(request, tmp_path_factory):
+    """Folders with the variables after training on one device and on two."""
+    if importlib.util.find_spec(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    environment = {**os.environ, "KERAS_BACKEND": request.param}
+    folders = [tmp_path_factory.mktemp(f"{request.param}-{devices}") for devices in (1, 2)]
+    for devices, folder in enumerate(folders, start=1):
+        command = [sys.executable, __file__, str(devices), str(folder)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+    return folders
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_devices_compute_what_one_computes(trained, name):
+    with np.load(trained[0] / f"{name}.npz") as one, np.load(trained[1] / f"{name}.npz") as two:
+        assert one.files == two.files
+        ends = [key for key in one.files if key.startswith("end")]
+        moved = [np.abs(one[key] - one[key.replace("end", "start")]).max() for key in ends]
+        assert np.count_nonzero(moved) > len(moved) / 2
+        for key, distance in zip(ends, moved, strict=True):
+            # One percent of what the training changed in this variable, and rounding.
+            atol = 0.01 * distance + 1e-6
+            np.testing.assert_allclose(two[key], one[key], rtol=1e-5, atol=atol, err_msg=key)
+        for key in set(one.files) - {*ends, *(key.replace("end", "start") for key in ends)}:
+            np.testing.assert_allclose(two[key], one[key], rtol=1e-3, atol=1e-5, err_msg=key)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))
