@@ -375,9 +375,9 @@ def write_video(stem, frames, fps, kind="auto"):
     mp4 = kind == "mp4" or (kind == "auto" and shutil.which("ffmpeg") is not None)
     path = stem.with_name(f"{stem.name}.{'mp4' if mp4 else 'gif'}")
     if not mp4:
-        # A gif of more than 20 frames per second, or wider than 400 pixels, is large.
-        skip, shrink = (2 if fps > 20 else 1), (2 if frames[0].shape[1] > 400 else 1)
-        frames = [frame[::shrink, ::shrink] for frame in frames[::skip]]
+        # For a gif of many frames, half of them at half the size are enough.
+        skip = 2 if fps > 20 else 1
+        frames = [frame[::skip, ::skip] for frame in frames[::skip]]
         write_gif(path, frames, milliseconds=1000 * skip / fps)
         return path
     height, width, _ = frames[0].shape

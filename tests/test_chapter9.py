@@ -1,6 +1,7 @@
 """Q-learning, FrozenLake and DQN: exact values, targets and schedules, and the commands."""
 
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -396,7 +397,41 @@ def test_bad_input_of_the_lake(tmp_path):
 # The cart
 
 
-def batch_of(size, rng):
+@pytest.fixture(scope="module")
+def cart():
+    return load_script(CART)
+
+
+@pytest.fixture
+def few_tests(cart, monkeypatch):
+    monkeypatch.setattr(cart, "TEST_EPISODES", 1)
+
+
+def cart_args(folder, **flags):
+    defaults = {
+        "env_id": "CartPole-v0",
+        "method": "dqn",
+        "show": False,
+        "episodes": 6,
+        "seed": 0,
+        "resume": False,
+        "output_dir": folder,
+        "name": "cart",
+    }
+    return SimpleNamespace(**{**defaults, **flags})
+
+
+def cart_agent(cart, settings=None, double=False):
+    """An agent whose target network differs from its Q-network."""
+    keras.utils.set_random_seed(0)
+    agent = cart.DQNAgent(rl.make_discrete("CartPole-v0"), settings or cart.Settings(), double)
+    rng = np.random.default_rng(0)
+    noisy = [w + rng.normal(0, 0.2, w.shape) for w in agent.target_network.get_weights()]
+    agent.target_network.set_weights(noisy)
+    return agent
+
+
+def transitions(size, rng):
     return (
         rng.normal(size=(size, 4)).astype("float32"),
         rng.integers(0, 2, size).astype("int32"),
@@ -406,81 +441,117 @@ def batch_of(size, rng):
     )
 
 
-def test_the_q_network():
-    network = load_script(CART).build_q_network(4, 2)
+def fill(memory, size, rng):
+    for row in zip(*transitions(size, rng), strict=True):
+        memory.remember(*row)
+
+
+def targets_in_numpy(agent, rewards, next_states, ended, double):
+    """The target of each row, by the definition of the method."""
+    online = agent.q_network.predict(next_states, verbose=0)
+    target = agent.target_network.predict(next_states, verbose=0)
+    # The two networks disagree on some of the best actions, so that the methods differ.
+    assert np.any(online.argmax(axis=1) != target.argmax(axis=1))
+    best = (online if double else target).argmax(axis=1)
+    next_values = np.where(ended, 0, target[np.arange(len(best)), best])
+    return rewards + agent.settings.gamma * next_values
+
+
+def test_the_q_network(cart):
+    network = cart.build_q_network(4, 2)
     assert [layer.units for layer in network.layers[1:]] == [256, 256, 256, 2]
     assert network.count_params() == 4 * 256 + 2 * 256 * 256 + 3 * 256 + 256 * 2 + 2
 
 
-def test_values_in_numpy_are_those_of_the_network():
-    script = load_script(CART)
-    network = script.build_q_network(4, 2)
-    states = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
-    expected = network.predict(states, verbose=0)
-    values = [script.q_values(network.get_weights(), state) for state in states]
-    np.testing.assert_allclose(values, expected, atol=1e-5)
+def test_the_agent_acts_by_its_q_network(cart):
+    agent = cart_agent(cart)
+    states = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
+    expected = agent.q_network.predict(states, verbose=0).argmax(axis=1)
+    assert set(expected) == {0, 1}
+    rng = np.random.default_rng(0)
+    assert [agent.act(state, 0.0, rng) for state in states] == expected.tolist()
+    drawn = [agent.act(states[0], 0.5, rng) for _ in range(1000)]
+    assert np.mean(drawn == expected[0]) == pytest.approx(0.75, abs=0.05)
 
 
 @pytest.mark.parametrize("double", [False, True])
 @pytest.mark.parametrize("book", [False, True])
-def test_targets_and_loss_against_numpy(double, book):
-    script = load_script(CART)
-    settings = script.BOOK if book else script.Settings()
-    dqn = script.build_dqn(4, 2, settings, double)
-    rng = np.random.default_rng(0)
-    noisy = [w + rng.normal(0, 0.2, w.shape) for w in dqn.target_network.get_weights()]
-    dqn.target_network.set_weights(noisy)
-    batch = states, actions, rewards, next_states, ended = batch_of(60, rng)
-    online = dqn.q_network.predict(next_states, verbose=0)
-    target = dqn.target_network.predict(next_states, verbose=0)
-    # The two networks disagree on the best action, else the test could not tell them apart.
-    assert np.any(online.argmax(axis=1) != target.argmax(axis=1))
-    best = (online if double else target).argmax(axis=1)
-    targets = rewards + (0.9 if book else settings.gamma) * np.where(
-        ended, 0, target[np.arange(60), best]
-    )
-    measured = keras.ops.convert_to_numpy(dqn.targets(rewards, next_states, ended))
-    np.testing.assert_allclose(measured, targets, rtol=1e-4, atol=1e-5)
-    error = dqn.q_network.predict(states, verbose=0)[np.arange(60), actions] - targets
+def test_targets_and_loss_against_numpy(cart, double, book):
+    agent = cart_agent(cart, cart.BOOK if book else None, double)
+    states, actions, rewards, next_states, ended = transitions(64, np.random.default_rng(0))
+    all_targets = agent.targets(rewards, next_states, ended)
+    values = agent.target_network.predict(next_states, verbose=0)
+    gamma = 0.9 if book else 0.98
+    expected = rewards[:, None] + gamma * np.where(ended[:, None], 0, values)
+    np.testing.assert_allclose(all_targets, expected, rtol=1e-4, atol=1e-5)
+    y = np.column_stack([actions, all_targets]).astype("float32")
+
+    targets = targets_in_numpy(agent, rewards, next_states, ended, double)
+    error = agent.q_network.predict(states, verbose=0)[np.arange(64), actions] - targets
     assert np.abs(error).max() > 1 > np.abs(error).min()
-    huber = np.where(np.abs(error) < 1, error**2 / 2, np.abs(error) - 0.5).mean()
-    loss = float(dqn.td_loss(*batch))
-    assert loss == pytest.approx((error**2).mean() / 2 if book else huber, rel=1e-4)
+    huber = np.where(np.abs(error) < 1, error**2 / 2, np.abs(error) - 0.5)
+    # The mean includes the other action, whose error is 0.
+    expected = (error**2 if book else huber).mean() / 2
+    x = (states, next_states) if double else states
+    assert agent.learner.evaluate(x, y, batch_size=64, verbose=0) == pytest.approx(expected, 1e-4)
 
 
-def test_a_replay_moves_the_q_network_alone_and_copies_it_on_time():
-    script = load_script(CART)
-    settings = script.Settings(replays=1, target_update=3)
-    dqn = script.build_dqn(4, 2, settings)
-    memory = script.Memory(100, 4)
-    rng = np.random.default_rng(0)
-    for row in zip(*batch_of(64, rng), strict=True):
-        memory.remember(*row)
-    former = dqn.q_network.get_weights()
-    replayed = 0
-    for _ in range(7):
-        before = dqn.target_network.get_weights()
-        loss, replayed = script.replay(dqn, memory, rng, replayed)
-        assert np.isfinite(loss)
-        now = dqn.q_network.get_weights()
+@pytest.mark.parametrize("double", [False, True])
+def test_a_row_of_batches_is_one_batch_after_the_other(cart, double):
+    """Targets are computed for a whole row, but the network that chooses is the current one."""
+    settings = cart.Settings(replays=4, target_update=4, learning_rate=0.01)
+    agent = cart_agent(cart, settings, double)
+    optimizer = keras.optimizers.Adam(0.01)
+    by_hand = cart.build_q_network(4, 2)
+    by_hand.set_weights(agent.q_network.get_weights())
+    by_hand.compile(optimizer, "huber")
+    memory = rl.Memory(300, 4)
+    fill(memory, 300, np.random.default_rng(1))
+    drawn = memory.sample(64, 4, np.random.default_rng(2))
+    target_network = cart.build_q_network(4, 2)
+    target_network.set_weights(agent.target_network.get_weights())
+    assert agent.in_a_row == 4
+    agent.replay(memory, np.random.default_rng(2))
+    hand = SimpleNamespace(q_network=by_hand, target_network=target_network, settings=settings)
+    for start in range(0, 256, 64):
+        states, actions, *rest = (array[start : start + 64] for array in drawn)
+        # As in the listing: the targets of the other actions are the network's own values.
+        wanted = by_hand.predict(states, verbose=0)
+        wanted[np.arange(64), actions] = targets_in_numpy(hand, *rest, double)
+        by_hand.train_on_batch(states, wanted)
+    assert agent.updates == int(optimizer.iterations) == 4
+    for a, b in zip(agent.q_network.get_weights(), by_hand.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_only_the_q_network_learns_and_is_copied_on_time(cart, double):
+    agent = cart_agent(cart, cart.Settings(replays=1, target_update=3), double)
+    memory, rng = rl.Memory(100, 4), np.random.default_rng(0)
+    fill(memory, 64, rng)
+    former = agent.q_network.get_weights()
+    for update in range(1, 8):
+        before = agent.target_network.get_weights()
+        facts = agent.replay(memory, rng)
+        now = agent.q_network.get_weights()
         assert all(np.any(a != b) for a, b in zip(former, now, strict=True))
-        after = dqn.target_network.get_weights()
-        expected = now if replayed % 3 == 0 else before
-        assert all(np.array_equal(a, b) for a, b in zip(after, expected, strict=True))
+        expected = now if update % 3 == 0 else before
+        after = agent.target_network.get_weights()
+        for a, b in zip([*after, *agent.weights], [*expected, *now], strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert agent.updates == update and np.isfinite(facts["loss"] + facts["q_value"])
         former = now
-    assert replayed == 7
 
 
-def test_the_memory_forgets_the_oldest_and_samples_all_others():
-    script = load_script(CART)
-    memory = script.Memory(10, 1)
-    rng = np.random.default_rng(0)
+def test_the_memory_forgets_the_oldest_and_samples_the_others():
+    memory, rng = rl.Memory(10, 1), np.random.default_rng(0)
     for i in range(4):
         memory.remember([i], i, i, [i + 1], False)
-    assert set(memory.sample(200, rng)[2]) == {0, 1, 2, 3}
+    drawn = memory.sample(4, 50, rng)[2]
+    assert all(sorted(batch) == [0, 1, 2, 3] for batch in drawn.reshape(50, 4))
     for i in range(4, 25):
         memory.remember([i], i % 2, i, [i + 1], i == 24)
-    states, actions, rewards, next_states, ended = memory.sample(500, rng)
+    states, actions, rewards, next_states, ended = memory.sample(5, 100, rng)
     assert set(rewards) == set(range(15, 25))
     assert (states.dtype, actions.dtype, ended.dtype) == ("float32", "int32", "float32")
     np.testing.assert_array_equal(states[:, 0], rewards)
@@ -489,22 +560,31 @@ def test_the_memory_forgets_the_oldest_and_samples_all_others():
     np.testing.assert_array_equal(ended, rewards == 24)
 
 
-def test_epsilon_of_both_settings():
-    script = load_script(CART)
-    book = [script.epsilon_at(episode, script.BOOK) for episode in (0, 1500, 3000, 4000)]
+@pytest.mark.parametrize("size", [7, 10, 2600])
+def test_the_memory_is_stored_and_restored(size):
+    memory, again = (rl.Memory(10 if size == 10 else 5000, 4) for _ in range(2))
+    fill(memory, size, np.random.default_rng(0))
+    again.restore(memory.stored())
+    for each in (memory, again):
+        fill(each, 5, np.random.default_rng(1))
+    assert memory.size == again.size == min(size + 5, memory.capacity)
+    assert len(memory.arrays[0]) <= 5000
+    for a, b in zip(*(each.stored().values() for each in (memory, again)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_epsilon_falls_by_equal_factors(cart):
+    book = [cart.epsilon_at(episode, cart.BOOK) for episode in (0, 500, 1000, 3000)]
     assert book == pytest.approx([0.9, 0.3, 0.1, 0.1])
-    ours = script.Settings()
-    assert script.epsilon_at(0, ours) == 0.9
-    assert script.epsilon_at(ours.epsilon_episodes, ours) == pytest.approx(ours.epsilon_min)
-    assert script.epsilon_at(10_000, ours) == pytest.approx(ours.epsilon_min)
+    ours = [cart.epsilon_at(episode, cart.Settings()) for episode in (0, 30, 60, 3000)]
+    assert ours == pytest.approx([0.9, (0.9 * 0.01) ** 0.5, 0.01, 0.01])
 
 
 class Corridor:
-    """Three states; ends after `length` steps, by the time limit or for good."""
+    """Ends after `length` steps, by the time limit or for good."""
 
     def __init__(self, length, truncated):
         self.length, self.truncated = length, truncated
-        self.action_space = SimpleNamespace(n=2)
 
     def reset(self, seed):
         self.step_count = 0
@@ -514,160 +594,189 @@ class Corridor:
         self.step_count += 1
         end = self.step_count == self.length
         state = np.full(4, self.step_count, "float32")
-        return state, 1.0, end and not self.truncated, end and self.truncated, {}
+        return state, 2.0, end and not self.truncated, end and self.truncated, {}
 
 
 @pytest.mark.parametrize("truncated", [False, True])
 @pytest.mark.parametrize("bootstrap", [False, True])
-def test_the_time_limit_is_no_end_unless_the_book_says_so(truncated, bootstrap):
-    script = load_script(CART)
-    memory = script.Memory(10, 4)
-    arrays = script.build_q_network(4, 2).get_weights()
-    rng = np.random.default_rng(0)
-    reward = script.run_episode(Corridor(5, truncated), arrays, 0.5, rng, memory, bootstrap)
-    assert reward == memory.size == 5
+def test_the_time_limit_is_an_end_only_for_the_book(cart, truncated, bootstrap):
+    memory, rng = rl.Memory(10, 4), np.random.default_rng(0)
+    agent = cart_agent(cart, cart.Settings(bootstrap_at_limit=bootstrap))
+    assert cart.run_episode(Corridor(5, truncated), agent, 0.5, rng, memory) == (5, 10)
+    stored = memory.stored()
     ended = not (truncated and bootstrap)
-    np.testing.assert_array_equal(memory.ended[:5], [0, 0, 0, 0, ended])
-    np.testing.assert_array_equal(memory.next_states[:5, 0], [1, 2, 3, 4, 5])
+    np.testing.assert_array_equal(stored["ended"], [0, 0, 0, 0, ended])
+    np.testing.assert_array_equal(stored["next_states"][:, 0], [1, 2, 3, 4, 5])
 
 
-def test_the_cart_trains_and_is_tested_and_drawn(tmp_path):
-    (tmp_path / "dqn_cartpole").mkdir()
-    of_another_run = tmp_path / "dqn_cartpole" / "restart-9.npz"
+def test_the_commands_of_a_reader(tmp_path):
+    folder = tmp_path / "dqn_cartpole-replays4-seed5"
+    folder.mkdir()
+    of_another_run = folder / "restart-9.npz"
     of_another_run.touch()
-    flags = ("--episodes=4", "--seeds=2", "--seed=5", "--record", "--no-render")
+    flags = ("--episodes=4", "--replays=4", "--seeds=2", "--seed=5", "-r", "--record=gif")
     done = run_script(CART, *flags, folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "not solved within 4 episodes" in done.stdout
-    folder = tmp_path / "dqn_cartpole"
+    assert "2 runs: solved 0 within 4 episodes; ended after 4.0 ± 0.0 episodes" in done.stdout
     trained = read_json(folder / "metrics.json")
-    assert trained["env_id"] == "CartPole-v0"
-    assert trained["solved_after_episodes"] == {"5": None, "6": None}
-    assert (trained["seed"], trained["runs"], trained["book_mean"]) == (5, 2, 822)
+    assert (trained["env_id"], trained["method"]) == ("CartPole-v0", "dqn")
+    assert (trained["seed"], trained["runs"], trained["book_episodes"]) == (5, 2, 822)
+    assert trained["settings"]["replays"] == 4 and trained["settings"]["gamma"] == 0.98
+    assert trained["solved_runs"] == 0 and trained["test_episodes"] == 100
     assert (folder / "rewards.png").exists()
-    for seed in (5, 6):
+    rewards = rl_report.read_rewards(folder / "rewards.csv")
+    for k, seed in enumerate(("5", "6")):
         with (folder / f"log-{seed}.csv").open() as file:
             log = list(csv.DictReader(file))
+        columns = {"steps", "reward", "mean_reward", "epsilon", "loss", "q_value", "learning_rate"}
+        assert columns | {"updates", "seconds", "steps_per_second"} < set(log[0])
         assert [row["episode"] for row in log] == ["1", "2", "3", "4"]
-        mean = np.mean([float(row["reward"]) for row in log])
-        assert float(log[-1]["mean_reward"]) == pytest.approx(mean, abs=0.01)
+        np.testing.assert_array_equal(rewards[k], [float(row["reward"]) for row in log])
+        assert float(log[-1]["mean_reward"]) == pytest.approx(np.mean(rewards[k]), abs=0.01)
+        of_seed = trained["seeds"][seed]
+        assert of_seed["environment_steps"] == sum(int(row["steps"]) for row in log)
+        assert of_seed["updates"] == int(log[-1]["updates"])
+        assert of_seed["test_worst"] <= of_seed["test_reward"]
+    tests = [each["test_reward"] for each in trained["seeds"].values()]
+    assert trained["test_reward"]["mean"] == pytest.approx(np.mean(tests), abs=0.01)
     with Image.open(folder / "agent.gif") as gif:
         assert gif.n_frames >= 2 and gif.size == (300, 200)
-
     assert list(folder.glob("restart-*")) == [of_another_run]
 
     # The weights are those of the first run.
-    done = run_script(CART, "--weights=dqn_cartpole.h5", "--seed=5", folder=tmp_path, data=tmp_path)
-    assert read_json(folder / "evaluation.json")["test_reward"] == trained["test_reward"]
-    keras.models.load_model(tmp_path / "dqn_cartpole.h5", compile=False)
+    flags = ("--weights=dqn_cartpole-replays4-seed5.h5", "--seed=5", "--record")
+    done = run_script(CART, *flags, folder=tmp_path, data=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "weights: dqn_cartpole-replays4-seed5.h5" in done.stdout
+    tested = read_json(tmp_path / "dqn_cartpole-seed5" / "evaluation.json")
+    assert tested["test_reward"]["mean"] == trained["seeds"]["5"]["test_reward"]
+    kind = "gif" if shutil.which("ffmpeg") is None else "mp4"
+    assert (tmp_path / "dqn_cartpole-seed5" / f"agent.{kind}").stat().st_size > 500
+    keras.models.load_model(tmp_path / "dqn_cartpole-replays4-seed5.h5", compile=False)
 
 
-def cart_args(**flags):
-    defaults = {
-        "env_id": "CartPole-v0",
-        "ddqn": False,
-        "show": False,
-        "episodes": 6,
-        "seed": 0,
-        "resume": False,
-    }
-    return SimpleNamespace(**{**defaults, **flags})
+def without_times(log):
+    times = ("seconds", "steps_per_second")
+    return [{name: value for name, value in row.items() if name not in times} for row in log]
 
 
-@pytest.mark.parametrize("double", [False, True])
-def test_cart_runs_of_equal_seeds_are_equal(double, tmp_path):
-    script = load_script(CART)
-    settings = script.Settings(replays=2)
-    runs = [script.train(cart_args(ddqn=double), seed, settings, tmp_path) for seed in (3, 3, 4)]
-    logs = [run.log for run in runs]
+@pytest.mark.parametrize("method", ["dqn", "ddqn"])
+def test_cart_runs_of_equal_seeds_are_equal(cart, method, tmp_path, few_tests):
+    settings = cart.Settings(replays=2)
+    args = cart_args(tmp_path, method=method)
+    runs = [cart.train(args, seed, settings, tmp_path) for seed in (3, 3, 4)]
+    logs = [without_times(run.log) for run in runs]
     assert logs[0] == logs[1] != logs[2]
-    arrays = [run.dqn.q_network.get_weights() for run in runs[:2]]
+    arrays = [run.agent.q_network.get_weights() for run in runs[:2]]
     for a, b in zip(*arrays, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_run_that_broke_off_ends_as_an_unbroken_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(rl.Restart, "SECONDS_BETWEEN", 0)
-    script = load_script(CART)
-    # So small that it has begun to forget when the run breaks off.
-    settings = script.Settings(replays=4, target_update=6, memory=70)
-    whole = script.train(cart_args(), 0, settings, tmp_path)
-    played = break_off(script, monkeypatch, episode=5)
+@pytest.mark.parametrize("method", ["dqn", "ddqn"])
+def test_a_resumed_run_ends_like_an_uninterrupted_one(
+    cart, method, tmp_path, monkeypatch, few_tests
+):
+    monkeypatch.setattr(rl.Run, "SECONDS_BETWEEN", 0)
+    # So small that the memory has begun to forget when the run breaks off.
+    settings = cart.Settings(replays=4, target_update=6, memory=70)
+    args = cart_args(tmp_path, method=method)
+    whole = cart.train(args, 0, settings, tmp_path)
+    played = break_off(cart, monkeypatch, episode=5)
     with pytest.raises(RuntimeError, match="power cut"):
-        script.train(cart_args(), 0, settings, tmp_path)
-    resumed = script.train(cart_args(resume=True), 0, settings, tmp_path)
-    assert len(played) == 7
-    assert resumed.log == whole.log
-    for a, b in zip(resumed.dqn.get_weights(), whole.dqn.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
+        cart.train(args, 0, settings, tmp_path)
+    args = cart_args(tmp_path, method=method, resume=True)
+    resumed = cart.train(args, 0, settings, tmp_path)
+    assert len(played) == 8  # with a test episode
+    assert without_times(resumed.log) == without_times(whole.log)
+    for name in ("q_network", "target_network"):
+        pair = (getattr(run.agent, name).get_weights() for run in (resumed, whole))
+        for a, b in zip(*pair, strict=True):
+            np.testing.assert_array_equal(a, b)
     with pytest.raises(UserError, match=r"gamma 0\.98, this one has 0\.9"):
-        script.train(cart_args(resume=True), 0, script.Settings(gamma=0.9), tmp_path)
+        cart.train(args, 0, cart.Settings(gamma=0.9), tmp_path)
 
 
-def test_solved_is_a_mean_over_a_hundred_episodes(monkeypatch, tmp_path):
-    script = load_script(CART)
-    rewards = iter([10.0, *[200.0] * 400])
-    monkeypatch.setattr(script, "run_episode", lambda *args, **kwargs: next(rewards))
-    run = script.train(cart_args(episodes=3000), 0, script.Settings(), tmp_path)
-    # The mean of the first hundred is 198.1: enough, but not before there are a hundred.
-    assert run.solved and len(run.log) == 100
-    rewards = iter([*[10.0] * 50, *[200.0] * 400])
-    run = script.train(cart_args(episodes=3000), 0, script.Settings(), tmp_path)
-    # At most two of the last hundred may be 10: (2 * 10 + 98 * 200) / 100 = 196.2.
-    assert run.solved and len(run.log) == 148
+def play_rewards(cart, monkeypatch, rewards):
+    """Lets the episodes of a run have these rewards, and fills the memory."""
+    rewards = iter(rewards)
+
+    def run_episode(env, agent, epsilon, rng, memory=None):
+        if memory is None:
+            return 1, 0.0
+        fill(memory, 64, rng)
+        return 1, next(rewards)
+
+    monkeypatch.setattr(cart, "run_episode", run_episode)
+
+
+@pytest.mark.parametrize("few, episodes", [(1, 100), (50, 148)])
+def test_solved_is_a_mean_over_a_hundred_episodes(
+    cart, few, episodes, monkeypatch, tmp_path, few_tests
+):
+    # With one reward of 10, the first hundred are enough. Of the last hundred, two may be 10:
+    # (2 * 10 + 98 * 200) / 100 = 196.2.
+    monkeypatch.setattr(cart.DQNAgent, "replay", lambda *args: {"loss": 0.0, "q_value": 0.0})
+    play_rewards(cart, monkeypatch, [*[10.0] * few, *[200.0] * 400])
+    args = cart_args(tmp_path, episodes=3000)
+    run = cart.train(args, 0, cart.Settings(), tmp_path)
+    assert run.solved and len(run.log) == episodes
+    numbers = rl_report.dqn_summary({0: run}, 3000)
+    assert numbers["solved_runs"] == 1
+    assert numbers["episodes"] == {"mean": episodes, "interval": None, "least": episodes}
 
 
 @pytest.mark.parametrize("book", [False, True])
-def test_an_episode_that_succeeds_is_not_corrected_but_by_the_book(book, monkeypatch, tmp_path):
-    script = load_script(CART)
-    rewards = [200.0, 20.0, 195.0, 20.0]
-    replays = []
+def test_the_book_also_learns_after_an_episode_that_succeeds(
+    cart, book, monkeypatch, tmp_path, few_tests
+):
+    learned = []
 
-    def run_episode(env, arrays, epsilon, rng, memory, bootstrap_at_limit):
-        for row in zip(*batch_of(64, rng), strict=True):
-            memory.remember(*row)
-        return rewards[memory.size // 64 - 1]
+    def replay(agent, memory, rng):
+        learned.append(memory.size // 64)
+        return {"loss": 0.5, "q_value": 1.0}
 
-    def replay(dqn, memory, rng, replayed):
-        replays.append(memory.size // 64)
-        return 0.5, replayed
-
-    monkeypatch.setattr(script, "run_episode", run_episode)
-    monkeypatch.setattr(script, "replay", replay)
-    settings = script.BOOK if book else script.Settings()
-    run = script.train(cart_args(episodes=4), 0, settings, tmp_path)
-    assert replays == ([1, 2, 3, 4] if book else [2, 4])
-    assert run.rewards == rewards
+    monkeypatch.setattr(cart.DQNAgent, "replay", replay)
+    play_rewards(cart, monkeypatch, [200.0, 20.0, 195.0, 20.0])
+    settings = cart.BOOK if book else cart.Settings()
+    run = cart.train(cart_args(tmp_path, episodes=4), 0, settings, tmp_path)
+    assert learned == ([1, 2, 3, 4] if book else [2, 4])
+    assert run.rewards == [200, 20, 195, 20]
     assert [row["loss"] for row in run.log] == ([0.5] * 4 if book else ["", 0.5, "", 0.5])
 
 
-def test_ctrl_c_saves_what_is_there(tmp_path):
+def test_learning_begins_with_a_batch_of_transitions(cart, tmp_path, few_tests):
+    settings = cart.Settings(replays=2, batch_size=100)
+    log = cart.train(cart_args(tmp_path), 0, settings, tmp_path).log
+    remembered = np.cumsum([row["steps"] for row in log])
+    assert [row["updates"] for row in log] == np.cumsum(2 * (remembered >= 100)).tolist()
+    assert remembered[0] < 100 <= remembered[-1]
+
+
+def test_ctrl_c_saves_what_is_there(cart, tmp_path):
     flags = ("CartPole-v1", "--book")
     code, errors = interrupt_script(CART, *flags, after="episode 20/", folder=tmp_path)
     assert code == 130
     assert "Stopped in the run with seed 0 after episode" in errors
-    stopped_at = int(errors.split("after episode ")[1].split(":")[0])
+    stopped_at = int(errors.split("after episode ")[1].split(";")[0])
     assert stopped_at >= 20
-    with (tmp_path / "dqn_cartpole" / "log-0.csv").open() as file:
+    folder = tmp_path / "dqn_cartpole-CartPole-v1-book"
+    with (folder / "log-0.csv").open() as file:
         assert len(list(csv.DictReader(file))) == stopped_at
-    script = load_script(CART)
-    weights.load(script.build_q_network(4, 2), tmp_path / "dqn_cartpole.h5")
+    weights.load(cart.build_q_network(4, 2), tmp_path / "dqn_cartpole-CartPole-v1-book.h5")
 
-    # The run goes on where it was, and its restart point goes when it is done.
+    # The run continues where it was, and its checkpoint is removed when it has finished.
     flags = (*flags, "--resume", f"--episodes={stopped_at + 2}")
     done = run_script(CART, *flags, folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr
-    with (tmp_path / "dqn_cartpole" / "log-0.csv").open() as file:
+    with (folder / "log-0.csv").open() as file:
         assert len(list(csv.DictReader(file))) == stopped_at + 2
-    assert not list(tmp_path.glob("dqn_cartpole/restart-*"))
-    assert_one_line_error(
-        run_script(CART, "--resume", folder=tmp_path, data=tmp_path), "nothing to resume"
-    )
+    assert not list(folder.glob("restart-*"))
+    done = run_script(CART, "--resume", folder=tmp_path, data=tmp_path)
+    assert_one_line_error(done, "nothing to resume")
 
 
-def test_ctrl_c_before_the_first_episode_lets_that_one_be_played(tmp_path, ctrl_c_at_once):
-    script = load_script(CART)
-    run = script.train(cart_args(), 0, script.Settings(), tmp_path)
+def test_ctrl_c_before_the_first_episode_plays_it(cart, tmp_path, ctrl_c_at_once, few_tests):
+    run = cart.train(cart_args(tmp_path), 0, cart.Settings(), tmp_path)
     assert run.stopped and len(run.log) == 1
 
 
@@ -681,18 +790,96 @@ def test_ctrl_c_before_the_first_episode_lets_that_one_be_played(tmp_path, ctrl_
 )
 def test_environments_that_do_not_fit(env_id, part):
     with pytest.raises(UserError, match=f"{env_id}.*{part}"):
-        load_script(CART).make_env(env_id)
+        rl.make_discrete(env_id)
+
+
+def test_a_solved_task_has_the_threshold_of_its_environment():
+    assert rl.goal(rl.make("CartPole-v0")) == 195
+    assert rl.goal(rl.make("Acrobot-v1")) == -100
+    assert rl.goal(rl.make("Pendulum-v1")) == float("inf")
+
+
+def parse(cart, monkeypatch, *flags):
+    monkeypatch.setattr("sys.argv", ["dqn.py", *flags])
+    return cart.parse_args()
+
+
+def test_settings_are_flags_and_change_the_names_of_files(cart, monkeypatch):
+    names = {}
+    for flags, name in (
+        ("", "dqn_cartpole"),
+        ("-d", "ddqn_cartpole"),
+        ("--ddqn --seed=3", "ddqn_cartpole-seed3"),
+        ("CartPole-v1 --book", "dqn_cartpole-CartPole-v1-book"),
+        ("--gamma=0.9 --no-huber", "dqn_cartpole-gamma0.9-huberFalse"),
+        ("--book --gamma=0.9", "dqn_cartpole-book"),
+        ("--book --gamma=0.98", "dqn_cartpole-book-gamma0.98"),
+    ):
+        monkeypatch.setattr(cart.cli, "prepare", lambda args, name: names.update(last=name))
+        monkeypatch.setattr(cart.rl, "run_seeds", lambda args, train: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            cart.main(parse(cart, monkeypatch, *flags.split()))
+        assert names["last"] == name
+    fields = cart.Settings.__dataclass_fields__
+    args = vars(parse(cart, monkeypatch))
+    assert all(args[name] is None for name in fields)
+    assert set(fields) > {"gamma", "replays", "target_update", "epsilon_episodes", "huber"}
+    assert not parse(cart, monkeypatch, "-r", "--show").show
+
+
+def test_the_book_differs_in_the_departures_only(cart):
+    ours, book = (dataclasses.asdict(each) for each in (cart.Settings(), cart.BOOK))
+    assert {name for name in ours if ours[name] == book[name]} == {"batch_size", "epsilon"}
+    assert (book["gamma"], book["learning_rate"], book["epsilon_episodes"]) == (0.9, 1e-3, 1000)
+    assert (book["replays"], book["target_update"]) == (1, 10)
+
+
+def test_files_of_another_agent_are_refused(cart, tmp_path, monkeypatch, few_tests):
+    path = tmp_path / "cart.h5"
+    settings = cart.Settings(gamma=0.5)
+    cart.train(cart_args(tmp_path, episodes=1, seed=2), 2, settings, tmp_path)
+    about = weights.about(path)
+    assert about["method"] == "dqn" and about["environment"] == "CartPole-v0"
+    assert about["seed"] == 2 and about["gamma"] == 0.5 and about["replays"] == 100
+    for flags, parts in (
+        (["--ddqn"], "method dqn, expected ddqn"),
+        (["CartPole-v1"], "environment CartPole-v0, expected CartPole-v1"),
+    ):
+        flags = [*flags, f"--weights={path}", f"--output-dir={tmp_path}"]
+        with pytest.raises(UserError, match=parts):
+            cart.main(parse(cart, monkeypatch, *flags))
+    # A file without a record, as in the book, is only compared by its shapes.
+    weights.save(cart.build_q_network(4, 2), path)
+    flags = [f"--weights={path}", f"--output-dir={tmp_path}"]
+    cart.main(parse(cart, monkeypatch, "--ddqn", *flags))
+    with pytest.raises(UserError, match=r"another network.*\(6, 256\).*\(4, 256\)"):
+        cart.main(parse(cart, monkeypatch, "Acrobot-v1", *flags))
+
+
+def test_a_video_that_cannot_be_made_is_refused_before_the_training(cart, monkeypatch, tmp_path):
+    make = rl.make
+
+    def make_without_pictures(env_id, **options):
+        if options.get("render_mode") == "rgb_array":
+            raise UserError("cannot make the environment: pygame is not installed")
+        return make(env_id, **options)
+
+    monkeypatch.setattr(rl, "make", make_without_pictures)
+    monkeypatch.setattr(cart, "train", None)
+    with pytest.raises(UserError, match="pygame is not installed"):
+        cart.main(parse(cart, monkeypatch, "--record", f"--output-dir={tmp_path}"))
 
 
 def test_bad_input_of_the_cart(tmp_path):
-    done = run_script(CART, "--seeds=0", folder=tmp_path, data=tmp_path)
-    assert_one_line_error(done, "--seeds", "'0'")
-    done = run_script(CART, "NoCart-v7", folder=tmp_path, data=tmp_path)
-    assert_one_line_error(done, "NoCart-v7", "doesn't exist")
-    weights.save(load_script(CART).build_q_network(4, 2), tmp_path / "cart.h5")
-    flags = ("Acrobot-v1", "--weights=cart.h5")
-    done = run_script(CART, *flags, folder=tmp_path, data=tmp_path)
-    assert_one_line_error(done, "another network", "(6, 256)", "(4, 256)")
+    for flags, parts in (
+        (["--seeds=0"], ["--seeds", "'0'"]),
+        (["--gamma=1"], ["--gamma", "'1'"]),
+        (["--replays=0.5"], ["--replays", "'0.5'"]),
+        (["NoCart-v7"], ["NoCart-v7", "doesn't exist"]),
+        (["--weights=dqn_cartpole.h5", "-d"], ["method dqn, expected ddqn"]),
+    ):
+        done = run_script(CART, *flags, folder=tmp_path, data=tmp_path)
+        assert_one_line_error(done, *parts)
 
 
 # What the scripts share
@@ -722,13 +909,12 @@ def test_a_gif_has_arrays_and_pictures(tmp_path):
         assert gif.n_frames == 3 and gif.size == (6, 4)
 
 
-@pytest.mark.parametrize("fps, width, kept", [(4, 256, 6), (50, 256, 3), (50, 600, 3)])
-def test_a_gif_of_many_or_wide_frames_has_fewer_and_smaller_ones(fps, width, kept, tmp_path):
-    frames = [np.full((64, width, 3), 40 * level, "uint8") for level in range(6)]
+@pytest.mark.parametrize("fps, kept, size", [(4, 6, (256, 64)), (50, 3, (128, 32))])
+def test_a_gif_of_many_frames_has_half_of_them_at_half_the_size(fps, kept, size, tmp_path):
+    frames = [np.full((64, 256, 3), 40 * level, "uint8") for level in range(6)]
     path = rl_report.write_video(tmp_path / "agent", frames, fps, "gif")
     with Image.open(path) as gif:
-        assert gif.n_frames == kept
-        assert gif.size == ((300, 32) if width == 600 else (256, 64))
+        assert (gif.n_frames, gif.size) == (kept, size)
         assert gif.info["duration"] == 1000 * 6 / kept / fps
 
 
@@ -752,11 +938,3 @@ def test_a_video_has_all_frames(tmp_path):
     decoded = subprocess.run(command, capture_output=True, check=True).stdout
     decoded = np.frombuffer(decoded, "uint8").reshape(6, 64, 102, 3)
     np.testing.assert_allclose(decoded[:, :60, :96], np.array(frames)[:, :60, :96], atol=6)
-
-
-def test_without_ffmpeg_a_video_is_a_gif_and_mp4_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    frames = [np.zeros((4, 4, 3), "uint8")] * 2
-    assert rl_report.write_video(tmp_path / "agent", frames, 10) == tmp_path / "agent.gif"
-    with pytest.raises(UserError, match=r"--record=mp4 needs ffmpeg"):
-        rl_report.check_video(SimpleNamespace(env_id="CartPole-v0", record="mp4"))
