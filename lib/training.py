@@ -20,6 +20,9 @@ from lib.cli import StopOnSignal, Stopped, UserError, how_to_resume
 from lib.files import write_whole
 
 STRETCH_BYTES = 128 * 2**20
+SECONDS_AT_ONCE = 30  # of work that one call of `fit` gets
+SECONDS_UNSAVED = 30  # of work between two checkpoints, plus one call of `fit`
+SAVING_SHARE = 0.01  # of the time, at most, goes into these checkpoints
 
 
 def train(
@@ -43,8 +46,9 @@ def train(
         batch: function of the step number s = 0, 1, ... that returns its batch as a dict of `fit`'s
             arguments x and, if any, y, arrays or tuples of them; the same s gives the same batch.
         steps: number of steps, counted from the start of the run, not of its last continuation.
-        interval: steps between two restart points.
-        restart: path of the restart point. It is removed at the end, after `save`. The file
+        interval: steps between two calls of `after_interval`. A checkpoint is saved after each of
+            them, and at least once per minute of work.
+        restart: path of the checkpoint. It is removed at the end, after `save`. The file
             log.csv beside it has one row for each interval: step, minutes, the mean losses, and
             what `after_interval` returned.
         settings: dict of what must not differ between the run and its continuation.
@@ -73,11 +77,11 @@ def train(
     # A restart point holds the optimizer's averages, too, which must exist before it is read.
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    step, minutes, logs = 0, 0.0, {}
+    step, minutes, logs, interval_so_far = 0, 0.0, {}, None
     if resume:
         progress, _ = load_restart(restart, model, settings)
         step, minutes = progress["step"], progress["minutes"]
-        logs = progress.get("logs", {})
+        logs, interval_so_far = progress.get("logs", {}), progress.get("interval")
         memory.update(progress["memory"])
     if step > steps:
         raise UserError(
@@ -86,22 +90,35 @@ def train(
         )
     log = _Log(restart.with_name(f"{restart.stem.replace('restart', 'log')}.csv"), step)
     started = time.time() - 60 * minutes
-    progress = _Progress(step, steps)
+    progress = _Progress(step, steps, interval_so_far)
+    saved, cost = time.time(), 0.0
+
+    def save_checkpoint():
+        nonlocal saved, cost
+        began = time.time()
+        done = {"step": step, "minutes": (began - started) / 60, "logs": logs, "memory": memory}
+        save_restart(restart, model, settings, {**done, "interval": progress.interval})
+        saved = time.time()
+        cost = saved - began
+
     with _StopOnSignal() as stop:
         while step < steps and not stop.requested:
             end = min(steps, (step // interval + 1) * interval)
             while step < end and not stop.requested:
-                _fit_stretch(model, batch, step, end, [progress, stop])
+                if time.time() - saved > max(SECONDS_UNSAVED, cost / SAVING_SHARE):
+                    save_checkpoint()
+                some = min(end, step + progress.steps_in(SECONDS_AT_ONCE))
+                _fit_stretch(model, batch, step, some, [progress, stop])
                 step = progress.step
-            logs = progress.finish_interval()
-            further = None
-            if step == end and after_interval is not None:
-                further = after_interval(step, logs)
             minutes = (time.time() - started) / 60
             if step == end:
+                logs = progress.finish_interval()
+                further = None
+                if after_interval is not None:
+                    further = after_interval(step, logs)
+                minutes = (time.time() - started) / 60
                 log.add({"step": step, "minutes": round(minutes, 2), **logs, **(further or {})})
-            done = {"step": step, "minutes": minutes, "logs": logs, "memory": memory}
-            save_restart(restart, model, settings, done)
+            save_checkpoint()
         if step == steps and save is not None:
             save()
     if step < steps:
@@ -340,12 +357,28 @@ class _StopOnSignal(StopOnSignal, keras.callbacks.Callback):
 class _Progress(keras.callbacks.Callback):
     """A line with step, time left and losses: rewritten in a terminal, in a log one an interval."""
 
-    def __init__(self, step, steps):
+    def __init__(self, step, steps, interval=None):
         super().__init__()
-        self.first = self.step = self.interval_start = step
+        self.first = self.step = step
         self.steps = steps
-        self.sums = {}
+        interval = interval or {"start": step, "sums": {}}
+        self.interval_start, self.sums = interval["start"], interval["sums"]
         self.started = self.shown = None
+
+    @property
+    def interval(self):
+        """What a continuation needs for the mean logs of the interval: start and sums."""
+        return {"start": self.interval_start, "sums": self.sums}
+
+    @property
+    def seconds_per_step(self):
+        """Without the first step of the process, which compiles; 0 before the second one."""
+        done = self.step - self.first
+        return (time.time() - self.started) / done if done and self.started else 0.0
+
+    def steps_in(self, seconds):
+        """The number of steps that take about so many seconds; few before it is known."""
+        return max(1, int(seconds / self.seconds_per_step)) if self.seconds_per_step else 8
 
     def on_train_batch_end(self, batch, logs=None):
         self.step = self.stretch_start + batch + 1
@@ -375,8 +408,7 @@ class _Progress(keras.callbacks.Callback):
         return logs
 
     def _print(self, logs, end):
-        done = self.step - self.first
-        seconds = (time.time() - self.started) / done if done else 0.0
+        seconds = self.seconds_per_step
         left = int(seconds * (self.steps - self.step))
         filled = 20 * self.step // self.steps
         bar = "=" * filled + "." * (20 - filled)

@@ -240,6 +240,38 @@ def test_train_epochs_trains_on_all_inputs_and_tells_the_run(tmp_path):
     )
 
 
+def test_a_run_is_saved_by_time_within_an_interval(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SECONDS_UNSAVED", -1)
+    monkeypatch.setattr(training, "SAVING_SHARE", 1e9)
+    monkeypatch.setattr(training._Progress, "steps_in", lambda self, seconds: 2)
+    saved, save = [], training.save_restart
+
+    def save_restart(path, model, settings, progress):
+        save(path, model, settings, progress)
+        saved.append(progress["step"])
+
+    monkeypatch.setattr(training, "save_restart", save_restart)
+
+    def batch(step):
+        if step == 9 and not resumed:
+            raise RuntimeError("power cut")
+        return make_batch(step)
+
+    options = {"steps": 12, "interval": 12, "settings": {}, "restart": tmp_path / "restart.npz"}
+    resumed = False
+    with pytest.raises(RuntimeError, match="power cut"):
+        training.train(build(), batch, resume=False, **options)
+    assert saved == [0, 2, 4, 6, 8]
+    resumed, model, whole = True, build(), build()
+    _, logs = training.train(model, batch, resume=True, **options)
+    assert saved[5:] == [8, 10, 12]
+    _, expected = train(whole, tmp_path / "whole", steps=12)
+    assert_equal_states(model, whole)
+    with (tmp_path / "whole" / "log.csv").open(newline="") as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert logs["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+
+
 def test_a_failed_save_leaves_the_former_restart_point(tmp_path, monkeypatch):
     with pytest.raises(Stopped):
         train(build(), tmp_path, batch=interrupt_at(1))
