@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from lib import image_quality, metrics, plots, results, weights
+from lib import image_quality, metrics, plots, results, safe_h5, weights
 from lib.cli import UserError
 from lib.domains import DOMAINS, as_color, model_name
 
@@ -285,7 +285,7 @@ def form_of(path):
         if isinstance(item, h5py.Dataset):
             shapes.append(item.shape)
 
-    with h5py.File(path, "r") as file:
+    with safe_h5.opened(path) as file:
         file.get("model_weights", file).visititems(add)
     kernels = [shape for shape in shapes if len(shape) == 4]
     vectors = [shape for shape in shapes if len(shape) == 1]

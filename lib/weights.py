@@ -8,11 +8,11 @@ written by Keras 2, tf.keras or Keras 3), `.weights.h5` and `.keras`.
 import json
 import logging
 import tempfile
-import zipfile
 from pathlib import Path
 
 import h5py
 
+from lib import safe_h5
 from lib.cli import UserError
 from lib.files import write_whole
 
@@ -42,28 +42,14 @@ def load(model, path):
             model is then as it was before.
     """
     path = Path(path)
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
-                _load_keras_3(model, Path(archive.extract("model.weights.h5", folder)), path)
-            return
-        with h5py.File(path, "r") as file:
-            root = file.get("model_weights", file)
-            arrays = _legacy_arrays(root) if "layer_names" in root.attrs else None
-            keras_3 = "layers" in file or "_layer_checkpoint_dependencies" in file
-    except FileNotFoundError:
-        raise UserError(f"no weight file '{path}'") from None
-    except (OSError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"'{path}' is broken: expected a readable .h5 or .keras file, found: {error}; "
-            "get or make it anew"
-        ) from None
-    if arrays is not None:
-        _assign(model, arrays, path)
-    elif keras_3:
-        _load_keras_3(model, path, path)
-    else:
-        raise UserError(f"'{path}' holds no Keras weights; expected those of '{model.name}'")
+    with safe_h5.opened(path) as file:
+        root = file.get("model_weights", file)
+        if "layer_names" in root.attrs:
+            _assign(model, _legacy_arrays(root, path), path)
+        elif "layers" in file or "_layer_checkpoint_dependencies" in file:
+            _load_keras_3(model, Path(file.filename), path)
+        else:
+            raise UserError(f"'{path}' holds no Keras weights; expected those of '{model.name}'")
 
 
 def about(path):
@@ -72,11 +58,14 @@ def about(path):
     Raises:
         UserError: if the file cannot be read.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            return json.loads(file.attrs.get("about", "{}"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read '{path}': expected an .h5 file, found: {error}") from None
+    with safe_h5.opened(path) as file:
+        try:
+            found = json.loads(file.attrs.get("about", "{}"))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"'{path}' has no readable record: {error}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"'{path}' has no readable record: expected a dict")
+    return found
 
 
 def save(model, path, half=False, about=None):
@@ -109,6 +98,7 @@ def save(model, path, half=False, about=None):
             _halve(temporary)
         with h5py.File(temporary, "r+") as file:
             file.attrs["about"] = json.dumps(about or {})
+        safe_h5.sign(temporary)
 
     try:
         write_whole(path, write)
@@ -153,12 +143,15 @@ def _float32(config):
     return config
 
 
-def _legacy_arrays(root):
+def _legacy_arrays(root, path):
     """The arrays of a whole-model or weights `.h5`, in the order of the layers."""
-    arrays = []
-    for layer in root.attrs["layer_names"]:
-        group = root[layer]
-        arrays += [group[name][()] for name in group.attrs["weight_names"]]
+    try:
+        arrays = []
+        for layer in root.attrs["layer_names"]:
+            group = root[layer]
+            arrays += [group[name][()] for name in group.attrs["weight_names"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"'{path}' is damaged: its list of layers does not fit: {error}") from None
     return arrays
 
 
@@ -186,7 +179,7 @@ def _other_network(model, path, expected, found):
 
 
 def _load_keras_3(model, weights_file, path):
-    # Keras passes over layers that are in the file alone, so compare with the model's own file.
+    # Keras ignores further layers in the file, so compare with the model's own file.
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder) / "own.weights.h5"
         model.save_weights(own)

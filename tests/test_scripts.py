@@ -218,8 +218,8 @@ def test_ctrl_c_saves_and_resume_goes_on(tmp_path, data_dir):
     "flags, parts",
     [
         (("--generator=none.h5",), ("none.h5", "weights")),
-        (("--generator=truncated.h5",), ("truncated.h5", "is broken")),
-        (("--generator=text.h5",), ("text.h5", "is broken")),
+        (("--generator=truncated.h5",), ("truncated.h5", "is damaged")),
+        (("--generator=text.h5",), ("text.h5", "is damaged")),
         (("--generator=cnn.h5",), ("another network", "expected", "found")),
         (("--digit=12",), ("--digit", "0 to 9", "'12'")),
         (("--train-steps=-5",), ("--train-steps", "at least 1", "'-5'")),

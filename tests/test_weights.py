@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import zipfile
 
+import fuzz_weights
 import h5py
 import keras
 import numpy as np
@@ -227,13 +229,13 @@ def test_a_truncated_file_is_refused(tmp_path, suffix, share):
     path = write(build(), tmp_path / f"net{suffix}")
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    assert "is broken: expected a readable .h5 or .keras file" in refusal(build(), path)
+    assert "is damaged: expected a readable .h5 or .keras file" in refusal(build(), path)
 
 
 def test_a_text_file_named_h5_is_refused(tmp_path):
     path = tmp_path / "net.h5"
     path.write_text("<html>404 Not Found</html>")
-    assert "is broken: expected a readable .h5 or .keras file" in refusal(build(), path)
+    assert "is damaged: expected a readable .h5 or .keras file" in refusal(build(), path)
 
 
 def test_an_archive_of_something_else_is_refused(tmp_path):
@@ -320,3 +322,51 @@ def test_half_precision_halves_the_file_and_keeps_three_digits(tmp_path):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
         np.testing.assert_array_equal(b, c)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["half.h5", "whole.h5"]
+
+
+def test_damaged_files_are_refused_in_one_line(tmp_path):
+    outcomes = fuzz_weights.try_files(32, seed=1, folder=tmp_path)
+    assert outcomes["refused"] > 16
+
+
+def test_a_changed_bit_in_a_file_of_ours_is_found_by_its_checksum(tmp_path):
+    path = tmp_path / "net.h5"
+    weights.save(build(), path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert "do not match its checksum" in refusal(build(), path)
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path):
+    model = build()
+    model.set_weights([np.full(w.shape, np.nan) for w in model.get_weights()])
+    model.save(tmp_path / "net.h5")
+    assert "not finite" in refusal(build(), tmp_path / "net.h5")
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link to nothing"])
+def test_what_is_not_a_file_is_refused(tmp_path, kind):
+    path = tmp_path / "net.h5"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(tmp_path / "nothing")
+    assert "no weight file" in refusal(build(), path)
+
+
+def test_huge_arrays_and_archives_are_refused(tmp_path):
+    with h5py.File(tmp_path / "huge.h5", "w") as file:
+        # Claims 4 TB and stores nothing.
+        file.create_dataset("layers/a", shape=(2**20, 2**20), dtype="float32", chunks=(1024, 1024))
+    assert "arrays of more than 2048 MB" in refusal(build(), tmp_path / "huge.h5")
+    with (
+        zipfile.ZipFile(tmp_path / "bomb.keras", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("model.weights.h5", "w", force_zip64=True) as file,
+    ):
+        for _ in range(2049):
+            file.write(bytes(2**20))
+    assert (tmp_path / "bomb.keras").stat().st_size < 2**22
+    assert "more than 2048 MB" in refusal(build(), tmp_path / "bomb.keras")
