@@ -27,7 +27,7 @@ def parse_args():
         "--output-dir", type=Path, default=Path(), help="where outputs go (default: here)"
     )
     parser.add_argument("--show", action="store_true", help="open the figure in a window, too")
-    parser.set_defaults(mixed_precision=False)
+    parser.set_defaults(mixed_precision=False, devices=1)
     return parser.parse_args()
 
 

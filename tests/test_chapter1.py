@@ -230,7 +230,9 @@ def test_sampler(tmp_path, data_dir):
     ]
     drawn = imread(tmp_path / "first" / "mnist_samples" / "mnist-samples.png")
     for seed in (0, 1):
-        args = argparse.Namespace(seed=seed, output_dir=tmp_path, show=False, mixed_precision=False, devices=1)
+        args = argparse.Namespace(
+            seed=seed, output_dir=tmp_path, show=False, mixed_precision=False, devices=1
+        )
         load_script(SAMPLER).main(args)
         again = imread(tmp_path / "mnist_samples" / "mnist-samples.png")
         assert np.array_equal(drawn, again) == (seed == 0)

@@ -265,7 +265,7 @@ def test_a_run_is_saved_by_time_within_an_interval(tmp_path, monkeypatch):
     resumed, model, whole = True, build(), build()
     _, logs = training.train(model, batch, resume=True, **options)
     assert saved[5:] == [8, 10, 12]
-    _, expected = train(whole, tmp_path / "whole", steps=12)
+    train(whole, tmp_path / "whole", steps=12)
     assert_equal_states(model, whole)
     with (tmp_path / "whole" / "log.csv").open(newline="") as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file)]
