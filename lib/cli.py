@@ -331,7 +331,7 @@ def prepare(args, name):
     normalization of `lib.backends`, and makes the folder.
 
     Raises:
-        UserError: if the folder cannot be made or written.
+        UserError: if the folder cannot be made or written, or has no checkpoint to resume from.
     """
     import keras
     import matplotlib
@@ -346,7 +346,13 @@ def prepare(args, name):
     keras.utils.set_random_seed(args.seed)
     if args.mixed_precision:
         keras.config.set_dtype_policy("mixed_bfloat16")
-    return make_folder(args, name)
+    folder = make_folder(args, name)
+    if getattr(args, "resume", False):
+        # Known before the data are loaded. A sweep also has its finished rows to resume from.
+        checkpoints = [*folder.rglob("restart*.npz"), *folder.glob("sweep.json")]
+        if not checkpoints:
+            raise UserError(f"nothing to resume: no checkpoint in '{folder}'; leave out --resume")
+    return folder
 
 
 def make_folder(args, name):

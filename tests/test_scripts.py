@@ -226,7 +226,7 @@ def test_ctrl_c_saves_and_resume_goes_on(tmp_path, data_dir):
         (("--batch-size=0",), ("--batch-size", "at least 1", "'0'")),
         (("--output-dir=file",), ("cannot write", "file")),
         (("--steps=5",), ("--steps", "--help")),
-        (("--resume",), ("nothing to resume", "restart.npz")),
+        (("--resume",), ("nothing to resume", "cgan_mnist")),
     ],
 )
 def test_bad_input_gets_one_line_and_exit_code_2(flags, parts, tmp_path, data_dir):
