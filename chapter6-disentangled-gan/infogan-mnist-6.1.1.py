@@ -30,7 +30,7 @@ Departures from the printed listing:
     negative; --code-loss=book restores it.
  3. The codes are uniform in [-1, 1], as in the paper. The listing draws them from N(0, 0.5)
     (--code-prior=gaussian), which does not change when the two codes are rotated. The gap between
-    the two codes is then below 0.5 in two of three seeds, see this chapter's README.
+    the two codes is then below 0.5 in three of five seeds, see this chapter's README.
  4. The book's sweep over [-2, 2] reaches twice as far as the codes of the training; the figure
     says so in standard deviations.
  5. Engine, fakes, RMSprop, logits and moving average are those of dcgan-mnist-4.2.1.py, see its
