@@ -1,28 +1,32 @@
-"""Environment steps per second of the agents that learn, side by side in one run.
+"""Speed of whole trainings of the agents, side by side in one run.
 
-    python3 benchmarks/rl.py                          5 rounds of 2,000 steps
+    taskset -c 0 python3 benchmarks/rl.py           5 rounds on one core
     python3 benchmarks/rl.py --output FILE.json
 
-Two tasks, `dqn` on CartPole-v0 and `policy`, A2C on MountainCarContinuous-v0. The contenders:
+The tasks are DQN on CartPole-v0, and A2C and REINFORCE on MountainCarContinuous-v0, with the
+default settings of the scripts. A training includes the start of the agent, acting and learning.
+The contenders:
 
-    ours     the script's own episodes and updates
-    torch    DQN alone: a plain PyTorch loop of the shape that cleanrl's dqn.py has, with a call of
-             the network for each step and the same number of updates on batches of the same size;
-             with one thread and with all, shown in the faster
-    book     the shape of the book's loops on the same networks: predict() for each state and for
-             each sample of a batch, fit() for each update; on a short stretch only
+    ours          `train` of the script
+    torch         the same algorithm in PyTorch, with a call of the networks for each step, as in
+                  cleanrl's scripts; both frameworks compute on as many threads
+    book          the shape of the book's loops on the same networks: predict() for each state and
+                  for each sample of a batch, fit() for each update; only a short stretch
+    environment   the bare environment with random actions
 
-The DQN learns from one batch of 64 for every two steps in all contenders. The policy gradient
-learns once an episode in ours, and at each step in the book's. The contenders take turns, see
-rounds.py.
+The contenders take turns, see rounds.py. A ratio of two contenders is the median over the rounds.
+For DQN it compares the time per update, because the number of steps depends on what was learned;
+for the policy gradients, it compares the time per environment step.
 """
 
-import itertools
+import math
 import os
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -33,20 +37,41 @@ from benchmarks.rounds import load_script
 from lib import cli
 
 ROUNDS = 5
-STEPS = 2000
-BOOK_STEPS = 4  # of the book's loops, in a round
-STEPS_PER_UPDATE = 2
+EPISODES = 500
+CART_SHARE = 10  # DQN learns from 100 batches after an episode, and gets a tenth of the episodes
+STEPS = 20_000  # of a bare environment, in a round
+BOOK_STEPS = 4  # of the book's loops, in a round, if --steps is not less
 CART = "chapter9-drl/dqn-cartpole-9.6.1.py"
 CAR = "chapter10-policy/policygradient-car-10.1.1.py"
-CONTENDERS = ("dqn ours", "dqn torch", "dqn book", "policy ours", "policy book")
-EPSILON = 0.1
+ENCODER = rounds.ROOT / "chapter10-policy" / "weights" / "car_encoder.h5"
+UNITS = {"dqn": "update", "a2c": "step", "reinforce": "step"}
+CONTENDERS = (
+    *(f"dqn {who}" for who in ("ours", "torch", "book", "environment")),
+    *(f"a2c {who}" for who in ("ours", "torch", "book", "environment")),
+    *(f"reinforce {who}" for who in ("ours", "torch")),
+)
 
 
 def parse_args():
-    return rounds.parser(__doc__, ROUNDS, STEPS).parse_args()
+    parser = rounds.parser(__doc__, ROUNDS, STEPS)
+    parser.add_argument(
+        "--episodes",
+        type=cli.positive_int,
+        default=EPISODES,
+        help=f"episodes of a policy gradient's training, a tenth for DQN (default {EPISODES})",
+    )
+    parser.add_argument(
+        "--tasks",
+        type=rounds.names_out_of(UNITS),
+        default=list(UNITS),
+        metavar="NAMES",
+        help=f"(default {','.join(UNITS)})",
+    )
+    return parser.parse_args()
 
 
-def keras_facts():
+def facts():
+    """Where and with what a contender computes."""
     import keras
     import tensorflow as tf
 
@@ -59,214 +84,404 @@ def keras_facts():
     }
 
 
-def timed(play, steps):
-    """Milliseconds per step of `play(steps)`, which returns how many it really took."""
-    started = time.perf_counter()
-    taken = play(steps)
-    return 1000 * (time.perf_counter() - started) / taken
+def torch_facts():
+    import torch
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    return {"versions": {"torch": torch.__version__}}
 
 
-def dqn_ours(steps):
+def timed(facts, train):
+    """What `rounds.contend` expects.
+
+    Args:
+        facts: about the contender.
+        train: function of the seed that trains and returns the numbers of steps and updates.
+    """
+    seed = 0
+
+    def play():
+        nonlocal seed
+        seed += 1
+        started = time.perf_counter()
+        steps, updates = train(seed)
+        milliseconds = 1000 * (time.perf_counter() - started)
+        return {"step": milliseconds / steps, "update": milliseconds / max(1, updates)}
+
+    return facts, play
+
+
+def train_args(episodes, folder, **flags):
+    """The flags of a training that saves no weights, because its seed is not the first one."""
+    shared = {"show": False, "seed": -1, "resume": False, "episodes": episodes}
+    return SimpleNamespace(**shared, output_dir=folder, **flags)
+
+
+def environment_contender(env_id, steps):
+    from lib import rl
+
+    env = rl.make(env_id)
+    env.action_space.seed(0)
+
+    def train(seed):
+        env.reset(seed=seed)
+        for _ in range(steps):
+            _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+            if terminated or truncated:
+                env.reset()
+        return steps, 0
+
+    return {}, train
+
+
+# DQN
+
+
+def dqn_ours(args):
     script = load_script(CART)
-    env, state_size, actions = script.make_env(script.ENV_ID)
-    settings = script.Settings()
-    dqn = script.build_dqn(state_size, actions, settings)
-    memory = script.Memory(10_000, state_size)
-    rng = np.random.default_rng(0)
+    script.TEST_EPISODES = 0
+    folder = Path(tempfile.mkdtemp())
+    flags = train_args(args.episodes // CART_SHARE, folder, env_id=script.ENV_ID, method="dqn")
 
-    def play(steps):
-        taken = replayed = 0
-        while taken < steps:
-            arrays = dqn.q_network.get_weights()
-            taken += int(script.run_episode(env, arrays, EPSILON, rng, memory))
-            while replayed + settings.replays <= taken // STEPS_PER_UPDATE:
-                _, replayed = script.replay(dqn, memory, rng, replayed)
-        return taken
+    def train(seed):
+        run = script.train(flags, seed, script.Settings(), folder)
+        return run.steps, run.log[-1]["updates"]
 
-    play(200)
-    return keras_facts(), lambda: {"": timed(play, steps)}
+    return facts(), train
 
 
-def dqn_torch(steps):
+def dqn_torch(args):
     import torch
     from torch import nn
 
+    from lib import rl
+
     script = load_script(CART)
-    env, state_size, actions = script.make_env(script.ENV_ID)
     settings = script.Settings()
+    env = rl.make_discrete(script.ENV_ID)
+    state_size, actions = env.observation_space.shape[0], int(env.action_space.n)
 
     def network():
-        sizes = (state_size, *script.HIDDEN_LAYERS)
-        hidden = [
-            layer for a, b in itertools.pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())
-        ]
-        return nn.Sequential(*hidden, nn.Linear(sizes[-1], actions))
+        layers, size = [], state_size
+        for units in script.HIDDEN_LAYERS:
+            layers += [nn.Linear(size, units), nn.ReLU()]
+            size = units
+        return nn.Sequential(*layers, nn.Linear(size, actions))
 
-    q_network, target_network = network(), network()
-    target_network.load_state_dict(q_network.state_dict())
-    optimizer = torch.optim.Adam(q_network.parameters(), lr=settings.learning_rate)
-    memory = script.Memory(10_000, state_size)
-    rng = np.random.default_rng(0)
+    class Agent:
+        def __init__(self):
+            self.settings, self.updates = settings, 0
+            self.q_network, self.target_network = network(), network()
+            self.target_network.load_state_dict(self.q_network.state_dict())
+            rate = settings.learning_rate
+            self.optimizer = torch.optim.Adam(self.q_network.parameters(), lr=rate)
 
-    def update():
-        batch = memory.sample(script.BATCH_SIZE, rng)
-        states, chosen, rewards, next_states, ended = (torch.from_numpy(part) for part in batch)
-        with torch.no_grad():
-            best = target_network(next_states).max(dim=1).values
-            targets = rewards + settings.gamma * best * (1 - ended)
-        values = q_network(states).gather(1, chosen.long()[:, None]).squeeze()
-        loss = nn.functional.huber_loss(values, targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        def act(self, state, epsilon, rng):
+            if rng.random() < epsilon:
+                return int(rng.integers(actions))
+            with torch.no_grad():
+                return int(self.q_network(torch.from_numpy(state)).argmax())
 
-    def play(steps):
-        state, _ = env.reset(seed=0)
-        for step in range(1, steps + 1):
-            if rng.random() < EPSILON:
-                action = int(rng.integers(actions))
-            else:
-                with torch.no_grad():
-                    action = int(q_network(torch.from_numpy(state)).argmax())
-            next_state, reward, terminated, truncated, _ = env.step(action)
-            memory.remember(state, action, reward, next_state, terminated)
-            state = env.reset()[0] if terminated or truncated else next_state
-            if step % STEPS_PER_UPDATE == 0:
-                update()
-            if step % (STEPS_PER_UPDATE * settings.target_update) == 0:
-                target_network.load_state_dict(q_network.state_dict())
-        return steps
+        def update(self, memory, rng):
+            batch = memory.sample(settings.batch_size, 1, rng)
+            states, chosen, rewards, next_states, ended = map(torch.from_numpy, batch)
+            with torch.no_grad():
+                best = self.target_network(next_states).max(dim=1).values
+                targets = rewards + settings.gamma * best * (1 - ended)
+            values = self.q_network(states).gather(1, chosen.long()[:, None]).squeeze(1)
+            loss = nn.functional.huber_loss(values, targets)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.updates += 1
+            if self.updates % settings.target_update == 0:
+                self.target_network.load_state_dict(self.q_network.state_dict())
 
-    play(200)
-    threads = sorted({1, torch.get_num_threads()})
+    def train(seed):
+        torch.manual_seed(seed)
+        rng, agent, steps = np.random.default_rng(seed), Agent(), 0
+        memory = rl.Memory(settings.memory, state_size)
+        for episode in range(args.episodes // CART_SHARE):
+            epsilon = script.epsilon_at(episode, settings)
+            taken, reward = script.run_episode(env, agent, epsilon, rng, memory)
+            steps += taken
+            if memory.size >= settings.batch_size and reward < rl.goal(env):
+                for _ in range(settings.replays):
+                    agent.update(memory, rng)
+        return steps, agent.updates
 
-    def round_of_all():
-        values = {}
-        for count in threads:
-            torch.set_num_threads(count)
-            values[f"{count} thread{'s' if count > 1 else ''}"] = timed(play, steps)
-        return values
-
-    return {"versions": {"torch": torch.__version__}}, round_of_all
+    return torch_facts(), train
 
 
-def dqn_book(steps):
+def dqn_book(args):
+    from lib import rl
+
     script = load_script(CART)
-    env, state_size, actions = script.make_env(script.ENV_ID)
-    q_network = script.build_q_network(state_size, actions)
-    target_network = script.build_q_network(state_size, actions, "target_network")
+    env = rl.make_discrete(script.ENV_ID)
+    sizes = env.observation_space.shape[0], int(env.action_space.n)
+    q_network = script.build_q_network(*sizes)
+    target_network = script.build_q_network(*sizes, "target_network")
     q_network.compile(optimizer="adam", loss="mse")
-    memory = script.Memory(10_000, state_size)
-    rng = np.random.default_rng(0)
+    memory, rng = rl.Memory(10_000, sizes[0]), np.random.default_rng(0)
+    steps = min(args.steps, BOOK_STEPS)
 
     def values(network, state):
-        # A call for each state is what the book's loop does, and what is measured here.
+        # The book's loop calls a network for each state, which is measured here.
         return network.predict(state[None], verbose=0)[0]
 
-    def play(steps):
-        state, _ = env.reset(seed=0)
-        for step in range(1, steps + 1):
+    def train(seed):
+        state, _ = env.reset(seed=seed)
+        while memory.size < 64:
+            memory.remember(state, 0, 1.0, state, False)
+        for _ in range(steps):
             action = int(values(q_network, state).argmax())
             next_state, reward, terminated, truncated, _ = env.step(action)
             memory.remember(state, action, reward, next_state, terminated or truncated)
             state = env.reset()[0] if terminated or truncated else next_state
-            if step % STEPS_PER_UPDATE == 0:
-                batch = memory.sample(script.BATCH_SIZE, rng)
-                wanted = []
-                for s, a, r, following, ended in zip(*batch, strict=True):
-                    q = values(q_network, s)
-                    q[a] = r + 0.9 * (1 - ended) * values(target_network, following).max()
-                    wanted.append(q)
-                q_network.fit(batch[0], np.array(wanted), batch_size=64, verbose=0)
-        return steps
+            batch, wanted = memory.sample(64, 1, rng), []
+            for s, a, r, following, ended in zip(*batch, strict=True):
+                q = values(q_network, s)
+                q[a] = r + 0.9 * (1 - ended) * values(target_network, following).max()
+                wanted.append(q)
+            q_network.fit(batch[0], np.array(wanted), batch_size=64, verbose=0)
+        return steps, steps
 
-    play(2)
-    return keras_facts(), lambda: {"": timed(play, min(steps, BOOK_STEPS))}
+    return facts(), train
 
 
-def car_networks(script):
-    """The mountain car, an untrained encoder and the script's agent."""
-    env = script.make_env(script.ENV_ID)
-    encoder = script.build_encoder(env.observation_space.shape[0])
-    return env, encoder, script.build_agent("a2c", script.Settings(), 1000)
+def dqn_environment(args):
+    return environment_contender(load_script(CART).ENV_ID, args.steps)
 
 
-def policy_ours(steps):
+# Policy gradients
+
+
+def policy_ours(method, args):
+    from lib import state_encoder, weights
+
     script = load_script(CAR)
-    env, encoder, agent = car_networks(script)
-    networks = script.Networks(encoder, agent)
-    rng = np.random.default_rng(0)
-    settings = script.Settings()
-    noise = script.Noise(settings.correlation, rng)
+    script.TEST_EPISODES = 0
+    folder = Path(tempfile.mkdtemp())
+    encoder = state_encoder.build_encoder(2)
+    weights.load(encoder, ENCODER)
+    flags = train_args(args.episodes, folder, env_id=script.ENV_ID, method=method)
+    flags.actor_weights = flags.value_weights = None
 
-    def play(steps):
-        taken = 0
-        while taken < steps:
-            episode = script.run_episode(env, networks, rng, settings, noise)
-            taken += len(episode.rewards)
-            script.learn(agent, script.steps_of(episode, agent, networks, settings), settings)
-            networks.update()
-        return taken
+    def train(seed):
+        run = script.train(flags, seed, policy_settings(script, method), encoder, folder)
+        return run.steps, run.updates
 
-    play(steps)
-    return keras_facts(), lambda: {"": timed(play, steps)}
+    return facts(), train
 
 
-def policy_book(steps):
+def policy_settings(script, method):
+    return script.Settings(gamma=script.A2C_GAMMA) if method == "a2c" else script.Settings()
+
+
+def policy_torch(method, args):
+    import torch
+    from torch import nn
+
+    from lib import rl, state_encoder, weights
+
     script = load_script(CAR)
-    env, encoder, agent = car_networks(script)
-    agent.actor.compile(optimizer="adam", loss=["mse", "mse"])
-    agent.value.compile(optimizer="adam", loss="mse")
+    settings = policy_settings(script, method)
+    env = rl.make_continuous(script.ENV_ID)
+    keras_encoder = state_encoder.build_encoder(2)
+    weights.load(keras_encoder, ENCODER)
+    kernels = keras_encoder.get_weights()
 
-    def play(steps):
-        state, _ = env.reset(seed=0)
+    def dense(kernel, bias):
+        layer = nn.Linear(*kernel.shape)
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(kernel.T))
+            layer.bias.copy_(torch.from_numpy(bias))
+        return layer
+
+    first, second, last = (dense(*kernels[k : k + 2]) for k in (0, 2, 4))
+    encoder = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), last)
+
+    def zeros(outputs):
+        return dense(np.zeros((32, outputs), "f"), np.zeros(outputs, "f"))
+
+    class Policy:
+        """What an episode needs: a call of a network for each state."""
+
+        def __init__(self):
+            self.actor, self.value_network = zeros(2), zeros(1)
+
+        @torch.no_grad()
+        def features(self, state):
+            return encoder(torch.from_numpy(state)).numpy()
+
+        def distribution(self, features):
+            mean, raw = self.actor(features).unbind(-1)
+            return mean, nn.functional.softplus(raw) + settings.least_std
+
+        @torch.no_grad()
+        def __call__(self, features):
+            return self.distribution(torch.from_numpy(features))
+
+        @torch.no_grad()
+        def value(self, features):
+            return self.value_network(torch.from_numpy(features))[..., 0].numpy()
+
+    class Agent(script.PolicyAgent):
+        def __init__(self):
+            self.method, self.settings, self.policy = method, settings, Policy()
+            parameters = (n.parameters() for n in (self.policy.actor, self.policy.value_network))
+            self.optimizers = [torch.optim.Adam(own) for own in parameters]
+            self.updates = 0
+
+        def decay(self, share):
+            self.updates += 1
+            # PyTorch adds epsilon after the correction of the bias, Keras before.
+            correction = math.sqrt(1 - 0.999**self.updates)
+            rates = settings.learning_rate, settings.value_learning_rate
+            epsilons = settings.epsilon, 1e-7
+            for optimizer, rate, epsilon in zip(self.optimizers, rates, epsilons, strict=True):
+                optimizer.param_groups[0].update(lr=share * rate, eps=epsilon / correction)
+
+        def update(self, steps):
+            values, next_values = map(self.policy.value, (steps.features, steps.next_features))
+            pair = script.advantages(method, steps, values, next_values, settings.gamma)
+            advantage, targets = map(torch.from_numpy, pair)
+            features = torch.from_numpy(steps.features)
+            action, noise_mean, noise_std = torch.from_numpy(steps.actions).unbind(-1)
+            mean, std = self.policy.distribution(features)
+            noise = torch.distributions.Normal(mean + std * noise_mean, std * noise_std)
+            bonus = settings.beta * noise.entropy() if method == "a2c" else 0.0
+            self.descend(0, -(advantage * noise.log_prob(action) + bonus).mean())
+            if method != "reinforce":
+                values = self.policy.value_network(features)[..., 0]
+                self.descend(1, nn.functional.mse_loss(values, targets))
+
+        def descend(self, network, loss):
+            self.optimizers[network].zero_grad()
+            loss.backward()
+            self.optimizers[network].step()
+
+    def train(seed):
+        torch.manual_seed(seed)
+        rng, agent, steps = np.random.default_rng(seed), Agent(), 0
+        for episode in range(args.episodes):
+            agent.decay(1 - episode / args.episodes)
+            noise = script.Noise(settings.correlation, rng)
+            played, flag = script.run_episode(env, agent.policy, rng, noise)
+            agent.learn(agent.steps_of(played, flag))
+            steps += len(played)
+        return steps, args.episodes
+
+    return torch_facts(), train
+
+
+def a2c_ours(args):
+    return policy_ours("a2c", args)
+
+
+def a2c_torch(args):
+    return policy_torch("a2c", args)
+
+
+def reinforce_ours(args):
+    return policy_ours("reinforce", args)
+
+
+def reinforce_torch(args):
+    return policy_torch("reinforce", args)
+
+
+def a2c_book(args):
+    from lib import rl, state_encoder
+
+    script = load_script(CAR)
+    env = rl.make_continuous(script.ENV_ID)
+    encoder = state_encoder.build_encoder(2)
+    actor, value = script.build_actor(0.1), script.build_value()
+    actor.compile(optimizer="adam", loss="mse")
+    value.compile(optimizer="adam", loss="mse")
+    rng, steps = np.random.default_rng(0), min(args.steps, BOOK_STEPS)
+
+    def train(seed):
+        state, _ = env.reset(seed=seed)
         for _ in range(steps):
             features = encoder.predict(state[None], verbose=0)
-            mean, deviation = agent.actor.predict(features, verbose=0)
-            value = agent.value.predict(features, verbose=0)
-            force = np.clip(np.random.normal(mean, deviation), -1, 1).astype("float32")
-            state, reward, *_ = env.step(force)
+            policy = actor.predict(features, verbose=0)
+            expected = value.predict(features, verbose=0)
+            force = np.clip(rng.normal(*policy[0]), -1, 1)
+            state, reward, *_ = env.step(np.array([force], "float32"))
             # Any loss will do: the time goes into the calls.
-            agent.actor.fit(features, [mean, deviation], verbose=0)
-            agent.value.fit(features, value + reward, verbose=0)
-        return steps
+            actor.fit(features, policy, verbose=0)
+            value.fit(features, expected + reward, verbose=0)
+        return steps, steps
 
-    play(2)
-    return keras_facts(), lambda: {"": timed(play, min(steps, BOOK_STEPS))}
+    return facts(), train
+
+
+def a2c_environment(args):
+    return environment_contender(load_script(CAR).ENV_ID, args.steps)
+
+
+def contender(name):
+    """The function of the parsed flags that returns what `timed` needs."""
+    return globals()[name.replace(" ", "_")]
+
+
+def ratios(contenders):
+    """How many times as fast ours is as each other contender of its task, over the rounds.
+
+    Returns:
+        {task: {contender: {"median", "least", "greatest"}}}. Against the bare environment, it is
+        the speed in environment steps.
+    """
+    found = {}
+    for name, other in contenders.items():
+        task, who = name.split()
+        ours = contenders[f"{task} ours"]
+        if who != "ours":
+            unit = "step" if who == "environment" else UNITS[task]
+            pairs = zip(other.values[unit], ours.values[unit], strict=True)
+            times = [theirs / own for theirs, own in pairs]
+            found.setdefault(task, {})[who] = {
+                "median": float(f"{statistics.median(times):.4g}"),
+                "least": float(f"{min(times):.4g}"),
+                "greatest": float(f"{max(times):.4g}"),
+            }
+    return found
 
 
 def main(args):
     if args.contender:
-        play = globals()[args.contender.replace(" ", "_")]
-        rounds.contend(lambda: play(args.steps))
+        rounds.contend(lambda: timed(*contender(args.contender)(args)))
         return
     rounds.check_output(args.output)
-    contenders = rounds.play(__file__, CONTENDERS, {"--steps": args.steps}, args.rounds)
+    flags = {"--steps": args.steps, "--episodes": args.episodes}
+    names = [name for name in CONTENDERS if name.split()[0] in args.tasks]
+    contenders = rounds.play(__file__, names, flags, args.rounds)
     table = {}
-    for name, contender in contenders.items():
-        variant, values = contender.fastest()
-        table[name] = {
-            "steps_per_second": round(1000 / statistics.median(values), 3),
-            **rounds.times(values, 4),
-            "peak_rss_mb": round(contender.peak_rss_mb),
-        }
-        if variant:
-            table[name]["threads"] = variant
-        print(f"{name:<14}{table[name]['steps_per_second']:>12,.1f} steps per second")
-    times = {
-        task: round(
-            table[f"{task} ours"]["steps_per_second"] / table[f"{task} book"]["steps_per_second"]
-        )
-        for task in ("dqn", "policy")
-    }
-    print(f"Faster than the book's loops: DQN {times['dqn']} times, A2C {times['policy']} times")
+    for name, played in contenders.items():
+        row = table[name] = {"peak_rss_mb": round(played.peak_rss_mb)}
+        shown = []
+        for unit, values in played.values.items():
+            if unit == "step" or name in ("dqn ours", "dqn torch", "dqn book"):
+                row[f"{unit}s_per_second"] = float(f"{1000 / statistics.median(values):.5g}")
+                row[f"{unit}_ms"] = rounds.times(values, 4)
+                shown.append(f"{row[f'{unit}s_per_second']:>12,.1f} {unit}s per second")
+        print(f"{name:<20}{''.join(shown)}")
+    times = ratios(contenders)
+    for task, others in times.items():
+        for who, ratio in others.items():
+            print(f"{task} ours is {ratio['median']:g} times as fast as {who}")
     rounds.record(
         args,
         contenders,
         threads=os.environ.get("OMP_NUM_THREADS", "all"),
+        episodes={
+            task: args.episodes // (CART_SHARE if task == "dqn" else 1) for task in args.tasks
+        },
         book_steps=BOOK_STEPS,
         contenders=table,
-        times_the_book=times,
+        times_as_fast=times,
     )
 
 

@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import json
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ from lib.cli import UserError
 epochs = load_script("benchmarks/epochs.py")
 gan_step = load_script("benchmarks/gan_step.py")
 operations = load_script("benchmarks/operations.py")
+agents = load_script("benchmarks/rl.py")
 
 GENERATOR = [
     100 * 6272,
@@ -262,20 +264,62 @@ def test_unfused_is_keras_own_normalization(monkeypatch):
     assert layers.BatchNormalization.call is plain
 
 
-def test_every_agent_is_measured(tmp_path):
-    flags = ("--rounds", 1, "--steps", 2, "--output", "rl.json")
+@pytest.mark.parametrize("name", agents.CONTENDERS)
+def test_every_agent_trains(name, tmp_path):
+    if "torch" in name:
+        pytest.importorskip("torch")
+    args = argparse.Namespace(episodes=50 if "dqn" in name else 2, steps=1)
+    _, train = agents.contender(name)(args)
+    steps, updates = train(1)
+    if "book" in name or "environment" in name:
+        assert (steps, updates) == (1, "book" in name)
+    else:
+        assert steps > 60 and updates in ((200, 300, 400) if "dqn" in name else (2,))
+
+
+def test_agents_are_measured(tmp_path):
+    flags = ("--rounds=1", "--episodes=3", "--tasks=reinforce", "--output=rl.json")
     done = run_script("benchmarks/rl.py", *flags, folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr
     numbers = json.loads((tmp_path / "rl.json").read_text())
-    expected = {"dqn ours", "dqn torch", "dqn book", "policy ours", "policy book"}
+    row = numbers["contenders"]["reinforce ours"]
+    assert row["steps_per_second"] == pytest.approx(1000 / row["step_ms"]["median_ms"], 0.01)
+    assert row["peak_rss_mb"] > 100 and "updates_per_second" not in row
+    assert numbers["episodes"] == {"reinforce": 3}
     if importlib.util.find_spec("torch") is None:
-        expected.remove("dqn torch")
-    assert set(numbers["contenders"]) == expected
-    for name, row in numbers["contenders"].items():
-        assert name in done.stdout
-        assert 0 < row["min_ms"] <= row["median_ms"] <= row["max_ms"], name
-        assert row["steps_per_second"] == pytest.approx(1000 / row["median_ms"], rel=0.05)
-    assert numbers["times_the_book"]["policy"] > 10
+        assert "PyTorch is not installed" in done.stdout and numbers["times_as_fast"] == {}
+    else:
+        assert numbers["times_as_fast"]["reinforce"]["torch"]["median"] > 0
+
+
+def test_ratios_compare_contenders_in_the_same_round():
+    def contender(**values):
+        return SimpleNamespace(values=values)
+
+    contenders = {
+        "dqn ours": contender(update=[2.0, 4.0, 8.0], step=[1.0, 2.0, 4.0]),
+        "dqn torch": contender(update=[4.0, 12.0, 8.0], step=[9.0, 9.0, 9.0]),
+        "dqn environment": contender(update=[9.0, 9.0, 9.0], step=[0.1, 0.1, 0.1]),
+        "a2c ours": contender(step=[1.0], update=[9.0]),
+        "a2c torch": contender(step=[3.0], update=[0.0]),
+    }
+    assert agents.ratios(contenders) == {
+        "dqn": {
+            "torch": {"median": 2.0, "least": 1.0, "greatest": 3.0},
+            "environment": {"median": 0.05, "least": 0.025, "greatest": 0.1},
+        },
+        "a2c": {"torch": {"median": 3.0, "least": 3.0, "greatest": 3.0}},
+    }
+
+
+@pytest.mark.parametrize("method", ["a2c", "reinforce"])
+def test_pytorch_trains_the_same_policy(method):
+    pytest.importorskip("torch")
+    args = argparse.Namespace(episodes=3)
+    _, ours = agents.policy_ours(method, args)
+    _, in_torch = agents.policy_torch(method, args)
+    # Starts and noise are those of the seed: equal learning gives episodes of equal length.
+    assert ours(1) == in_torch(1)
 
 
 def test_without_pytorch_its_contenders_are_skipped(monkeypatch, capsys):
