@@ -24,7 +24,10 @@ With ENCODER for --encoder-weights=car_encoder.h5 (without it, an encoder is tra
     python3 policygradient-car-10.1.1.py -r                         random actions
     python3 policygradient-car-10.1.1.py ENCODER -c --actor-weights=car_a2c_actor.h5 --record
 
-@RESULT@
+Result to expect of ten runs, seeds 0 to 9: each method reaches the flag in at least 99.9 % of the
+episodes after the 200th. The mean reward of episodes 900 to 999 is 91.1 for A2C, 92.1 for
+actor-critic, 92.8 for REINFORCE and 93.4 with baseline. A run takes less than 20 seconds on one CPU
+core. In the book, only REINFORCE with baseline holds about 90, after an hour.
 
 Departures from the printed listing. --book switches 2 to 9 off, a flag each of them alone:
  1. The listing scores a newly drawn action, whose log-probability has no gradient by the mean. Its

@@ -1,10 +1,12 @@
 """Draws measures against the training step from the logs in results/: when do they stop improving?
 
 python3 -m lib.curves            redraws figures/fid-curves.png of chapters 4, 5 and 6,
-                                 and figures/curves.png of chapter 7
+                                 figures/curves.png of chapter 7, figures/dqn-rewards.png of
+                                 chapter 9 and figures/comparison.png of chapter 10
 """
 
 import csv
+import json
 import sys
 from pathlib import Path
 
@@ -116,6 +118,49 @@ def draw_translations(path, results=ROOT / "results"):
     return list(logs)
 
 
+def draw_dqn(path, results=ROOT / "results"):
+    """Draws the mean reward of DQN and double DQN with the default settings and with --book."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from lib import plots, rl_report
+    from lib.tables import CARTPOLE
+
+    figure, axes = plt.subplots(
+        1, 2, figsize=(7.4, 3.2), dpi=160, sharex=True, sharey=True, layout="constrained"
+    )
+    for axis, method, name in zip(axes, ("DQN", "double DQN"), ("", "-ddqn"), strict=True):
+        rewards = {}
+        for label, end in (("default settings", ""), ("--book", "-book")):
+            stem = f"{CARTPOLE}{name}{end}"
+            record = json.loads((results / f"{stem}.json").read_text())
+            episodes = rl_report.format_interval(record["episodes"], ",.0f")
+            found = rl_report.read_rewards(results / f"{stem}-rewards.csv")
+            rewards[f"{label}: {episodes}"] = found
+        rl_report.draw_rewards(axis, rewards, 100, record["goal"])
+        axis.set_title(f"{method}: episodes until solved")
+        axis.legend(loc="lower right", frameon=False)
+    axes[1].set_ylabel("")
+    plots.finish(figure, path)
+
+
+def draw_policies(path, results=ROOT / "results"):
+    """Draws the mean reward of the four policy gradients, where they differ."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from lib import rl_report
+    from lib.tables import CAR, POLICIES
+
+    methods = {
+        label: rl_report.read_rewards(results / f"{CAR}-{name}-rewards.csv")
+        for name, label in POLICIES.items()
+    }
+    rl_report.compare_rewards(methods, path, window=50, limits=(80, 96), goal=90)
+
+
 def main(args):
     for chapter, runs in RUNS.items():
         path = ROOT / chapter / "figures" / "fid-curves.png"
@@ -125,6 +170,12 @@ def main(args):
     drawn = draw_translations(path)
     name = path.relative_to(ROOT)
     print(f"Drawn: {name}" if drawn else f"Left out: {name}, no results/{CYCLEGAN}*-log.csv")
+    path = ROOT / "chapter9-drl" / "figures" / "dqn-rewards.png"
+    draw_dqn(path)
+    print(f"Drawn: {path.relative_to(ROOT)}")
+    path = ROOT / "chapter10-policy" / "figures" / "comparison.png"
+    draw_policies(path)
+    print(f"Drawn: {path.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

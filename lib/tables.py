@@ -12,6 +12,8 @@ import json
 import statistics
 from pathlib import Path
 
+from lib.rl_report import format_interval, welch, with_interval
+
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
@@ -156,7 +158,7 @@ def wgan_forms():
 def infogan_codes():
     header = ["prior, seed", "thickness", "slant", "gap", "MIG"]
     rows = []
-    for prior, suffix, seeds in (("uniform", "", range(5)), ("Gaussian", "-gaussian", range(3))):
+    for prior, suffix, seeds in (("uniform", "", range(5)), ("Gaussian", "-gaussian", range(5))):
         for seed in seeds:
             name = f"infogan-mnist-6.1.1{suffix}-10000-steps" + (f"-seed{seed}" if seed else "")
             rows.append(_codes(f"{prior}, {seed}", name))
@@ -207,6 +209,167 @@ def stackedgan_noise():
     return table(header, rows)
 
 
+CARTPOLE = "dqn-cartpole-9.6.1"
+DQNS = {
+    "DQN": "",
+    "double DQN": "-ddqn",
+    "DQN, --book": "-book",
+    "double DQN, --book": "-ddqn-book",
+}
+
+
+def dqn():
+    header = ["CartPole-v0", "episodes", "the book", "solved", "updates", "steps", "test reward"]
+    rows = []
+    for label, name in DQNS.items():
+        (record,) = _plain(f"{CARTPOLE}{name}")
+        rows.append(
+            [
+                label,
+                format_interval(record["episodes"], ",.0f"),
+                str(record["book_episodes"]),
+                f"{record['solved_runs']} of {record['runs']}",
+                format_interval(record["updates"], ",.0f"),
+                format_interval(record["environment_steps"], ",.0f"),
+                format_interval(record["test_reward"]),
+            ]
+        )
+    return table(header, rows)
+
+
+def dqn_welch():
+    header = ["DQN less double DQN", "episodes", "Welch's t", "p"]
+    rows = []
+    for label, name in (("default settings", ""), ("--book", "-book")):
+        pair = [_plain(f"{CARTPOLE}{method}{name}")[0]["seeds"] for method in ("", "-ddqn")]
+        episodes = [[seed["episodes"] for seed in seeds.values()] for seeds in pair]
+        difference = statistics.mean(episodes[0]) - statistics.mean(episodes[1])
+        t, p = welch(*episodes)
+        rows.append([label, f"{difference:.1f}", f"{t:.2f}", f"{p:.2f}"])
+    return table(header, rows)
+
+
+DQN_ABLATIONS = {
+    "": "none",
+    "-replays": "1, batches",
+    "-success": "2, success",
+    "-limit": "3, time limit",
+    "-gamma": "4, gamma",
+    "-epsilon": "5, epsilon",
+    "-huber": "6, loss",
+    "-learning-rate": "7, learning rate",
+    "-memory": "8, memory",
+}
+
+
+def dqn_ablation():
+    header = ["switched off", "episodes", "solved", "updates", "test reward"]
+    rows = []
+    for name, label in DQN_ABLATIONS.items():
+        seeds = [*_plain(f"{CARTPOLE}{name}")[0]["seeds"].values()][:5]
+        means = {k: with_interval([seed[k] for seed in seeds]) for k in seeds[0]}
+        rows.append(
+            [
+                label,
+                format_interval(means["episodes"], ".0f"),
+                f"{sum(seed['solved'] for seed in seeds)} of {len(seeds)}",
+                format_interval(means["updates"], ",.0f"),
+                format_interval(means["test_reward"]),
+            ]
+        )
+    return table(header, rows)
+
+
+def agent_speed():
+    header = ["times as fast as", "DQN", "A2C", "REINFORCE"]
+    (record,) = _plain("rl")
+    labels = {"torch": "PyTorch", "book": "the book's loop", "environment": "random actions"}
+    rows = []
+    for who, label in labels.items():
+        found = [record["times_as_fast"][task].get(who) for task in ("dqn", "a2c", "reinforce")]
+        rows.append([label, *("-" if f is None else f"{f['median']:.3g}" for f in found)])
+    return table(header, rows)
+
+
+def _rate(value):
+    return "-" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def agent_rates():
+    header = ["per second", "here", "PyTorch", "the book's loop", "random actions"]
+    found = _plain("rl")[0]["contenders"]
+    rows = []
+    for task, label in (("dqn", "DQN"), ("a2c", "A2C"), ("reinforce", "REINFORCE")):
+        for unit in ("steps", "updates"):
+            values = [
+                found.get(f"{task} {who}", {}).get(f"{unit}_per_second")
+                for who in ("ours", "torch", "book", "environment")
+            ]
+            if values[0] is not None:
+                rows.append([f"{label}, {unit}", *map(_rate, values)])
+    return table(header, rows)
+
+
+CAR = "policygradient-car-10.1.1"
+POLICIES = {
+    "reinforce": "REINFORCE",
+    "baseline": "with baseline",
+    "actor_critic": "actor-critic",
+    "a2c": "A2C",
+}
+
+
+def policy_gradients():
+    header = ["", "flag reached, %", "reward, last 100", "reward, no noise", "solved"]
+    rows = []
+    for name, label in {**POLICIES, "untrained": "untrained policy"}.items():
+        (record,) = _plain(f"{CAR}-{name}")
+        rows.append(
+            [
+                label,
+                f"{100 * record['flag_reached']['mean']:.1f}",
+                format_interval(record["reward_last"]),
+                format_interval(record["test_reward"]),
+                f"{record['solved_runs']} of {record['runs']}",
+            ]
+        )
+    (random,) = _plain(f"{CAR}-random")
+    flags = f"{100 * random['flags'] / random['episodes']:.1f}"
+    rows.append(["random actions", flags, f"{random['mean_reward']:.1f}", "-", "-"])
+    return table(header, rows)
+
+
+ABLATIONS = {
+    "": "none",
+    "raw": "2, raw states",
+    "white": "4, white noise",
+    "least-std": "5, no least deviation",
+    "rates": "6, learning rates",
+    "epsilon": "7, epsilon",
+    "limit": "8, time limit",
+    "value": "9, value gradient",
+}
+
+
+def policy_ablation():
+    header = ["switched off", *POLICIES.values()]
+    rows = []
+    for suffix, label in ABLATIONS.items():
+        rows.append([label])
+        for method in POLICIES:
+            path = RESULTS / f"{CAR}-{method}{'-' * bool(suffix)}{suffix}.json"
+            rows[-1].append("-")
+            if path.exists():
+                seeds = [*json.loads(path.read_text())["seeds"].values()][:5]
+                rows[-1][-1] = spread(seeds, "reward_last")
+    return table(header, rows)
+
+
+def _plain(name):
+    """The record NAME.json, in a list."""
+    return [json.loads((RESULTS / f"{name}.json").read_text())]
+
+
 TABLES = {
     "gans-10000": gans_10000,
     "gans-40000": gans_40000,
@@ -215,4 +378,8 @@ TABLES = {
     "infogan-codes": infogan_codes,
     "stackedgan": stackedgan,
     "stackedgan-noise": stackedgan_noise,
+    "dqn": dqn,
+    "dqn-welch": dqn_welch,
+    "policy-gradients": policy_gradients,
+    "policy-ablation": policy_ablation,
 }

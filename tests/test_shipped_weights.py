@@ -7,13 +7,26 @@ import functools
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 from conftest import ROOT, load_script, need_data_set
 
-from lib import codes, datasets, image_quality, lake, metrics, translation, vae, weights
+from lib import (
+    agents,
+    codes,
+    datasets,
+    image_quality,
+    lake,
+    metrics,
+    rl,
+    state_encoder,
+    translation,
+    vae,
+    weights,
+)
 
 CHAPTERS = {path.name.partition("-")[0]: path for path in sorted(ROOT.glob("chapter*"))}
 
@@ -311,15 +324,18 @@ def test_the_tables_of_the_lake(slippery):
     assert found == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize("double", [False, True])
-def test_the_q_networks_hold_the_pole(double):
+@pytest.mark.parametrize("method", ["dqn", "ddqn"])
+def test_the_q_networks_hold_the_pole(method):
     module = script("chapter9", "dqn-cartpole-9.6.1")
-    network = load(module.build_q_network(4, 2), "chapter9", f"{module.NAMES[double]}.h5")
-    env, *_ = module.make_env("CartPole-v0")
+    env = rl.make_discrete("CartPole-v0")
+    agent = module.DQNAgent(env, module.Settings(), double=method == "ddqn")
+    path = CHAPTERS["chapter9"] / "weights" / f"{method}_cartpole.h5"
+    agents.load(agent.q_network, path, {"method": method, "environment": "CartPole-v0", "seed": 0})
+    agent.update_weights()
     rng = np.random.default_rng(0)
-    rewards = [module.run_episode(env, network.get_weights(), 0.0, rng) for _ in range(10)]
-    expected = published("dqn-cartpole-9.6.1" + ("-ddqn" if double else ""))["test_reward"]
-    assert np.mean(rewards) == pytest.approx(expected, rel=0.02)
+    rewards = [agent.play(env, rng) for _ in range(10)]
+    record = published("dqn-cartpole-9.6.1" + ("-ddqn" if method == "ddqn" else ""))
+    assert np.mean(rewards) == pytest.approx(record["seeds"]["0"]["test_reward"], rel=0.02)
 
 
 METHODS = ("reinforce", "baseline", "actor_critic", "a2c")
@@ -328,20 +344,21 @@ METHODS = ("reinforce", "baseline", "actor_critic", "a2c")
 @pytest.mark.parametrize("method", METHODS)
 def test_the_policies_drive_up_the_hill(method):
     module = script("chapter10", "policygradient-car-10.1.1")
-    encoder = load(module.build_encoder(2), "chapter10", "car_encoder.h5")
-    agent = module.build_agent(method, module.Settings(), updates=1)
-    load(agent.actor, "chapter10", f"car_{method}_actor.h5")
-    if agent.uses_value:
-        load(agent.value, "chapter10", f"car_{method}_value.h5")
+    encoder = load(state_encoder.build_encoder(2), "chapter10", "car_encoder.h5")
+    agent = module.PolicyAgent(method, encoder, module.Settings())
+    flags = {f"{name}_weights": f"car_{method}_{name}.h5" for name in agent.networks}
+    args = SimpleNamespace(method=method, env_id=module.ENV_ID, value_weights=None)
+    module.load(agent, encoder, SimpleNamespace(**{**vars(args), **flags}))
+    if method != "reinforce":
         states = np.array([[0.4, 0.05], [-0.5, 0.0]])
-        near_the_flag, in_the_valley = keras.ops.convert_to_numpy(agent.value(encoder(states)))
+        near_the_flag, in_the_valley = agent.policy.value(agent.policy.features(states))
         assert near_the_flag > in_the_valley
-    env, networks = module.make_env(module.ENV_ID), module.Networks(encoder, agent)
-    rng = np.random.default_rng(0)
-    episodes = [module.run_episode(env, networks, rng, module.Settings()) for _ in range(10)]
-    assert all(episode.reached for episode in episodes)
-    expected = published(f"policygradient-car-10.1.1-{method}")["test_reward"]
-    assert np.mean([episode.total for episode in episodes]) == pytest.approx(expected, abs=1)
+    env, rng = rl.make_continuous(module.ENV_ID), np.random.default_rng(0)
+    episodes = [module.run_episode(env, agent.policy, rng) for _ in range(10)]
+    assert all(flag for _, flag in episodes)
+    rewards = [sum(reward for *_, reward in steps) for steps, _ in episodes]
+    expected = published(f"policygradient-car-10.1.1-{method}")["seeds"]["0"]["test_reward"]
+    assert np.mean(rewards) == pytest.approx(expected, abs=1)
 
 
 def test_keras_opens_shipped_files_without_this_project(tmp_path):
