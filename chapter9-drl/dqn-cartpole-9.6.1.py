@@ -18,7 +18,16 @@ van Hasselt et al., Deep Reinforcement Learning with Double Q-learning (2015), a
     python3 dqn-cartpole-9.6.1.py CartPole-v1        500 steps, solved at 475
     python3 dqn-cartpole-9.6.1.py --weights=dqn_cartpole.h5 --record    test, and write a video
 
-@RESULT@
+Result to expect of ten runs, seeds 0 to 9, with 95-percent intervals: DQN solves it after 174 ± 21
+episodes, double DQN after 177 ± 21, in less than a minute a run on one CPU core. With --book, DQN
+solves it after 971 ± 213 episodes. Double DQN solves it with nine of ten seeds, after 1,169 ± 522
+episodes if the tenth counts with its 3,000. The book: 822 and 971. Neither pair shows a difference
+between the methods. DQN needs 7,010 ± 2,020 updates, with --book 969 ± 213: --book makes one update
+after an episode, the defaults up to 100. The weights of seed 0 hold the pole for all 100 test
+episodes.
+
+The defaults were chosen on CartPole-v0 with the seeds 100 to 105; earlier attempts had seen seeds 0
+to 2, too. For another environment, try --replay-after-success and more --epsilon-episodes first.
 
 Departures from the printed listing. --book switches 1 to 8 off, a flag each of them alone:
  1. The listing learns from one batch after each episode and copies the target network every 10
@@ -57,19 +66,19 @@ BOOK_EPISODES = {"dqn": 822, "ddqn": 971}  # until solved, the mean of ten runs
 
 @dataclass(frozen=True)
 class Settings:
-    """The hyper-parameters, each of which is a flag. Those with a star were chosen on CartPole."""
+    """The hyper-parameters, each of which is a flag. Those with (CartPole) were chosen there."""
 
-    gamma: float = setting(0.98, "* discount of later rewards", cli.fraction)
-    learning_rate: float = setting(5e-4, "* of Adam")
+    gamma: float = setting(0.98, "discount of later rewards (CartPole)", cli.fraction)
+    learning_rate: float = setting(5e-4, "of Adam (CartPole)")
     huber: bool = setting(True, "Huber loss instead of the squared error")
     batch_size: int = setting(64, "transitions in a batch", cli.positive_int)
     memory: int = setting(50_000, "transitions to remember", cli.positive_int)
     epsilon: float = setting(0.9, "share of random actions at first", cli.positive)
-    epsilon_min: float = setting(0.01, "* share of random actions at last", cli.positive)
-    epsilon_episodes: int = setting(60, "* episodes until epsilon-min", cli.positive_int)
-    replays: int = setting(100, "* batches to learn from after an episode", cli.positive_int)
-    replay_after_success: bool = setting(False, "* learn also after an episode with enough reward")
-    target_update: int = setting(50, "* batches between two target networks", cli.positive_int)
+    epsilon_min: float = setting(0.01, "share of random actions at last (CartPole)", cli.positive)
+    epsilon_episodes: int = setting(60, "episodes until epsilon-min (CartPole)", cli.positive_int)
+    replays: int = setting(100, "batches after an episode (CartPole)", cli.positive_int)
+    replay_after_success: bool = setting(False, "learn also after a solved episode (CartPole)")
+    target_update: int = setting(50, "batches between two copies (CartPole)", cli.positive_int)
     bootstrap_at_limit: bool = setting(True, "the time limit is not an end")
 
 

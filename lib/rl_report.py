@@ -39,6 +39,14 @@ def format_interval(numbers, form=".1f"):
     return f"{numbers['mean']:{form}}" + ("" if half is None else f" ± {half:{form}}")
 
 
+def welch(a, b):
+    """Returns Welch's t and its two-sided p-value for the difference of two means."""
+    from scipy import stats
+
+    found = stats.ttest_ind(a, b, equal_var=False)
+    return float(found.statistic), float(found.pvalue)
+
+
 def test(args, play, episodes, seed):
     """Plays test episodes and returns their rewards.
 
@@ -308,24 +316,17 @@ def flag_and_reward_curves(runs, path, goal):
     plots.finish(figure, path)
 
 
-def compare_rewards(methods, path, window, limits, goal, title=None):
-    """Draws the running mean reward of one or more methods in one figure.
+def draw_rewards(axis, methods, window, goal=None):
+    """Draws the running mean reward of one or more methods.
 
     A run that ended earlier than others keeps its last value.
 
     Args:
+        axis: of Matplotlib.
         methods: {label: list of rewards (episodes,), one per seed}.
-        path: the PNG file.
         window: episodes in the running mean.
-        limits: (least, greatest) reward shown; None for all.
         goal: the mean reward to mark, or None.
-        title: of the figure.
     """
-    import matplotlib.pyplot as plt
-
-    from lib import plots
-
-    figure, axis = plt.subplots(figsize=(7.4, 3.2), dpi=160, layout="constrained")
     for label, seeds in methods.items():
         longest = max(map(len, seeds))
         means = [running_mean(rewards, window) for rewards in seeds]
@@ -333,7 +334,25 @@ def compare_rewards(methods, path, window, limits, goal, title=None):
         _band(axis, np.array(means), label)
     if goal is not None:
         axis.axhline(goal, color="gray", linestyle=":")
-    axis.set(xlabel="episode", ylabel=f"mean reward of {window} episodes", ylim=limits, title=title)
+    axis.set(xlabel="episode", ylabel=f"mean reward of {window} episodes")
+
+
+def compare_rewards(methods, path, window, limits, goal, title=None):
+    """Draws the running mean reward of one or more methods in one figure, see `draw_rewards`.
+
+    Args:
+        methods, window, goal: see `draw_rewards`.
+        path: the PNG file.
+        limits: (least, greatest) reward shown; None for all.
+        title: of the figure.
+    """
+    import matplotlib.pyplot as plt
+
+    from lib import plots
+
+    figure, axis = plt.subplots(figsize=(7.4, 3.2), dpi=160, layout="constrained")
+    draw_rewards(axis, methods, window, goal)
+    axis.set(ylim=limits, title=title)
     if len(methods) > 1:
         figure.legend(loc="outside right center", frameon=False)
     plots.finish(figure, path)

@@ -49,9 +49,9 @@ RUNS = (
     f"chapter8-vae/vae-cnn-mnist-8.1.2.py {TINY_CLASSIFIER}",
     f"chapter8-vae/cvae-cnn-mnist-8.2.1.py {TINY_CLASSIFIER} --beta 7",
     "chapter9-drl/q-learning-9.3.1.py --train",
-    "chapter9-drl/q-frozenlake-9.5.1.py --slippery --episodes 100",
+    "chapter9-drl/q-frozenlake-9.5.1.py --slippery --episodes 100 --record gif",
     "chapter9-drl/dqn-cartpole-9.6.1.py --episodes 5",
-    "chapter9-drl/dqn-cartpole-9.6.1.py --episodes 5 --ddqn",
+    "chapter9-drl/dqn-cartpole-9.6.1.py --episodes 5 --ddqn --book -r --record gif",
     *(
         f"chapter10-policy/policygradient-car-10.1.1.py -e car_encoder.h5 --episodes 2{method}"
         for method in ("", " --baseline", " --actor-critic", " --a2c")

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -880,6 +881,38 @@ def test_bad_input_of_the_cart(tmp_path):
     ):
         done = run_script(CART, *flags, folder=tmp_path, data=tmp_path)
         assert_one_line_error(done, *parts)
+
+
+def test_welch_against_its_formula():
+    a, b = np.array([1.0, 2.0, 4.0]), np.array([3.0, 9.0, 8.0, 4.0])
+    t, p = rl_report.welch(a, b)
+    errors = a.var(ddof=1) / 3, b.var(ddof=1) / 4
+    assert t == pytest.approx((a.mean() - b.mean()) / sum(errors) ** 0.5)
+    assert 0.04 < p < 0.1
+    assert rl_report.welch(a, a)[1] == 1
+
+
+def test_the_docstring_of_dqn_has_the_intervals_of_the_runs(cart):
+    found = set()
+    for name in ("", "-ddqn", "-book", "-ddqn-book"):
+        record = read_json(ROOT / "results" / f"dqn-cartpole-9.6.1{name}.json")
+        assert record["runs"] == 10 and list(record["seeds"]) == [str(k) for k in range(10)]
+        numbers = (record["episodes"], record["updates"])
+        found |= {rl_report.format_interval(each, ",.0f") for each in numbers}
+    shown = re.findall(r"[\d,]+ ± [\d,]+", " ".join(cart.__doc__.split()))
+    assert len(shown) == 6 and set(shown) <= found
+
+
+def test_the_reward_of_a_run_that_ended_stays_in_the_figure():
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots()
+    rl_report.draw_rewards(axis, {"a": [[0.0, 4.0], [1.0, 1.0, 1.0, 5.0]]}, 2, 3.0)
+    median, *seeds, goal = axis.lines
+    np.testing.assert_allclose([line.get_ydata() for line in seeds], [[0, 2, 2, 2], [1, 1, 1, 3]])
+    np.testing.assert_allclose(median.get_ydata(), [0.5, 1.5, 1.5, 2.5])
+    assert set(goal.get_ydata()) == {3.0}
+    plt.close(figure)
 
 
 # What the scripts share
