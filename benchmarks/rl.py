@@ -15,8 +15,9 @@ The contenders:
     environment   the bare environment with random actions
 
 The contenders take turns, see rounds.py. A ratio of two contenders is the median over the rounds.
-For DQN it compares the time per update, because the number of steps depends on what was learned;
-for the policy gradients, it compares the time per environment step.
+It compares the time per environment step. How many steps a DQN takes per update depends on what it
+has learned: there, acting and learning are timed apart, and the ratio is that for the steps and
+updates of ours.
 """
 
 import math
@@ -44,7 +45,13 @@ BOOK_STEPS = 4  # of the book's loops, in a round, if --steps is not less
 CART = "chapter9-drl/dqn-cartpole-9.6.1.py"
 CAR = "chapter10-policy/policygradient-car-10.1.1.py"
 ENCODER = rounds.ROOT / "chapter10-policy" / "weights" / "car_encoder.h5"
-UNITS = {"dqn": "update", "a2c": "step", "reinforce": "step"}
+TASKS = ("dqn", "a2c", "reinforce")
+# {what `timed` measures: its name as a rate}
+MEASURES = {
+    "step": "steps_per_second",
+    "acting": "steps_per_second_of_acting",
+    "learning": "updates_per_second_of_learning",
+}
 CONTENDERS = (
     *(f"dqn {who}" for who in ("ours", "torch", "book", "environment")),
     *(f"a2c {who}" for who in ("ours", "torch", "book", "environment")),
@@ -62,10 +69,10 @@ def parse_args():
     )
     parser.add_argument(
         "--tasks",
-        type=rounds.names_out_of(UNITS),
-        default=list(UNITS),
+        type=rounds.names_out_of(TASKS),
+        default=list(TASKS),
         metavar="NAMES",
-        help=f"(default {','.join(UNITS)})",
+        help=f"(default {','.join(TASKS)})",
     )
     return parser.parse_args()
 
@@ -96,7 +103,13 @@ def timed(facts, train):
 
     Args:
         facts: about the contender.
-        train: function of the seed that trains and returns the numbers of steps and updates.
+        train: function of the seed that trains, and returns the numbers of steps and updates, and
+            the seconds of acting if they are to be told from those of learning.
+
+    Returns:
+        tuple: The facts, and a function that plays a round. It returns the milliseconds per step.
+        Where acting is timed apart, it also returns milliseconds of acting per step and of learning
+        per update, and both numbers.
     """
     seed = 0
 
@@ -104,11 +117,29 @@ def timed(facts, train):
         nonlocal seed
         seed += 1
         started = time.perf_counter()
-        steps, updates = train(seed)
-        milliseconds = 1000 * (time.perf_counter() - started)
-        return {"step": milliseconds / steps, "update": milliseconds / max(1, updates)}
+        steps, updates, acting = train(seed)
+        seconds = time.perf_counter() - started
+        values = {"step": 1000 * seconds / steps}
+        if acting is not None:
+            values |= {"acting": 1000 * acting / steps, "steps": steps, "updates": updates}
+            values["learning"] = 1000 * (seconds - acting) / max(1, updates)
+        return values
 
     return facts, play
+
+
+def clock_acting(script):
+    """Lets `run_episode` of a script add its seconds to the only item of the returned list."""
+    run_episode, seconds = script.run_episode, [0.0]
+
+    def timed_episode(*args, **kwargs):
+        started = time.perf_counter()
+        played = run_episode(*args, **kwargs)
+        seconds[0] += time.perf_counter() - started
+        return played
+
+    script.run_episode = timed_episode
+    return seconds
 
 
 def train_args(episodes, folder, **flags):
@@ -129,7 +160,7 @@ def environment_contender(env_id, steps):
             _, _, terminated, truncated, _ = env.step(env.action_space.sample())
             if terminated or truncated:
                 env.reset()
-        return steps, 0
+        return steps, 0, None
 
     return {}, train
 
@@ -140,12 +171,13 @@ def environment_contender(env_id, steps):
 def dqn_ours(args):
     script = load_script(CART)
     script.TEST_EPISODES = 0
-    folder = Path(tempfile.mkdtemp())
+    acting, folder = clock_acting(script), Path(tempfile.mkdtemp())
     flags = train_args(args.episodes // CART_SHARE, folder, env_id=script.ENV_ID, method="dqn")
 
     def train(seed):
+        acting[0] = 0.0
         run = script.train(flags, seed, script.Settings(), folder)
-        return run.steps, run.log[-1]["updates"]
+        return run.steps, run.log[-1]["updates"], acting[0]
 
     return facts(), train
 
@@ -157,7 +189,7 @@ def dqn_torch(args):
     from lib import rl
 
     script = load_script(CART)
-    settings = script.Settings()
+    acting, settings = clock_acting(script), script.Settings()
     env = rl.make_discrete(script.ENV_ID)
     state_size, actions = env.observation_space.shape[0], int(env.action_space.n)
 
@@ -199,6 +231,7 @@ def dqn_torch(args):
 
     def train(seed):
         torch.manual_seed(seed)
+        acting[0] = 0.0
         rng, agent, steps = np.random.default_rng(seed), Agent(), 0
         memory = rl.Memory(settings.memory, state_size)
         for episode in range(args.episodes // CART_SHARE):
@@ -208,7 +241,7 @@ def dqn_torch(args):
             if memory.size >= settings.batch_size and reward < rl.goal(env):
                 for _ in range(settings.replays):
                     agent.update(memory, rng)
-        return steps, agent.updates
+        return steps, agent.updates, acting[0]
 
     return torch_facts(), train
 
@@ -230,21 +263,24 @@ def dqn_book(args):
         return network.predict(state[None], verbose=0)[0]
 
     def train(seed):
+        acting = 0.0
         state, _ = env.reset(seed=seed)
         while memory.size < 64:
             memory.remember(state, 0, 1.0, state, False)
         for _ in range(steps):
+            started = time.perf_counter()
             action = int(values(q_network, state).argmax())
             next_state, reward, terminated, truncated, _ = env.step(action)
             memory.remember(state, action, reward, next_state, terminated or truncated)
             state = env.reset()[0] if terminated or truncated else next_state
+            acting += time.perf_counter() - started
             batch, wanted = memory.sample(64, 1, rng), []
             for s, a, r, following, ended in zip(*batch, strict=True):
                 q = values(q_network, s)
                 q[a] = r + 0.9 * (1 - ended) * values(target_network, following).max()
                 wanted.append(q)
             q_network.fit(batch[0], np.array(wanted), batch_size=64, verbose=0)
-        return steps, steps
+        return steps, steps, acting
 
     return facts(), train
 
@@ -269,7 +305,7 @@ def policy_ours(method, args):
 
     def train(seed):
         run = script.train(flags, seed, policy_settings(script, method), encoder, folder)
-        return run.steps, run.updates
+        return run.steps, run.updates, None
 
     return facts(), train
 
@@ -370,7 +406,7 @@ def policy_torch(method, args):
             played, flag = script.run_episode(env, agent.policy, rng, noise)
             agent.learn(agent.steps_of(played, flag))
             steps += len(played)
-        return steps, args.episodes
+        return steps, args.episodes, None
 
     return torch_facts(), train
 
@@ -413,7 +449,7 @@ def a2c_book(args):
             # Any loss will do: the time goes into the calls.
             actor.fit(features, policy, verbose=0)
             value.fit(features, expected + reward, verbose=0)
-        return steps, steps
+        return steps, steps, None
 
     return facts(), train
 
@@ -431,22 +467,27 @@ def ratios(contenders):
     """How many times as fast ours is as each other contender of its task, over the rounds.
 
     Returns:
-        {task: {contender: {"median", "least", "greatest"}}}. Against the bare environment, it is
-        the speed in environment steps.
+        {task: {contender: {"median", "least", "greatest"}}}. Less than 1 is slower.
     """
     found = {}
     for name, other in contenders.items():
         task, who = name.split()
-        ours = contenders[f"{task} ours"]
-        if who != "ours":
-            unit = "step" if who == "environment" else UNITS[task]
-            pairs = zip(other.values[unit], ours.values[unit], strict=True)
-            times = [theirs / own for theirs, own in pairs]
-            found.setdefault(task, {})[who] = {
-                "median": float(f"{statistics.median(times):.4g}"),
-                "least": float(f"{min(times):.4g}"),
-                "greatest": float(f"{max(times):.4g}"),
-            }
+        ours = contenders[f"{task} ours"].values
+        if who == "ours":
+            continue
+        if "acting" in other.values:
+            columns = (other.values["acting"], other.values["learning"])
+            columns += (ours["steps"], ours["updates"])
+            theirs = [a * s + u * n for a, u, s, n in zip(*columns, strict=True)]
+            own = [step * s for step, s in zip(ours["step"], ours["steps"], strict=True)]
+        else:
+            theirs, own = other.values["step"], ours["step"]
+        times = [a / b for a, b in zip(theirs, own, strict=True)]
+        found.setdefault(task, {})[who] = {
+            "median": float(f"{statistics.median(times):.4g}"),
+            "least": float(f"{min(times):.4g}"),
+            "greatest": float(f"{max(times):.4g}"),
+        }
     return found
 
 
@@ -461,12 +502,12 @@ def main(args):
     table = {}
     for name, played in contenders.items():
         row = table[name] = {"peak_rss_mb": round(played.peak_rss_mb)}
-        shown = []
-        for unit, values in played.values.items():
-            if unit == "step" or name in ("dqn ours", "dqn torch", "dqn book"):
-                row[f"{unit}s_per_second"] = float(f"{1000 / statistics.median(values):.5g}")
-                row[f"{unit}_ms"] = rounds.times(values, 4)
-                shown.append(f"{row[f'{unit}s_per_second']:>12,.1f} {unit}s per second")
+        for measure, count in MEASURES.items():
+            if measure in played.values:
+                values = played.values[measure]
+                row[count] = float(f"{1000 / statistics.median(values):.5g}")
+                row[f"{measure}_ms"] = rounds.times(values, 4)
+        shown = (f"{value:>12,.1f} {n}" for n, value in row.items() if n in MEASURES.values())
         print(f"{name:<20}{''.join(shown)}")
     times = ratios(contenders)
     for task, others in times.items():

@@ -270,7 +270,8 @@ def test_every_agent_trains(name, tmp_path):
         pytest.importorskip("torch")
     args = argparse.Namespace(episodes=50 if "dqn" in name else 2, steps=1)
     _, train = agents.contender(name)(args)
-    steps, updates = train(1)
+    steps, updates, acting = train(1)
+    assert (acting is not None) == (name in ("dqn ours", "dqn torch", "dqn book"))
     if "book" in name or "environment" in name:
         assert (steps, updates) == (1, "book" in name)
     else:
@@ -284,7 +285,7 @@ def test_agents_are_measured(tmp_path):
     numbers = json.loads((tmp_path / "rl.json").read_text())
     row = numbers["contenders"]["reinforce ours"]
     assert row["steps_per_second"] == pytest.approx(1000 / row["step_ms"]["median_ms"], 0.01)
-    assert row["peak_rss_mb"] > 100 and "updates_per_second" not in row
+    assert row["peak_rss_mb"] > 100 and "steps_per_second_of_acting" not in row
     assert numbers["episodes"] == {"reinforce": 3}
     if importlib.util.find_spec("torch") is None:
         assert "PyTorch is not installed" in done.stdout and numbers["times_as_fast"] == {}
@@ -292,16 +293,29 @@ def test_agents_are_measured(tmp_path):
         assert numbers["times_as_fast"]["reinforce"]["torch"]["median"] > 0
 
 
+def test_acting_is_timed_apart():
+    now = iter([0.0, 5.0])
+    _, play = agents.timed({}, lambda seed: (10, 4, 1.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(agents.time, "perf_counter", lambda: next(now))
+        values = play()
+    assert values == {"step": 500, "acting": 100, "learning": 1000, "steps": 10, "updates": 4}
+
+
 def test_ratios_compare_contenders_in_the_same_round():
     def contender(**values):
         return SimpleNamespace(values=values)
 
+    ours = {"step": [1.0, 2.0, 4.0], "steps": [10, 10, 20], "updates": [1, 2, 4]}
+    theirs = {"steps": [9, 9, 9], "updates": [9, 9, 9], "step": [9.0, 9.0, 9.0]}
     contenders = {
-        "dqn ours": contender(update=[2.0, 4.0, 8.0], step=[1.0, 2.0, 4.0]),
-        "dqn torch": contender(update=[4.0, 12.0, 8.0], step=[9.0, 9.0, 9.0]),
-        "dqn environment": contender(update=[9.0, 9.0, 9.0], step=[0.1, 0.1, 0.1]),
-        "a2c ours": contender(step=[1.0], update=[9.0]),
-        "a2c torch": contender(step=[3.0], update=[0.0]),
+        "dqn ours": contender(acting=[0.5, 0.5, 1.0], learning=[5.0, 7.5, 15.0], **ours),
+        # 10 * 1 + 1 * 10 = 20, 10 * 2 + 2 * 20 = 60 and 20 * 2 + 4 * 10 = 80 milliseconds, not
+        # 10, 20 and 80.
+        "dqn torch": contender(acting=[1.0, 2.0, 2.0], learning=[10.0, 20.0, 10.0], **theirs),
+        "dqn environment": contender(step=[0.1, 0.1, 0.1]),
+        "a2c ours": contender(step=[1.0]),
+        "a2c torch": contender(step=[3.0]),
     }
     assert agents.ratios(contenders) == {
         "dqn": {
