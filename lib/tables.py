@@ -287,7 +287,10 @@ def agent_speed():
     rows = []
     for who, label in labels.items():
         found = [record["times_as_fast"][task].get(who) for task in ("dqn", "a2c", "reinforce")]
-        rows.append([label, *("-" if f is None else f"{f['median']:.3g}" for f in found)])
+        # Two digits, without an exponent.
+        rounded = [None if f is None else float(f"{f['median']:.2g}") for f in found]
+        values = ["-" if value is None else f"{value:,g}" for value in rounded]
+        rows.append([label, *values])
     return table(header, rows)
 
 
@@ -299,14 +302,18 @@ def agent_rates():
     header = ["per second", "here", "PyTorch", "the book's loop", "random actions"]
     found = _plain("rl")[0]["contenders"]
     rows = []
-    for task, label in (("dqn", "DQN"), ("a2c", "A2C"), ("reinforce", "REINFORCE")):
-        for unit in ("steps", "updates"):
-            values = [
-                found.get(f"{task} {who}", {}).get(f"{unit}_per_second")
-                for who in ("ours", "torch", "book", "environment")
-            ]
-            if values[0] is not None:
-                rows.append([f"{label}, {unit}", *map(_rate, values)])
+    for label, task, rate in (
+        ("DQN, steps of acting", "dqn", "steps_per_second_of_acting"),
+        ("DQN, updates", "dqn", "updates_per_second_of_learning"),
+        ("A2C, steps", "a2c", "steps_per_second"),
+        ("REINFORCE, steps", "reinforce", "steps_per_second"),
+    ):
+        values = [found.get(f"{task} {who}", {}).get(rate) for who in ("ours", "torch", "book")]
+        bare = None
+        if rate != "updates_per_second_of_learning":
+            environment = "dqn environment" if task == "dqn" else "a2c environment"
+            bare = found[environment]["steps_per_second"]
+        rows.append([label, *map(_rate, (*values, bare))])
     return table(header, rows)
 
 
@@ -382,4 +389,6 @@ TABLES = {
     "dqn-welch": dqn_welch,
     "policy-gradients": policy_gradients,
     "policy-ablation": policy_ablation,
+    "agent-speed": agent_speed,
+    "agent-rates": agent_rates,
 }
