@@ -17,7 +17,6 @@ With ENCODER for --encoder-weights=car_encoder.h5 (without it, an encoder is tra
     python3 policygradient-car-10.1.1.py ENCODER -b --seeds 10      with baseline, ten runs
     python3 policygradient-car-10.1.1.py ENCODER -a                 actor-critic
     python3 policygradient-car-10.1.1.py ENCODER -c                 A2C
-    python3 policygradient-car-10.1.1.py ENCODER -c --resume        continue after an interruption
     python3 policygradient-car-10.1.1.py ENCODER -c --correlation 0     A2C with white noise
     python3 policygradient-car-10.1.1.py ENCODER --learning-rate 0  the untrained policy
     python3 policygradient-car-10.1.1.py -c --book                  A2C in the book's own form
@@ -30,8 +29,8 @@ actor-critic, 92.8 for REINFORCE and 93.4 with baseline. A run takes less than 2
 core. In the book, only REINFORCE with baseline holds about 90, after an hour.
 
 Departures from the printed listing. --book switches 2 to 9 off, a flag each of them alone:
- 1. The listing scores a newly drawn action, whose log-probability has no gradient by the mean. Its
-    entropy is a constant. Here the action taken is scored, and the entropy has a gradient.
+ 1. The listing scores a newly drawn action, which gives no gradient by the mean, and its entropy
+    is a constant. Here the action taken is scored, and the entropy has a gradient.
  2. The listing's encoder sees raw states and neglects the velocity, which is thirty times smaller
     than the position. Here states and features are standardized (--no-standardize).
  3. The listing updates the networks after each step of an episode, the actor-critic during the
@@ -63,7 +62,6 @@ ENV_ID = "MountainCarContinuous-v0"
 EPISODES = 1000
 GOAL = 90.0  # a run is solved if this is the mean reward of its last episodes
 TEST_EPISODES = 100
-METHODS = ("reinforce", "baseline", "actor_critic", "a2c")
 A2C_GAMMA = 0.95
 
 
@@ -102,16 +100,11 @@ BOOK = Settings(
 def parse_args():
     parser = cli.agents_parser(__doc__, env_id=ENV_ID, episodes=EPISODES)
     methods = parser.add_mutually_exclusive_group()
-    for short, method in (
-        ("-b", "baseline"),
-        ("-a", "actor_critic"),
-        ("-c", "a2c"),
-        ("-r", "random"),
-    ):
-        flags = (short, f"--{method.replace('_', '-')}")
+    for letter, method in zip("bacr", ("baseline", "actor_critic", "a2c", "random")):
+        flags = (f"-{letter}", f"--{method.replace('_', '-')}")
         methods.add_argument(*flags, dest="method", action="store_const", const=method)
-    for short, network in (("-w", "actor"), ("-y", "value"), ("-e", "encoder")):
-        flags = (short, f"--{network}-weights", f"--{network}_weights")
+    for letter, network in zip("wye", ("actor", "value", "encoder")):
+        flags = (f"-{letter}", f"--{network}-weights", f"--{network}_weights")
         parser.add_argument(*flags, metavar="FILE", help=f"weights of the {network}")
     parser.add_argument("-t", "--train", action="store_true", help="continue training the weights")
     parser.add_argument("--book", action="store_true", help="the book's own form, see departures")
@@ -195,8 +188,7 @@ class Steps(NamedTuple):
 def advantages(method, steps, values, next_values, gamma):
     """Returns the weights of the log-probabilities and the targets of the values (table 10.6.1).
 
-    All have the shape (steps,). `values` and `next_values` are the values of states and next states
-    according to the value network.
+    All have the shape (steps,). The value network gave `values` and `next_values`.
     """
     if method == "reinforce":
         return steps.discounts * steps.returns, steps.returns
@@ -229,9 +221,8 @@ class PolicyAgent:
         adam = keras.optimizers.Adam(settings.value_learning_rate, epsilon=1e-7)
         self.value.compile(adam, "mse")
         self.policy = agents.NumpyPolicy(encoder, self.actor, self.value, settings.least_std)
-        self.networks = {"actor": self.actor, "value": self.value}
-        if method == "reinforce":
-            del self.networks["value"]
+        critic = {} if method == "reinforce" else {"value": self.value}
+        self.networks = {"actor": self.actor, **critic}
 
     def decay(self, share):
         """Lowers the learning rates to the given share of their first values."""
@@ -333,9 +324,8 @@ def train(args, seed, settings, encoder, folder):
     facts = {}
 
     def learn_online(steps, flag):
-        t = len(steps) - 1
         limit = len(steps) == env.spec.max_episode_steps
-        facts.update(agent.update(agent.steps_of(steps[-1:], flag, limit, first=t)))
+        facts.update(agent.update(agent.steps_of(steps[-1:], flag, limit, len(steps) - 1)))
 
     fixed = {**about, "episodes": args.episodes}
     with rl.Run(args, seed, folder, [*agent.networks.values()], rng, fixed) as run:
@@ -344,8 +334,7 @@ def train(args, seed, settings, encoder, folder):
         while run.unfinished:
             if settings.decay:
                 agent.decay(1 - len(run.log) / args.episodes)
-            noise = Noise(settings.correlation, rng)
-            after_step = learn_online if online else None
+            noise, after_step = Noise(settings.correlation, rng), learn_online if online else None
             episode, flag = run_episode(env, agent.policy, rng, noise, after_step)
             if not online:
                 facts = agent.learn(agent.steps_of(episode, flag))
@@ -358,10 +347,9 @@ def train(args, seed, settings, encoder, folder):
                 **{name: float(f"{value:.5g}") for name, value in facts.items()},
             )
     run.updates = int(agent.actor.optimizer.iterations)
-    play = partial(reward_without_noise, policy=agent.policy)
-    run.test = rl_report.test(args, play, TEST_EPISODES, seed)
+    run.play = partial(reward_without_noise, policy=agent.policy)
+    run.test = rl_report.test(args, run.play, TEST_EPISODES, seed)
     if seed == args.seed:
-        run.policy = agent.policy
         agents.save_networks(agent.networks, args, "car", {**about, "seed": seed})
     return run
 
@@ -397,16 +385,15 @@ def main(args):
     if args.actor_weights and not args.train:
         agent = PolicyAgent(args.method, encoder, settings)
         load(agent, encoder, args)
-        policy = agent.policy
-        play = partial(reward_without_noise, policy=policy)
+        play = partial(reward_without_noise, policy=agent.policy)
         rewards = rl_report.test(args, play, TEST_EPISODES, args.seed)
         rl_report.evaluation(rewards, args, folder, **facts)
     else:
         runs = rl.run_seeds(args, lambda seed: train(args, seed, settings, encoder, folder))
-        policy = runs[args.seed].policy
+        play = runs[args.seed].play
         rl_report.policies(runs, GOAL, args, folder, **facts)
     if args.record:
-        rl_report.record(args, partial(reward_without_noise, policy=policy), folder / "agent")
+        rl_report.record(args, play, folder / "agent")
 
 
 if __name__ == "__main__":
