@@ -287,9 +287,9 @@ def agent_speed():
     rows = []
     for who, label in labels.items():
         found = [record["times_as_fast"][task].get(who) for task in ("dqn", "a2c", "reinforce")]
+        medians = [None if each is None else each["median"] for each in found]
         # Two digits, without an exponent.
-        rounded = [None if f is None else float(f"{f['median']:.2g}") for f in found]
-        values = ["-" if value is None else f"{value:,g}" for value in rounded]
+        values = ["-" if m is None else f"{float(f'{m:.2g}'):,g}" for m in medians]
         rows.append([label, *values])
     return table(header, rows)
 
