@@ -251,11 +251,6 @@ def dqn_welch():
 
 DQN_ABLATIONS = {
     "": "none",
-    "-replays": "1, batches",
-    "-success": "2, success",
-    "-limit": "3, time limit",
-    "-gamma": "4, gamma",
-    "-epsilon": "5, epsilon",
     "-huber": "6, loss",
     "-learning-rate": "7, learning rate",
     "-memory": "8, memory",
@@ -271,7 +266,7 @@ def dqn_ablation():
         rows.append(
             [
                 label,
-                format_interval(means["episodes"], ".0f"),
+                format_interval(means["episodes"], ",.0f"),
                 f"{sum(seed['solved'] for seed in seeds)} of {len(seeds)}",
                 format_interval(means["updates"], ",.0f"),
                 format_interval(means["test_reward"]),
@@ -387,6 +382,7 @@ TABLES = {
     "stackedgan-noise": stackedgan_noise,
     "dqn": dqn,
     "dqn-welch": dqn_welch,
+    "dqn-ablation": dqn_ablation,
     "policy-gradients": policy_gradients,
     "policy-ablation": policy_ablation,
     "agent-speed": agent_speed,
