@@ -27,7 +27,7 @@ after an episode, the defaults up to 100. The weights of seed 0 hold the pole fo
 episodes.
 
 The defaults were chosen on CartPole-v0 with the seeds 100 to 105; earlier attempts had seen seeds 0
-to 2, too. For another environment, try --replay-after-success and more --epsilon-episodes first.
+to 2 as well. For another environment, try --replay-after-success and more --epsilon-episodes first.
 
 Departures from the printed listing. --book switches 1 to 8 off, a flag each of them alone:
  1. The listing learns from one batch after each episode and copies the target network every 10

@@ -123,7 +123,7 @@ def find(name, script, aliases=None):
     Args:
         name: of the file, see `weights.find`.
         script: whose folder has the pretrained weights.
-        aliases: {the book's name of a file: our name}; used if there is no file of the first name.
+        aliases: {the book's name of a file: our name}, for names without a file.
     """
     if not Path(name).is_file():
         name = (aliases or {}).get(name, name)

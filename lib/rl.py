@@ -23,7 +23,7 @@ def make(env_id, **options):
         UserError: if Gymnasium does not know it, cannot load it, or it does not take `options`.
     """
     if options.get("render_mode") == "rgb_array":
-        # Pictures need no window; without this, SDL complains where there is no display.
+        # Pictures do not need a window; without this, SDL complains if a display is missing.
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     with warnings.catch_warnings():
         # Gymnasium still has the book's versions of some environments, with a warning.

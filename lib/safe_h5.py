@@ -6,7 +6,7 @@ copied by a process of its own, with limits on time and memory, array by array i
 
     python3 -m lib.safe_h5 SOURCE TARGET
 
-What the copy refuses, it tells in one line, with exit code 2.
+For a refused file, this command prints one line and ends with exit code 2.
 """
 
 import contextlib
@@ -69,7 +69,7 @@ def opened(path):
     """Yields an `h5py.File` with the contents of an `.h5` or `.keras` file.
 
     Raises:
-        UserError: if there is no such file, or it is damaged.
+        UserError: if the file is missing or damaged.
     """
     import h5py
 

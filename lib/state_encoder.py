@@ -28,7 +28,7 @@ def train_encoder(encoder, space, standardize, rng):
     """Trains the encoder as part of an autoencoder, on states drawn evenly from the whole space.
 
     With `standardize`, the autoencoder sees states of mean 0 and standard deviation 1, and the
-    features have this mean and deviation, too. The first and the last layer contain the factors.
+    features also have this mean and deviation. The first and the last layer contain the factors.
 
     Args:
         encoder: from `build_encoder`.

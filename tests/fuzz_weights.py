@@ -94,7 +94,7 @@ def try_files(count, seed, folder):
                 np.testing.assert_array_equal(now, then, err_msg=f"{number} {suffix} {kind}")
         assert all(np.isfinite(w).all() for w in model.get_weights()), (number, suffix, kind)
         if suffix == ".signed.h5" and data.endswith(whole[suffix][-safe_h5.LENGTH :]):
-            # The checksum is whole, so the contents must be, too.
+            # An intact checksum means intact contents.
             assert outcome == "refused" or data == whole[suffix], (number, suffix, kind)
         model.set_weights(before)
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
