@@ -347,10 +347,10 @@ def train(source, target, held_out, args, folder):
         interval=FIGURE_INTERVAL,
         restart=folder / "restart.npz",
         settings={"seed": args.seed, "batch size": args.batch_size, **settings},
-        resume=args.resume,
         after_interval=draw_and_measure,
         save=lambda: translation.save_generators(generators, args, settings),
         keep=True,
+        **training.flags(args, folder),
     )
     plots.evolution(folder, folder / "evolution.png", last=args.train_steps, show=args.show)
     results.record(

@@ -28,6 +28,9 @@ else:
 JIT_COMPILE = True if BACKEND == "jax" else "auto"
 
 
+STEPS_ON_ACCELERATORS = 8
+
+
 # vjp(function, variables, tensors, scope) -> outputs, aux, pullback
 #
 # Runs a function and returns its outputs with the pullback that carries gradients with respect to
@@ -150,6 +153,27 @@ else:
         optimizer.apply(gradients, variables)
 
 
+def steps_per_execution(requested=None):
+    """Training steps in one call of the compiled function: as requested, or what suits the device.
+
+    A GPU waits for Python between two calls, and a processor does not gain anything.
+
+    Args:
+        requested: a number, or None for 1 on a processor and STEPS_ON_ACCELERATORS elsewhere.
+
+    Raises:
+        UserError: if more than 1 are requested with PyTorch, where Keras has no such call.
+    """
+    if BACKEND == "torch" and (requested or 1) > 1:
+        raise UserError(
+            f"--steps-per-execution {requested}: expected 1 with the backend PyTorch; use "
+            "TensorFlow or JAX"
+        )
+    if requested or BACKEND == "torch":
+        return requested or 1
+    return STEPS_ON_ACCELERATORS if _has_accelerator() else 1
+
+
 _entered = []  # the scope of the distribution strategy, which must not be collected
 
 
@@ -185,6 +209,9 @@ if BACKEND == "tensorflow":
         kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
         return [device.name for device in tf.config.list_logical_devices(kind)]
 
+    def _has_accelerator():
+        return any(tf.config.list_physical_devices(kind) for kind in ("GPU", "TPU"))
+
     def replicas():
         """Number of devices, between which a batch is divided inside a training step.
 
@@ -219,6 +246,9 @@ else:
         if not _gpus_of_jax():
             jax.config.update("jax_num_cpu_devices", count)
         return keras.distribution.list_devices()
+
+    def _has_accelerator():
+        return BACKEND == "jax" and jax.default_backend() != "cpu"
 
     def _gpus_of_jax():
         import importlib.util
@@ -289,11 +319,13 @@ if BACKEND == "tensorflow":
             return batches
 
         # An element is a whole batch. A function that cuts batches out would hold on to the arrays
-        # until the garbage collector comes by.
-        batches = tf.data.Dataset.from_tensor_slices(keras.tree.map_structure(cut, arrays))
-        if rest:
-            last = keras.tree.map_structure(lambda array: array[-rest:], arrays)
-            batches = batches.concatenate(tf.data.Dataset.from_tensors(last))
+        # until the garbage collector comes by. On a GPU machine, TensorFlow would put the arrays on
+        # the GPU first, and the data set would bring them back, batch by batch.
+        with tf.device("CPU:0"):
+            batches = tf.data.Dataset.from_tensor_slices(keras.tree.map_structure(cut, arrays))
+            if rest:
+                last = keras.tree.map_structure(lambda array: array[-rest:], arrays)
+                batches = batches.concatenate(tf.data.Dataset.from_tensors(last))
         options = tf.data.Options()
         options.autotune.enabled = False
         batches = batches.prefetch(2).with_options(options)

@@ -79,10 +79,10 @@ def train_and_test(
             interval=steps,
             restart=folder / "restart.npz",
             settings={"seed": args.seed, "batch size": args.batch_size, **settings},
-            resume=args.resume,
             after_interval=test,
             memory=best,
             save=lambda: weights.save(model, args.output_dir / f"{name}.h5", about=settings),
+            **training.flags(args, folder),
         )
         facts = {
             "epochs": args.epochs,

@@ -244,6 +244,18 @@ def training_parser(doc, *, batch_size, train_steps=None, epochs=None):
         metavar="N",
         help="divide each batch between so many GPUs (default 1)",
     )
+    parser.add_argument(
+        "--steps-per-execution",
+        type=positive_int,
+        metavar="N",
+        help="training steps in one call of the compiled function (default: 1 on processors, "
+        "else 8)",
+    )
+    parser.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="also write losses and figures for TensorBoard (requirements-tensorboard.txt)",
+    )
     return parser
 
 
@@ -336,11 +348,14 @@ def prepare(args, name):
     import keras
     import matplotlib
 
-    from lib import backends
+    from lib import backends, logs
 
     backends.speed_up_batch_normalization()
     if not args.show:
         matplotlib.use("Agg")
+    if getattr(args, "tensorboard", False):
+        logs.check_tensorboard()
+    backends.steps_per_execution(getattr(args, "steps_per_execution", None))
     if args.devices > 1:
         backends.use_devices(args.devices)
     keras.utils.set_random_seed(args.seed)

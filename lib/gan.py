@@ -327,10 +327,10 @@ def train(
         interval=SAVE_INTERVAL,
         restart=folder / "restart.npz",
         settings={"seed": args.seed, "batch size": args.batch_size, **settings},
-        resume=args.resume,
         after_interval=after_interval,
         save=save_networks,
         keep=True,
+        **training.flags(args, folder),
     )
     plots.evolution(folder, folder / "evolution.png", last=args.train_steps, show=args.show)
     results.record(

@@ -5,7 +5,6 @@ the seed alone, and a restart point holds every variable of the model (weights, 
 moving averages), so a run that was interrupted ends as the uninterrupted one would have.
 """
 
-import csv
 import functools
 import json
 import sys
@@ -15,9 +14,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from lib.backends import feed
+from lib import backends
 from lib.cli import StopOnSignal, Stopped, UserError, how_to_resume
 from lib.files import write_whole
+from lib.logs import Log, callbacks_of, learning_rates
 
 STRETCH_BYTES = 128 * 2**20
 SECONDS_AT_ONCE = 30  # of work that one call of `fit` gets
@@ -38,6 +38,8 @@ def train(
     memory=None,
     save=None,
     keep=False,
+    callbacks=(),
+    steps_per_execution=None,
 ):
     """Trains `model` until `steps` steps are done.
 
@@ -49,8 +51,8 @@ def train(
         interval: steps between two calls of `after_interval`. A checkpoint is saved after each of
             them, and at least once per minute of work.
         restart: path of the checkpoint. It is removed at the end, after `save`. The file
-            log.csv beside it has one row for each interval: step, minutes, the mean losses, and
-            what `after_interval` returned.
+            log.csv beside it has one row for each interval: step, seconds, the mean losses, the
+            learning rate, and what `after_interval` returned. log.png shows it at the end.
         settings: dict of what must not differ between the run and its continuation.
         resume: go on from the restart point instead of starting anew.
         after_interval: called with (step, logs) after each interval, before its restart point is
@@ -62,6 +64,10 @@ def train(
             a continuation has nothing left to do but call it again.
         keep: leave the restart point of a finished run, so that `resume` with more steps can
             continue it.
+        callbacks: of Keras. An interval is an epoch for them. They get the row of log.csv as the
+            logs of an epoch, and one that stops the training ends the run.
+        steps_per_execution: training steps in one call of the compiled function; see
+            `backends.steps_per_execution`.
 
     Returns:
         (minutes spent in all continuations, logs of the last interval).
@@ -88,9 +94,11 @@ def train(
             f"the checkpoint '{restart}' is at step {step}, expected at most the {steps} steps of "
             "this run; ask for more steps"
         )
-    log = _Log(restart.with_name(f"{restart.stem.replace('restart', 'log')}.csv"), step)
+    log = Log(restart.with_name(f"{restart.stem.replace('restart', 'log')}.csv"), step)
+    model.steps_per_execution = backends.steps_per_execution(steps_per_execution)
     started = time.time() - 60 * minutes
     progress = _Progress(step, steps, interval_so_far)
+    forwarding = _Forwarding(callbacks, model, progress)
     saved, cost = time.time(), 0.0
 
     def save_checkpoint():
@@ -101,14 +109,17 @@ def train(
         saved = time.time()
         cost = saved - began
 
+    forwarding.callbacks.on_train_begin()
     with _StopOnSignal() as stop:
         while step < steps and not stop.requested:
+            if step % interval == 0:
+                forwarding.callbacks.on_epoch_begin(step // interval)
             end = min(steps, (step // interval + 1) * interval)
             while step < end and not stop.requested:
                 if time.time() - saved > max(SECONDS_UNSAVED, cost / SAVING_SHARE):
                     save_checkpoint()
                 some = min(end, step + progress.steps_in(SECONDS_AT_ONCE))
-                _fit_stretch(model, batch, step, some, [progress, stop])
+                _fit_stretch(model, batch, step, some, [progress, forwarding, stop])
                 step = progress.step
             minutes = (time.time() - started) / 60
             if step == end:
@@ -116,11 +127,21 @@ def train(
                 further = None
                 if after_interval is not None:
                     further = after_interval(step, logs)
-                minutes = (time.time() - started) / 60
-                log.add({"step": step, "minutes": round(minutes, 2), **logs, **(further or {})})
+                seconds = time.time() - started
+                minutes = seconds / 60
+                row = {"step": step, "seconds": round(seconds, 1), **logs}
+                row |= {**learning_rates(model), **(further or {})}
+                log.add(row)
+                forwarding.callbacks.on_epoch_end((step - 1) // interval, row)
+                if model.stop_training and not stop.requested:
+                    steps = step
             save_checkpoint()
-        if step == steps and save is not None:
-            save()
+        if step == steps:
+            forwarding.callbacks.on_train_end(logs)
+            if log.rows:
+                log.draw(logs)
+            if save is not None:
+                save()
     if step < steps:
         raise Stopped(
             f"Stopped after step {step} of {steps}, everything is saved. {how_to_resume()}"
@@ -128,6 +149,20 @@ def train(
     if not keep:
         restart.unlink(missing_ok=True)
     return minutes, logs
+
+
+def flags(args, folder):
+    """The arguments of `train` that a script's flags set.
+
+    Args:
+        args: the parsed flags, see `cli.training_parser`.
+        folder: of the figures.
+    """
+    return {
+        "resume": args.resume,
+        "callbacks": callbacks_of(args, folder),
+        "steps_per_execution": args.steps_per_execution,
+    }
 
 
 def train_epochs(
@@ -147,7 +182,7 @@ def train_epochs(
     Args:
         model: see `train`.
         x, y: arrays, or tuples of arrays, of equal length.
-        args: the parsed flags epochs, batch_size, seed and resume.
+        args: the parsed flags, see `cli.training_parser`, with `epochs`.
         folder: where the restart point lies.
         settings: further hyper-parameters that a continuation must not change.
         after_epoch: called with (epoch, logs) after each pass, counted from 1.
@@ -170,10 +205,10 @@ def train_epochs(
         interval=steps,
         restart=folder / "restart.npz",
         settings={"seed": args.seed, "batch size": args.batch_size, **(settings or {})},
-        resume=args.resume,
         after_interval=after_interval,
         memory=memory,
         save=save,
+        **flags(args, folder),
     )
     return {
         "epochs": args.epochs,
@@ -191,7 +226,7 @@ def steps_per_epoch(x, args):
 
 def evaluate(model, x, y, batch_size=1000):
     """What `model.evaluate` measures on x and y, as a dict."""
-    data = feed({"x": x, "y": y}, batch_size)
+    data = backends.feed({"x": x, "y": y}, batch_size)
     data.pop("shuffle")
     return model.evaluate(**data, verbose=0, return_dict=True)
 
@@ -232,9 +267,13 @@ def shuffled_epochs(x, y, batch_size, seed, augment=None):
 
 
 def _fit_stretch(model, batch, start, end, callbacks):
-    """Runs `fit` on the batches from step `start` to `end`, or as many as STRETCH_BYTES hold."""
+    """Runs `fit` on the batches from step `start` to `end`, or as many as STRETCH_BYTES hold.
+
+    The first callback is the run's `_Progress`.
+    """
     joined, batch_size = _stretch(batch, start, end)
-    arrays = feed(joined, batch_size, getattr(model, "parts", 1))
+    callbacks[0].stretch_end = start + -(-_length(joined) // batch_size)
+    arrays = backends.feed(joined, batch_size, getattr(model, "parts", 1))
     model.fit(**arrays, verbose=0, callbacks=callbacks)
 
 
@@ -319,27 +358,25 @@ def load_restart(path, model, settings):
     return progress, kept
 
 
-class _Log:
-    """The rows of a run's log.csv; a continuation drops those after its restart point."""
+class _Forwarding(keras.callbacks.Callback):
+    """Hands the steps of all calls of `fit` to Keras callbacks as the batches of one call.
 
-    def __init__(self, path, step):
-        self.path, self.rows = path, []
-        if step and path.exists():
-            with path.open(newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+    An interval is an epoch for them. Intervals are numbered from 0 across the run, and batches
+    from 0 within an interval.
+    """
 
-    def add(self, row):
-        """Appends a row and writes the whole file; its columns are those of all rows."""
-        self.rows.append({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+    def __init__(self, callbacks, model, progress):
+        super().__init__()
+        self.callbacks = keras.callbacks.CallbackList(list(callbacks), model=model)
+        self.progress = progress
 
-        def write(path):
-            with path.open("w", newline="") as file:
-                table = csv.DictWriter(file, columns)
-                table.writeheader()
-                table.writerows(self.rows)
+    def on_train_batch_begin(self, batch, logs=None):
+        number = self.progress.stretch_start - self.progress.interval_start + batch
+        self.callbacks.on_train_batch_begin(number, logs)
 
-        write_whole(self.path, write)
+    def on_train_batch_end(self, batch, logs=None):
+        number = self.progress.step - self.progress.interval_start - 1
+        self.callbacks.on_train_batch_end(number, logs)
 
 
 class _StopOnSignal(StopOnSignal, keras.callbacks.Callback):
@@ -381,7 +418,8 @@ class _Progress(keras.callbacks.Callback):
         return max(1, int(seconds / self.seconds_per_step)) if self.seconds_per_step else 8
 
     def on_train_batch_end(self, batch, logs=None):
-        self.step = self.stretch_start + batch + 1
+        # Keras counts a last execution with fewer steps as a full one.
+        self.step = min(self.stretch_start + batch + 1, self.stretch_end)
         now = time.time()
         if self.started is None:
             # The first step carries the compilation: time is counted from its end.

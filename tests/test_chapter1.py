@@ -124,7 +124,9 @@ def test_rnn_rows_of_the_sweep_are_in_the_printed_form():
 def test_a_sweep_shows_nothing_where_the_book_has_no_number(tmp_path, capsys):
     rng = np.random.default_rng(0)
     data = [(rng.random((8, 6), "float32"), rng.integers(0, 3, 8)) for _ in range(2)]
-    args = argparse.Namespace(epochs=1, batch_size=8, seed=7, resume=False)
+    args = argparse.Namespace(
+        epochs=1, batch_size=8, seed=7, resume=False, tensorboard=False, steps_per_execution=None
+    )
 
     def build(units):
         model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(units, "softmax")])
@@ -343,7 +345,9 @@ def test_mlp_sweep_trains_the_rows_that_are_left(tmp_path, data_dir):
 def test_a_sweep_goes_on_within_a_row(tmp_path):
     rng = np.random.default_rng(0)
     data = [(rng.random((32, 6), "float32"), rng.integers(0, 3, 32)) for _ in range(2)]
-    args = argparse.Namespace(epochs=3, batch_size=8, seed=7, resume=False)
+    args = argparse.Namespace(
+        epochs=3, batch_size=8, seed=7, resume=False, tensorboard=False, steps_per_execution=None
+    )
     trained = []
 
     def build(units, ctrl_c=False):

@@ -327,6 +327,8 @@ def test_rate_falls_after_five_epochs_without_progress_also_when_interrupted(tmp
             batch_size=4,
             seed=0,
             resume=resume,
+            tensorboard=False,
+            steps_per_execution=None,
             output_dir=folder,
             show=False,
             no_augmentation=False,

@@ -416,7 +416,7 @@ def test_a_finished_gan_continues_with_more_steps(tmp_path, data_dir):
     with (tmp_path / "lsgan_mnist" / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["2", "4"]
-    assert float(rows[1]["minutes"]) >= float(rows[0]["minutes"])
+    assert float(rows[1]["seconds"]) >= float(rows[0]["seconds"])
 
     whole = tmp_path / "whole"
     whole.mkdir()

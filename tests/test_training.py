@@ -8,13 +8,14 @@ import sys
 from types import SimpleNamespace
 
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from conftest import ROOT
 from keras import layers
 from test_alternating import Noisy
 
-from lib import training
+from lib import backends, logs, training
 from lib.cli import Stopped, UserError
 
 # A run that kills itself with SIGKILL in step 8, two steps after the restart point at step 6.
@@ -84,6 +85,7 @@ def train(
     memory=None,
     save=None,
     keep=False,
+    **options,
 ):
     folder.mkdir(exist_ok=True)
     return training.train(
@@ -98,6 +100,7 @@ def train(
         memory=memory,
         save=save,
         keep=keep,
+        **options,
     )
 
 
@@ -106,11 +109,11 @@ def assert_equal_states(model, other):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-def interrupt_at(stop_step):
+def interrupt_at(stop_step, of=make_batch):
     def batch(step):
         if step == stop_step:
             os.kill(os.getpid(), signal.SIGINT)
-        return make_batch(step)
+        return of(step)
 
     return batch
 
@@ -163,7 +166,7 @@ def test_the_restart_point_goes_when_all_steps_are_done(tmp_path):
         after=lambda step, logs: seen.append((step, (tmp_path / "restart.npz").exists())),
     )
     assert seen == [(3, False), (6, True), (7, True)]
-    assert [p.name for p in tmp_path.iterdir()] == ["log.csv"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["log.csv", "log.png"]
 
 
 def test_a_run_whose_weights_could_not_be_saved_is_not_lost(tmp_path):
@@ -187,7 +190,7 @@ def test_a_run_whose_weights_could_not_be_saved_is_not_lost(tmp_path):
     assert saved == ["through Ctrl-C"]
     assert logs["loss"] > 0
     assert_equal_states(resumed, whole)
-    assert [p.name for p in tmp_path.iterdir()] == ["log.csv"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["log.csv", "log.png"]
 
 
 def test_weights_are_not_saved_before_the_last_step(tmp_path):
@@ -225,7 +228,9 @@ def test_train_epochs_trains_on_all_inputs_and_tells_the_run(tmp_path):
     model.optimizer.build(model.trainable_variables)
     rng = np.random.default_rng(0)
     x, y = tuple(rng.normal(size=(2, 10, 2)).astype("float32")), np.ones((10, 1), "float32")
-    args = SimpleNamespace(epochs=3, batch_size=4, seed=0, resume=False)
+    args = SimpleNamespace(
+        epochs=3, batch_size=4, seed=0, resume=False, tensorboard=False, steps_per_execution=None
+    )
     before = training.evaluate(model, x, y)["loss"]
     epochs = []
     facts = training.train_epochs(
@@ -303,6 +308,162 @@ def test_the_log_of_a_continuation_has_each_interval_once(tmp_path):
     assert [row["step"] for row in rows] == ["3", "6", "9", "12"]
     assert [row["score"] for row in rows] == ["", "0.6", "", ""]
     assert all(float(row["loss"]) > 0 for row in rows)
+
+
+def log_rows(folder):
+    with (folder / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_log_has_seconds_and_the_learning_rate_of_each_optimizer(tmp_path):
+    model = build()
+    steps = keras.optimizers.schedules.PiecewiseConstantDecay([6], [0.01, 0.001])
+    model.compile(keras.optimizers.RMSprop(steps), loss="sparse_categorical_crossentropy")
+    train(model, tmp_path)
+    rows = log_rows(tmp_path)
+    assert [float(row["learning_rate"]) for row in rows] == [0.01, 0.01, 0.001, 0.001]
+    seconds = [float(row["seconds"]) for row in rows]
+    assert seconds == sorted(seconds)
+    game = Noisy()
+    train(game, tmp_path / "game", batch=make_game_batch)
+    (first, *_) = log_rows(tmp_path / "game")
+    for turn in game.turns:
+        rate = keras.ops.convert_to_numpy(turn.optimizer.learning_rate)
+        assert float(first[f"learning_rate_{turn.name}"]) == pytest.approx(float(rate), rel=1e-5)
+
+
+def test_the_curves_show_losses_measures_and_learning_rate(tmp_path, monkeypatch):
+    drawn = []
+    finish = logs.plots.finish
+
+    def keep(figure, path):
+        for axis in figure.axes:
+            drawn.append((axis.get_title(), [list(line.get_ydata()) for line in axis.lines]))
+        finish(figure, path)
+
+    monkeypatch.setattr(logs.plots, "finish", keep)
+    train(build(), tmp_path, after=lambda step, logs: {"score": step / 10} if step > 3 else None)
+    assert [title for title, _ in drawn] == ["loss", "score", "learning rate"]
+    losses = [float(row["loss"]) for row in log_rows(tmp_path)]
+    np.testing.assert_allclose(drawn[0][1], [losses], rtol=1e-5)
+    np.testing.assert_allclose(drawn[1][1], [[0.6, 0.9, 1.2]])
+    np.testing.assert_allclose(drawn[2][1], [[0.01] * 4], rtol=1e-5)
+    assert plt.imread(tmp_path / "log.png").std() > 0
+
+
+class Heard(keras.callbacks.Callback):
+    """Keeps what a callback is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def on_train_begin(self, logs=None):
+        self.told.append("begin")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.told.append(f"epoch {epoch}")
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.told.append(batch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.told.append(f"end of {epoch} at step {logs['step']:g}")
+
+    def on_train_end(self, logs=None):
+        self.told.append("end")
+
+
+def test_callbacks_see_one_training_with_epochs_numbered_across_the_run(tmp_path):
+    heard, rest = Heard(), Heard()
+    with pytest.raises(Stopped):
+        train(build(), tmp_path, steps=7, batch=interrupt_at(4), callbacks=[heard])
+    assert heard.model is not None
+    train(build(), tmp_path, steps=7, resume=True, callbacks=[rest])
+    first = ["begin", "epoch 0", 0, 1, 2, "end of 0 at step 3", "epoch 1", 0]
+    assert heard.told[: len(first)] == first
+    steps = [word for word in heard.told + rest.told if isinstance(word, int)]
+    assert steps == [0, 1, 2, 0, 1, 2, 0]
+    assert rest.told[-3:] == [0, "end of 2 at step 7", "end"]
+
+
+def test_a_callback_that_stops_the_training_ends_the_run(tmp_path):
+    saved = []
+    stopping = keras.callbacks.EarlyStopping(monitor="score", mode="max", patience=1)
+    _, logs = train(
+        build(),
+        tmp_path,
+        after=lambda step, logs: {"score": 1.0},
+        callbacks=[stopping],
+        save=lambda: saved.append(True),
+    )
+    assert [row["step"] for row in log_rows(tmp_path)] == ["3", "6"]
+    assert saved == [True] and logs["loss"] > 0
+    assert not (tmp_path / "restart.npz").exists()
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="not in Keras with PyTorch")
+@pytest.mark.parametrize("several", [2, 4])
+@pytest.mark.parametrize("kind", MODELS)
+def test_several_steps_in_one_execution_change_nothing(kind, several, tmp_path):
+    build, make_batch = MODELS[kind]
+    one, many, cut = build(), build(), build()
+    train(one, tmp_path / "one", batch=make_batch)
+    train(many, tmp_path / "many", batch=make_batch, steps_per_execution=several)
+    assert_equal_states(one, many)
+    assert many.steps_per_execution == several
+    with pytest.raises(Stopped):
+        train(
+            build(),
+            tmp_path / "cut",
+            batch=interrupt_at(4, make_batch),
+            steps_per_execution=several,
+        )
+    # The continuation may use another number.
+    train(cut, tmp_path / "cut", batch=make_batch, resume=True, steps_per_execution=3)
+    assert_equal_states(one, cut)
+    for name in ("many", "cut"):
+        for row, expected in zip(
+            log_rows(tmp_path / name), log_rows(tmp_path / "one"), strict=True
+        ):
+            for column in set(row) - {"seconds"}:
+                assert float(row[column]) == pytest.approx(float(expected[column]), rel=1e-4)
+
+
+def test_several_steps_in_one_execution_are_refused_with_pytorch(monkeypatch):
+    monkeypatch.setattr(backends, "BACKEND", "torch")
+    assert backends.steps_per_execution() == 1
+    with pytest.raises(UserError, match="--steps-per-execution 4: expected 1"):
+        backends.steps_per_execution(4)
+
+
+def test_tensorboard_gets_losses_and_figures(tmp_path):
+    pytest.importorskip("tensorboardX")
+    from tensorboardX.proto.event_pb2 import Event
+
+    def draw(step, logs):
+        plt.imsave(tmp_path / f"{step:05d}.png", np.random.default_rng(step).random((8, 8, 3)))
+
+    train(build(), tmp_path, after=draw, callbacks=[logs.TensorBoard(tmp_path)])
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    data, values = path.read_bytes(), []
+    while data:
+        # A record is its length (8 bytes), a checksum (4), the event, and a checksum (4).
+        length = int.from_bytes(data[:8], "little")
+        event = Event.FromString(data[12 : 12 + length])
+        values += [(event.step, value) for value in event.summary.value]
+        data = data[16 + length :]
+    losses = [(step, value.simple_value) for step, value in values if value.tag == "loss"]
+    expected = [(int(row["step"]), float(row["loss"])) for row in log_rows(tmp_path)]
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+    images = [(step, value.image.height) for step, value in values if value.tag == "samples"]
+    assert images == [(3, 8), (6, 8), (9, 8), (12, 8)]
+
+
+def test_tensorboard_without_its_package_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(UserError, match="requirements-tensorboard"):
+        logs.check_tensorboard()
 
 
 def test_a_kept_restart_point_continues_a_finished_run(tmp_path):

@@ -1,0 +1,147 @@
+"""What a long run writes down as it goes: log.csv, its curves in log.png, TensorBoard's files."""
+
+import csv
+from pathlib import Path
+
+import keras
+import matplotlib.pyplot as plt
+
+from lib import plots
+from lib.cli import UserError
+from lib.files import write_whole
+
+RATE = "learning_rate"
+# Columns that count instead of measuring; older logs have minutes.
+COUNTS = ("step", "seconds", "minutes")
+PANELS_IN_A_ROW = 3
+
+
+class Log:
+    """The rows of a run's log.csv. A resumed run drops the rows after its checkpoint."""
+
+    def __init__(self, path, step):
+        self.path, self.rows = Path(path), []
+        if step and self.path.exists():
+            with self.path.open(newline="") as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+
+    def add(self, row):
+        """Appends a row and writes the whole file; its columns are those of all rows."""
+        self.rows.append({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+
+        def write(path):
+            with path.open("w", newline="") as file:
+                table = csv.DictWriter(file, columns)
+                table.writeheader()
+                table.writerows(self.rows)
+
+        write_whole(self.path, write)
+
+    def draw(self, losses):
+        """Draws log.png: the losses in one panel, each measure and the learning rates in others.
+
+        Args:
+            losses: names of the columns that share the first panel.
+        """
+        names = [n for n in dict.fromkeys(k for row in self.rows for k in row) if n not in COUNTS]
+        rates = [name for name in names if name.startswith(RATE)]
+        measures = [name for name in names if name not in rates and name not in losses]
+        panels = [("loss", list(losses)), *((name, [name]) for name in measures), (RATE, rates)]
+        rows = -(-len(panels) // PANELS_IN_A_ROW)
+        size = (3.2 * PANELS_IN_A_ROW, 2.4 * rows)
+        figure, axes = plt.subplots(rows, PANELS_IN_A_ROW, figsize=size, dpi=100, squeeze=False)
+        for axis in axes.flat[len(panels) :]:
+            axis.remove()
+        for axis, (title, columns) in zip(axes.flat, panels, strict=False):
+            for name in columns:
+                points = [
+                    (int(row["step"]), float(row[name])) for row in self.rows if row.get(name)
+                ]
+                label = name.removeprefix(RATE).strip("_") if title == RATE else name
+                axis.plot(*zip(*points, strict=True), marker=".", label=label)
+            axis.set(title=title.replace("_", " "), xlabel="training step")
+            axis.grid(alpha=0.3)
+            if len(columns) > 1:
+                axis.legend(fontsize=8)
+        figure.tight_layout()
+        plots.finish(figure, self.path.with_suffix(".png"))
+
+
+def learning_rates(model):
+    """{column: learning rate now} of the optimizer of a model, or of each of its turns."""
+    turns = {f"{RATE}_{turn.name}": turn.optimizer for turn in getattr(model, "turns", ())}
+    optimizers = turns or {RATE: model.optimizer}
+    return {
+        name: float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+        for name, optimizer in optimizers.items()
+    }
+
+
+class TensorBoard(keras.callbacks.Callback):
+    """Writes the row of each interval, and the figures that were drawn in it, for TensorBoard.
+
+    Keras' own callback of this name needs TensorFlow.
+
+    Args:
+        folder: of the figures. The files for TensorBoard are in its subfolder tensorboard.
+    """
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder, self.writer, self.drawn = Path(folder), None, {}
+
+    def on_train_begin(self, logs=None):
+        self.drawn = self._figures()
+
+    def on_epoch_end(self, epoch, logs=None):
+        step = int(logs["step"])  # Keras made it a float
+        if self.writer is None:
+            from tensorboardX import SummaryWriter
+
+            folder = str(self.folder / "tensorboard")
+            self.writer = SummaryWriter(folder, purge_step=step)
+        for name, value in logs.items():
+            if name not in COUNTS:
+                self.writer.add_scalar(name, value, step)
+        figures = self._figures()
+        for path, time in figures.items():
+            if self.drawn.get(path) != time:
+                name = "samples" if path.stem.isdigit() else path.stem
+                pixels = plt.imread(path)
+                axes = "HW" if pixels.ndim == 2 else "HWC"
+                self.writer.add_image(name, pixels, step, dataformats=axes)
+        self.drawn = figures
+        self.writer.flush()
+
+    def on_train_end(self, logs=None):
+        if self.writer is not None:
+            self.writer.close()
+
+    def _figures(self):
+        return {path: path.stat().st_mtime_ns for path in self.folder.glob("*.png")}
+
+
+def callbacks_of(args, folder):
+    """The Keras callbacks that the flags ask for.
+
+    Args:
+        args: the parsed flags, with `tensorboard`.
+        folder: of the figures.
+    """
+    return [TensorBoard(folder)] if args.tensorboard else []
+
+
+def check_tensorboard():
+    """Checks that --tensorboard can work.
+
+    Raises:
+        UserError: if the package that writes TensorBoard's files is missing.
+    """
+    try:
+        import tensorboardX  # noqa: F401
+    except ImportError:
+        raise UserError(
+            "--tensorboard: expected the package tensorboardX, found none; install it with "
+            "'python3 -m pip install -r requirements-tensorboard.txt'"
+        ) from None
