@@ -1,8 +1,10 @@
 """Two devices compute what one computes; they are parts of the processor here.
 
-This file is also the program that trains each network, or those that are named, for four steps:
+This file is also the program that trains each network, or those that are named, for four steps on
+a number of devices. Or it trains them on one device with numbers in place of random ones, which XLA
+draws otherwise, and with plain or xla as the compiler:
 
-    KERAS_BACKEND=jax python3 tests/test_devices.py DEVICES FOLDER [NAME ...]
+    KERAS_BACKEND=jax python3 tests/test_devices.py DEVICES|plain|xla FOLDER [NAME ...]
 """
 
 import importlib.util
@@ -20,7 +22,7 @@ NAMES = ["mlp", "resnet20", "autoencoder", "dcgan", "dcgan-bn", "wgan", "wgan-cl
 NAMES += ["stackedgan", "cyclegan", "vae", "cvae"]
 
 # XLA takes minutes to compile all of them for a processor.
-ON_JAX = ["mlp", "autoencoder", "dcgan-bn", "wgan", "vae"]
+WITH_XLA = ["mlp", "autoencoder", "dcgan-bn", "wgan", "vae"]
 
 
 def load(chapter, name):
@@ -91,6 +93,14 @@ def networks():
     yield "cvae", model, ((digits, labels), digits)
 
 
+def waves(random, shape, *args, **kwargs):
+    """Numbers in place of what `random` would draw."""
+    from keras import ops
+
+    ones = ops.ones(shape)
+    return ops.sin(12.9898 * ops.cumsum(ones, axis=0) + 78.233 * ops.cumsum(ones, axis=1))
+
+
 def values_of(model):
     import keras
 
@@ -108,8 +118,10 @@ def main(devices, folder, names):
     # divide the smallest gradients by their own size.
     optimizers.rmsprop = lambda *args, **kwargs: keras.optimizers.SGD(RATE)
     keras.optimizers.Adam = lambda *args, **kwargs: keras.optimizers.SGD(RATE)
-    if devices > 1:
-        backends.use_devices(devices)
+    if devices in ("plain", "xla"):
+        backends.draw = waves
+    elif int(devices) > 1:
+        backends.use_devices(int(devices))
     backends.speed_up_batch_normalization()
     for name, model, arrays in networks():
         if name not in names:
@@ -122,6 +134,8 @@ def main(devices, folder, names):
                 variable.assign(rng.uniform(-limit, limit, variable.shape))
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
+        if devices == "xla":
+            model.jit_compile = True
         kept = {f"start {i}": v for i, v in enumerate(values_of(model))}
         inputs = dict(zip(("x", "y"), arrays, strict=False))
         sizes = {len(array) for array in keras.tree.flatten(arrays)}
@@ -147,17 +161,10 @@ def variables_after_training(backend, devices, names, folder):
     return found
 
 
-# One test for all networks: each worker of the suite would train them again.
-@pytest.mark.parametrize(("backend", "names"), [("tensorflow", NAMES), ("jax", ON_JAX)])
-def test_two_devices_compute_what_one_computes(backend, names, tmp_path):
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
-    all_one, all_two = (
-        variables_after_training(backend, devices, names, tmp_path / str(devices))
-        for devices in (1, 2)
-    )
-    for name in names:
-        one, two = all_one[name], all_two[name]
+def assert_same_training(all_one, all_two):
+    """Compares what `variables_after_training` returned of two ways to train."""
+    for name, one in all_one.items():
+        two = all_two[name]
         assert one.keys() == two.keys()
         ends = [key for key in one if key.startswith("end")]
         starts = [key.replace("end", "start") for key in ends]
@@ -175,5 +182,67 @@ def test_two_devices_compute_what_one_computes(backend, names, tmp_path):
             np.testing.assert_allclose(two[key], one[key], rtol=1e-3, atol=1e-5, err_msg=message)
 
 
+# One test for all networks: each worker of the suite would train them again.
+@pytest.mark.parametrize(("backend", "names"), [("tensorflow", NAMES), ("jax", WITH_XLA)])
+def test_two_devices_compute_what_one_computes(backend, names, tmp_path):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    assert_same_training(
+        *(
+            variables_after_training(backend, devices, names, tmp_path / str(devices))
+            for devices in (1, 2)
+        )
+    )
+
+
+def test_xla_computes_what_tensorflow_computes(tmp_path):
+    assert_same_training(
+        *(
+            variables_after_training("tensorflow", kind, WITH_XLA, tmp_path / kind)
+            for kind in ("plain", "xla")
+        )
+    )
+
+
+# Trains a DCGAN to a step on some devices, from the checkpoint in the folder if there is one.
+CONTINUED = f"""
+import os, sys
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+devices, steps, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+import keras, numpy as np
+from test_devices import RATE, load
+from lib import backends, optimizers, training
+optimizers.rmsprop = lambda *args, **kwargs: keras.optimizers.SGD(RATE)
+if devices > 1:
+    backends.use_devices(devices)
+backends.speed_up_batch_normalization()
+keras.utils.set_random_seed(0)
+model = load(4, "dcgan").build_dcgan(0, ema=0.9)
+
+def batch(step):
+    return {{"x": (np.random.default_rng(step).random((8, 28, 28, 1), dtype="float32"),)}}
+
+restart = folder + "/restart.npz"
+training.train(model, batch, steps=steps, interval=2, restart=restart, settings={{}},
+               resume=os.path.exists(restart), keep=True)
+np.savez(folder + "/end.npz", *(keras.ops.convert_to_numpy(v) for v in model.variables))
+"""
+
+
+@pytest.mark.parametrize("devices", [(1, 2), (2, 1)])
+def test_a_run_continues_on_another_number_of_devices(devices, tmp_path):
+    ends = []
+    for name, parts in {"whole": [(1, 4)], "changed": zip(devices, (2, 4), strict=True)}.items():
+        (tmp_path / name).mkdir()
+        for part in parts:
+            command = [sys.executable, "-c", CONTINUED, *map(str, part), str(tmp_path / name)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr[-3000:]
+        with np.load(tmp_path / name / "end.npz") as file:
+            ends.append([file[key] for key in file.files])
+    for whole, changed in zip(*ends, strict=True):
+        np.testing.assert_allclose(changed, whole, rtol=1e-4, atol=1e-5)
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:] or NAMES)
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:] or NAMES)
