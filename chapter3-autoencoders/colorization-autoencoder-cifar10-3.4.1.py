@@ -46,6 +46,7 @@ from lib import cli, recipe
 BATCH_SIZE = 32
 EPOCHS = 30
 LEARNING_RATE = 1e-3
+IMAGE_SHAPE = (32, 32, 3)
 LATENT_SIZE = 256
 KERNEL_SIZE = 3
 FILTERS = (64, 128, 256)
@@ -80,6 +81,7 @@ def parse_args():
         help=f"of Adam at the start ({LEARNING_RATE}, {CHROMA_LEARNING_RATE} with --chroma)",
     )
     recipe.add_hold_out(parser)
+    cli.add_images(parser, IMAGE_SHAPE[0], multiple=8, color=False)
     parser.add_argument("--no-augmentation", action="store_true", help="see departure 4")
     return parser.parse_args(check=complete)
 
@@ -100,11 +102,12 @@ import numpy as np
 from keras import layers
 
 from lib import datasets, image_quality, plots, results, training, weights
+from lib.images import Source
 
 
-def build_encoder(dropout=0):
+def build_encoder(dropout=0, image_size=IMAGE_SHAPE[0]):
     """Gray images (batch, 32, 32, 1) -> codes (batch, 256); training drops features of the code."""
-    images = keras.Input((32, 32, 1), name="encoder_input")
+    images = keras.Input((image_size, image_size, 1), name="encoder_input")
     x = images
     for filters in FILTERS:
         x = layers.Conv2D(filters, KERNEL_SIZE, strides=2, activation="relu", padding="same")(x)
@@ -115,14 +118,15 @@ def build_encoder(dropout=0):
     return keras.Model(images, codes, name="encoder")
 
 
-def build_decoder(activation="sigmoid"):
+def build_decoder(activation="sigmoid", image_size=IMAGE_SHAPE[0]):
     """Codes (batch, 256) -> color images (batch, 32, 32, 3).
 
     The values are in [0, 1]; with the activation "tanh", of color differences, in [-1, 1].
     """
     codes = keras.Input((LATENT_SIZE,), name="decoder_input")
-    x = layers.Dense(4 * 4 * FILTERS[-1])(codes)
-    x = layers.Reshape((4, 4, FILTERS[-1]))(x)
+    start = image_size // 8
+    x = layers.Dense(start * start * FILTERS[-1])(codes)
+    x = layers.Reshape((start, start, FILTERS[-1]))(x)
     for filters in reversed(FILTERS):
         x = layers.Conv2DTranspose(
             filters, KERNEL_SIZE, strides=2, activation="relu", padding="same"
@@ -138,7 +142,7 @@ def build_autoencoder(encoder, decoder, chroma=False, rate=LEARNING_RATE):
     With `chroma` the decoder returns how far red, green and blue are from the gray value. The sum
     may leave [0, 1] a little.
     """
-    inputs = keras.Input((32, 32, 1), name="images")
+    inputs = keras.Input(encoder.input_shape[1:], name="images")
     outputs = decoder(encoder(inputs))
     if chroma:
         outputs = layers.Add(dtype="float32", name="gray_plus_chroma")([inputs, outputs])
@@ -183,7 +187,7 @@ def mirror(gray, colour, rng):
     return tuple(np.where(turned, images[:, :, ::-1], images) for images in (gray, colour))
 
 
-def train(autoencoder, gray_train, x_train, gray_test, x_test, args, folder):
+def train(autoencoder, gray_train, x_train, gray_test, x_test, args, folder, images=None):
     """Trains the autoencoder to return colour images for gray ones, and saves it."""
     optimizer = autoencoder.optimizer
     part = "held-out" if args.hold_out else "test"
@@ -193,6 +197,7 @@ def train(autoencoder, gray_train, x_train, gray_test, x_test, args, folder):
         "dropout": args.dropout,
         "learning_rate": args.learning_rate,
         "hold_out": args.hold_out,
+        **(images or {}),
     }
     memory = {
         "plateau_loss": math.inf,
@@ -205,7 +210,7 @@ def train(autoencoder, gray_train, x_train, gray_test, x_test, args, folder):
         loss = training.evaluate(autoencoder, gray_test, x_test)["loss"]
         lower_rate_on_plateau(optimizer, loss, memory)
         best = folder / "saved_models"
-        keep_best(autoencoder, epoch, loss, memory, best, model_name(args), settings)
+        keep_best(autoencoder, epoch, loss, memory, best, folder.name, settings)
         rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
         print(f"epoch {epoch}: {part} MSE {loss:.5f}, next rate {rate:.2g}", flush=True)
         return {f"{part}_loss": loss}
@@ -221,7 +226,7 @@ def train(autoencoder, gray_train, x_train, gray_test, x_test, args, folder):
         memory=memory,
         augment=None if args.no_augmentation else mirror,
         save=lambda: weights.save(
-            autoencoder, args.output_dir / f"{model_name(args)}.h5", half=True, about=settings
+            autoencoder, args.output_dir / f"{folder.name}.h5", half=True, about=settings
         ),
     )
     results.record(
@@ -289,7 +294,7 @@ def evaluate(autoencoder, gray_test, x_test, args, folder):
     results.record(
         folder / "evaluation.json",
         args,
-        weights=args.weights or f"{model_name(args)}.h5",
+        weights=args.weights or f"{folder.name}.h5",
         parameters=autoencoder.count_params(),
         test_images=len(x_test),
         **numbers["colorized"],
@@ -305,19 +310,21 @@ def model_name(args):
 
 
 def main(args):
-    folder = cli.prepare(args, model_name(args))
-    (x_train, _), (x_test, _) = recipe.hold_out(datasets.cifar10(), args.hold_out)
-    gray_test = datasets.rgb_to_gray(x_test)
-    encoder = build_encoder(args.dropout)
-    decoder = build_decoder("tanh" if args.chroma else "sigmoid")
+    source = Source(args, IMAGE_SHAPE, __file__)
+    folder = cli.prepare(args, source.name(model_name(args)))
+    encoder = build_encoder(args.dropout, source.shape[0])
+    decoder = build_decoder("tanh" if args.chroma else "sigmoid", source.shape[0])
     autoencoder = build_autoencoder(encoder, decoder, args.chroma, args.learning_rate)
     for network in (encoder, decoder, autoencoder):
         network.summary()
         plots.model_diagram(network, folder / f"{network.name}.png")
     if args.weights:
         load(autoencoder, weights.find(args.weights, __file__), args.chroma)
-    else:
-        train(autoencoder, datasets.rgb_to_gray(x_train), x_train, gray_test, x_test, args, folder)
+    (x_train, _), (x_test, _) = recipe.hold_out(source.split(datasets.cifar10), args.hold_out)
+    gray_test = datasets.rgb_to_gray(x_test)
+    if not args.weights:
+        data = datasets.rgb_to_gray(x_train), x_train, gray_test, x_test
+        train(autoencoder, *data, args, folder, source.settings)
     draw(autoencoder, gray_test, x_test, args, folder)
     if args.weights or args.evaluate:
         evaluate(autoencoder, gray_test, x_test, args, folder)

@@ -41,6 +41,7 @@ SEED = 1337
 NOISE_MEAN = 0.5
 NOISE_STD = 0.5
 NOISE_LEVELS = (0.5, 0.75, 1.0)
+IMAGE_SHAPE = (28, 28, 1)
 LATENT_SIZE = 16
 KERNEL_SIZE = 3
 FILTERS = (32, 64)
@@ -52,6 +53,7 @@ MODEL_NAME = "denoising_autoencoder"
 def parse_args():
     parser = cli.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
+    cli.add_images(parser, IMAGE_SHAPE[0], multiple=4)
     parser.add_argument(
         "--noise",
         metavar="LEVELS",
@@ -75,11 +77,12 @@ import numpy as np
 from keras import layers
 
 from lib import datasets, image_quality, plots, results, training, weights
+from lib.images import Source
 
 
-def build_encoder():
-    """Images (batch, 28, 28, 1) -> codes (batch, 16)."""
-    images = keras.Input((28, 28, 1), name="encoder_input")
+def build_encoder(image_shape=IMAGE_SHAPE):
+    """Images (batch, *image_shape) -> codes (batch, 16)."""
+    images = keras.Input(image_shape, name="encoder_input")
     x = images
     for filters in FILTERS:
         x = layers.Conv2D(filters, KERNEL_SIZE, strides=2, activation="relu", padding="same")(x)
@@ -88,23 +91,24 @@ def build_encoder():
     return keras.Model(images, codes, name="encoder")
 
 
-def build_decoder():
-    """Codes (batch, 16) -> images (batch, 28, 28, 1) in [0, 1]."""
+def build_decoder(image_shape=IMAGE_SHAPE):
+    """Codes (batch, 16) -> images (batch, *image_shape) in [0, 1]."""
     codes = keras.Input((LATENT_SIZE,), name="decoder_input")
-    x = layers.Dense(7 * 7 * FILTERS[-1])(codes)
-    x = layers.Reshape((7, 7, FILTERS[-1]))(x)
+    start = image_shape[0] // 4
+    x = layers.Dense(start * start * FILTERS[-1])(codes)
+    x = layers.Reshape((start, start, FILTERS[-1]))(x)
     for filters in reversed(FILTERS):
         x = layers.Conv2DTranspose(
             filters, KERNEL_SIZE, strides=2, activation="relu", padding="same"
         )(x)
-    x = layers.Conv2DTranspose(1, KERNEL_SIZE, padding="same")(x)
+    x = layers.Conv2DTranspose(image_shape[-1], KERNEL_SIZE, padding="same")(x)
     images = layers.Activation("sigmoid", dtype="float32", name="decoder_output")(x)
     return keras.Model(codes, images, name="decoder")
 
 
 def build_autoencoder(encoder, decoder):
-    """Images (batch, 28, 28, 1) -> the same, as the code tells them; compiled."""
-    inputs = keras.Input((28, 28, 1), name="images")
+    """Images -> the same, as the code tells them; compiled."""
+    inputs = keras.Input(encoder.input_shape[1:], name="images")
     autoencoder = keras.Model(inputs, decoder(encoder(inputs)), name="autoencoder")
     autoencoder.compile(loss="mse", optimizer=keras.optimizers.Adam(LEARNING_RATE))
     return autoencoder
@@ -124,7 +128,7 @@ def corrupt_test(x_test, level, args):
     return corrupt(x_test, level, (args.seed, 1))
 
 
-def train(autoencoder, x_train, x_test, args, folder):
+def train(autoencoder, x_train, x_test, args, folder, settings):
     """Trains the autoencoder to return clean digits for corrupted ones, and saves it."""
     x_train_noisy = corrupt(x_train, NOISE_STD, (args.seed, 0))
     x_test_noisy = corrupt_test(x_test, NOISE_STD, args)
@@ -140,14 +144,18 @@ def train(autoencoder, x_train, x_test, args, folder):
         x_train,
         args,
         folder,
+        settings,
         after_epoch=test,
-        save=lambda: weights.save(autoencoder, args.output_dir / f"{MODEL_NAME}.h5"),
+        save=lambda: weights.save(
+            autoencoder, args.output_dir / f"{folder.name}.h5", about=settings
+        ),
     )
     results.record(
         folder / "metrics.json",
         args,
         parameters=autoencoder.count_params(),
         test_loss=round(training.evaluate(autoencoder, x_test_noisy, x_test)["loss"], 6),
+        **settings,
         **facts,
     )
 
@@ -203,7 +211,7 @@ def evaluate(autoencoder, x_test, args, folder):
     results.record(
         folder / "evaluation.json",
         args,
-        weights=args.weights or f"{MODEL_NAME}.h5",
+        weights=args.weights or f"{folder.name}.h5",
         parameters=autoencoder.count_params(),
         test_images=len(x_test),
         noise_levels=levels,
@@ -211,17 +219,18 @@ def evaluate(autoencoder, x_test, args, folder):
 
 
 def main(args):
-    folder = cli.prepare(args, MODEL_NAME)
-    (x_train, _), (x_test, _) = datasets.mnist()
-    encoder, decoder = build_encoder(), build_decoder()
+    source = Source(args, IMAGE_SHAPE, __file__)
+    folder = cli.prepare(args, source.name(MODEL_NAME))
+    encoder, decoder = build_encoder(source.shape), build_decoder(source.shape)
     autoencoder = build_autoencoder(encoder, decoder)
     for network in (encoder, decoder, autoencoder):
         network.summary()
         plots.model_diagram(network, folder / f"{network.name}.png")
     if args.weights:
         weights.load(autoencoder, weights.find(args.weights, __file__))
-    else:
-        train(autoencoder, x_train, x_test, args, folder)
+    (x_train, _), (x_test, _) = source.split(datasets.mnist, shown=SETS * SHOWN)
+    if not args.weights:
+        train(autoencoder, x_train, x_test, args, folder, source.settings)
     draw(autoencoder, x_test, args, folder)
     if args.weights or args.evaluate:
         evaluate(autoencoder, x_test, args, folder)

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib import cli
 
+IMAGE_SHAPE = (28, 28, 1)
 LATENT_SIZE = 100
 NUM_LABELS = 10
 BATCH_SIZE = 64
@@ -35,7 +36,7 @@ LEARNING_RATE = 2e-4
 DECAY = 6e-8
 EMA = 0.999
 KERNEL_SIZE = 5
-GENERATOR_FILTERS = (128, 64, 32, 1)
+GENERATOR_FILTERS = (128, 64, 32)
 DISCRIMINATOR_FILTERS = (32, 64, 128, 256)
 LEAKY_SLOPE = 0.2
 MODEL_NAME = "cgan_mnist"
@@ -44,6 +45,7 @@ MODEL_NAME = "cgan_mnist"
 def parse_args():
     parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
+    cli.add_images(parser, IMAGE_SHAPE[0], multiple=4, classes=True)
     parser.add_argument("--digit", type=cli.digit, help="the digit to draw (default: random ones)")
     return parser.parse_args()
 
@@ -58,17 +60,19 @@ from lib import gan, weights
 from lib.alternating import AlternatingModel, Turn
 from lib.averaging import MovingAverage
 from lib.backends import draw
+from lib.images import Source
 from lib.optimizers import rmsprop
 
 
-def build_generator():
-    """Noise (batch, 100) and one-hot labels (batch, 10) -> images (batch, 28, 28, 1) in [0, 1]."""
+def build_generator(image_shape=IMAGE_SHAPE, num_labels=NUM_LABELS):
+    """Noise (batch, 100), one-hot labels (batch, 10) -> images (batch, *image_shape) in [0, 1]."""
     noise = keras.Input((LATENT_SIZE,), name="noise")
-    labels = keras.Input((NUM_LABELS,), name="labels")
+    labels = keras.Input((num_labels,), name="labels")
     x = layers.Concatenate()([noise, labels])
-    x = layers.Dense(7 * 7 * GENERATOR_FILTERS[0])(x)
-    x = layers.Reshape((7, 7, GENERATOR_FILTERS[0]))(x)
-    for filters, strides in zip(GENERATOR_FILTERS, (2, 2, 1, 1)):
+    start = image_shape[0] // 4
+    x = layers.Dense(start * start * GENERATOR_FILTERS[0])(x)
+    x = layers.Reshape((start, start, GENERATOR_FILTERS[0]))(x)
+    for filters, strides in zip((*GENERATOR_FILTERS, image_shape[-1]), (2, 2, 1, 1)):
         x = layers.BatchNormalization()(x)
         x = layers.ReLU()(x)
         x = layers.Conv2DTranspose(filters, KERNEL_SIZE, strides=strides, padding="same")(x)
@@ -76,15 +80,16 @@ def build_generator():
     return keras.Model([noise, labels], images, name="generator")
 
 
-def build_discriminator():
-    """Images (batch, 28, 28, 1), one-hot labels (batch, 10) -> logit (batch, 1), above 0 for real.
+def build_discriminator(image_shape=IMAGE_SHAPE, num_labels=NUM_LABELS):
+    """Images (batch, *image_shape), labels (batch, 10) -> logit (batch, 1), above 0 for real.
 
-    The label becomes a second channel of the image.
+    The one-hot label becomes a further channel of the image.
     """
-    images = keras.Input((28, 28, 1), name="images")
-    labels = keras.Input((NUM_LABELS,), name="labels")
-    y = layers.Dense(28 * 28)(labels)
-    y = layers.Reshape((28, 28, 1))(y)
+    images = keras.Input(image_shape, name="images")
+    labels = keras.Input((num_labels,), name="labels")
+    height, width, _ = image_shape
+    y = layers.Dense(height * width)(labels)
+    y = layers.Reshape((height, width, 1))(y)
     x = layers.Concatenate()([images, y])
     for filters, strides in zip(DISCRIMINATOR_FILTERS, (2, 2, 2, 1)):
         x = layers.LeakyReLU(negative_slope=LEAKY_SLOPE)(x)
@@ -101,10 +106,10 @@ class CGAN(AlternatingModel):
     A batch is (real images, their labels, the labels of the fakes), labels one-hot.
     """
 
-    def __init__(self, seed, ema=EMA):
+    def __init__(self, seed, ema=EMA, image_shape=IMAGE_SHAPE, num_labels=NUM_LABELS):
         super().__init__(name=MODEL_NAME)
-        self.generator = build_generator()
-        self.discriminator = build_discriminator()
+        self.generator = build_generator(image_shape, num_labels)
+        self.discriminator = build_discriminator(image_shape, num_labels)
         self.noise_seed = keras.random.SeedGenerator(seed)
         self.average = MovingAverage(self.generator, ema) if ema else None
 
@@ -132,9 +137,9 @@ class CGAN(AlternatingModel):
         return ops.mean(ops.binary_crossentropy(target, logits, from_logits=True))
 
 
-def build_cgan(seed, ema=EMA):
+def build_cgan(seed, ema=EMA, image_shape=IMAGE_SHAPE, num_labels=NUM_LABELS):
     """The model ready to train: first the discriminator is updated, then the generator."""
-    cgan = CGAN(seed, ema)
+    cgan = CGAN(seed, ema, image_shape, num_labels)
     cgan.compile(
         turns=[
             Turn(
@@ -159,18 +164,22 @@ def build_cgan(seed, ema=EMA):
 
 
 def main(args):
-    folder = cli.prepare(args, MODEL_NAME)
+    source = Source(args, IMAGE_SHAPE, __file__, labels=True)
+    name = source.name(MODEL_NAME)
+    folder = cli.prepare(args, name)
 
     def inputs(digits):
-        return [gan.sample_noise(args.seed, len(digits), LATENT_SIZE), gan.one_hot(digits)]
+        labels = gan.one_hot(digits, len(source.classes))
+        return [gan.sample_noise(args.seed, len(digits), LATENT_SIZE), labels]
 
     unaveraged = None
     if args.generator:
-        generator = build_generator()
+        generator = build_generator(source.shape, len(source.classes))
         weights.load(generator, weights.find(args.generator, __file__))
-        gan.test_generator(generator, inputs, args, folder, gan.digits_to_draw(args))
+        digits = gan.digits_to_draw(args, source.classes)
+        gan.test_generator(generator, inputs, args, folder, digits, source.classes)
     else:
-        cgan = build_cgan(args.seed, args.ema)
+        cgan = build_cgan(args.seed, args.ema, source.shape, len(source.classes))
         cgan.generator.summary()
         cgan.discriminator.summary()
         unaveraged = cgan.generator
@@ -179,16 +188,17 @@ def main(args):
             cgan,
             generator,
             inputs,
-            gan.mnist_batches(args, conditional=True),
+            gan.mnist_batches(args, conditional=True, source=source),
             args,
             folder,
             save={
-                f"{MODEL_NAME}.h5": generator,
-                f"{MODEL_NAME}-discriminator.h5": cgan.discriminator,
+                f"{name}.h5": generator,
+                f"{name}-discriminator.h5": cgan.discriminator,
             },
+            source=source,
         )
     if args.evaluate:
-        weights_file = args.generator or f"{MODEL_NAME}.h5"
+        weights_file = args.generator or f"{name}.h5"
         gan.evaluate(
             generator, inputs, args, folder, weights_file, conditional=True, unaveraged=unaveraged
         )

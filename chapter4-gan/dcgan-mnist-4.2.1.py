@@ -13,6 +13,7 @@ Generative Adversarial Networks (2016), arXiv:1511.06434.
     python3 dcgan-mnist-4.2.1.py --resume --train-steps 60000  continue a finished run
     python3 dcgan-mnist-4.2.1.py --bn                         see how batch normalization fails
     python3 dcgan-mnist-4.2.1.py --bn=separate                see how batch normalization helps
+    python3 dcgan-mnist-4.2.1.py --images photos --color      train on your own images
     python3 dcgan-mnist-4.2.1.py --generator=dcgan_mnist.h5   draw digits with trained weights
     python3 dcgan-mnist-4.2.1.py --generator=dcgan_mnist.h5 --evaluate
 
@@ -43,6 +44,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib import cli
 
+IMAGE_SHAPE = (28, 28, 1)
 LATENT_SIZE = 100
 BATCH_SIZE = 64
 TRAIN_STEPS = 40_000
@@ -50,7 +52,7 @@ LEARNING_RATE = 2e-4
 DECAY = 6e-8
 EMA = 0.999
 KERNEL_SIZE = 5
-GENERATOR_FILTERS = (128, 64, 32, 1)
+GENERATOR_FILTERS = (128, 64, 32)
 DISCRIMINATOR_FILTERS = (32, 64, 128, 256)
 LEAKY_SLOPE = 0.2
 MODEL_NAME = "dcgan_mnist"
@@ -59,6 +61,7 @@ MODEL_NAME = "dcgan_mnist"
 def parse_args():
     parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
+    cli.add_images(parser, IMAGE_SHAPE[0], multiple=4)
     parser.add_argument(
         "--bn",
         nargs="?",
@@ -80,15 +83,17 @@ from lib import gan, weights
 from lib.alternating import AlternatingModel, Turn
 from lib.averaging import MovingAverage
 from lib.backends import draw
+from lib.images import Source
 from lib.optimizers import rmsprop
 
 
-def build_generator():
-    """Noise (batch, 100) -> images (batch, 28, 28, 1) in [0, 1]."""
+def build_generator(image_shape=IMAGE_SHAPE):
+    """Noise (batch, 100) -> images (batch, *image_shape) in [0, 1]."""
     noise = keras.Input((LATENT_SIZE,), name="noise")
-    x = layers.Dense(7 * 7 * GENERATOR_FILTERS[0])(noise)
-    x = layers.Reshape((7, 7, GENERATOR_FILTERS[0]))(x)
-    for filters, strides in zip(GENERATOR_FILTERS, (2, 2, 1, 1)):
+    start = image_shape[0] // 4
+    x = layers.Dense(start * start * GENERATOR_FILTERS[0])(noise)
+    x = layers.Reshape((start, start, GENERATOR_FILTERS[0]))(x)
+    for filters, strides in zip((*GENERATOR_FILTERS, image_shape[-1]), (2, 2, 1, 1)):
         x = layers.BatchNormalization()(x)
         x = layers.ReLU()(x)
         x = layers.Conv2DTranspose(filters, KERNEL_SIZE, strides=strides, padding="same")(x)
@@ -96,12 +101,12 @@ def build_generator():
     return keras.Model(noise, images, name="generator")
 
 
-def build_discriminator(batch_norm=False):
-    """Images (batch, 28, 28, 1) -> logit (batch, 1): above 0 for an image taken for real.
+def build_discriminator(batch_norm=False, image_shape=IMAGE_SHAPE):
+    """Images (batch, *image_shape) -> logit (batch, 1): above 0 for an image taken for real.
 
     Batch normalization, which the book warns of, comes before each leaky ReLU but the first.
     """
-    images = keras.Input((28, 28, 1), name="images")
+    images = keras.Input(image_shape, name="images")
     x = images
     for i, (filters, strides) in enumerate(zip(DISCRIMINATOR_FILTERS, (2, 2, 2, 1))):
         if batch_norm and i > 0:
@@ -128,10 +133,10 @@ class DCGAN(AlternatingModel):
     The engine runs this for any list of updates; see `build_dcgan` for this list.
     """
 
-    def __init__(self, seed, bn=None, ema=EMA):
+    def __init__(self, seed, bn=None, ema=EMA, image_shape=IMAGE_SHAPE):
         super().__init__(name=MODEL_NAME)
-        self.generator = build_generator()
-        self.discriminator = build_discriminator(batch_norm=bn is not None)
+        self.generator = build_generator(image_shape)
+        self.discriminator = build_discriminator(bn is not None, image_shape)
         self.separate = bn == "separate"
         self.noise_seed = keras.random.SeedGenerator(seed)
         self.average = MovingAverage(self.generator, ema) if ema else None
@@ -161,9 +166,9 @@ class DCGAN(AlternatingModel):
         return ops.mean(ops.binary_crossentropy(target, logits, from_logits=True))
 
 
-def build_dcgan(seed, bn=None, ema=EMA):
+def build_dcgan(seed, bn=None, ema=EMA, image_shape=IMAGE_SHAPE):
     """The model ready to train: first the discriminator is updated, then the generator."""
-    dcgan = DCGAN(seed, bn, ema)
+    dcgan = DCGAN(seed, bn, ema, image_shape)
     dcgan.compile(
         turns=[
             Turn(
@@ -188,8 +193,9 @@ def build_dcgan(seed, bn=None, ema=EMA):
 
 
 def main(args):
+    source = Source(args, IMAGE_SHAPE, __file__)
     # --bn leaves the files of the usual DCGAN alone.
-    name = MODEL_NAME + (f"_bn-{args.bn}" if args.bn else "")
+    name = source.name(MODEL_NAME) + (f"_bn-{args.bn}" if args.bn else "")
     folder = cli.prepare(args, name)
 
     def inputs(digits):
@@ -197,11 +203,11 @@ def main(args):
 
     unaveraged = None
     if args.generator:
-        generator = build_generator()
+        generator = build_generator(source.shape)
         weights.load(generator, weights.find(args.generator, __file__))
         gan.test_generator(generator, inputs, args, folder)
     else:
-        dcgan = build_dcgan(args.seed, args.bn, args.ema)
+        dcgan = build_dcgan(args.seed, args.bn, args.ema, source.shape)
         dcgan.generator.summary()
         dcgan.discriminator.summary()
         unaveraged = dcgan.generator
@@ -210,13 +216,14 @@ def main(args):
             dcgan,
             generator,
             inputs,
-            gan.mnist_batches(args, conditional=False),
+            gan.mnist_batches(args, conditional=False, source=source),
             args,
             folder,
             save={
                 f"{name}.h5": generator,
                 f"{name}-discriminator.h5": dcgan.discriminator,
             },
+            source=source,
             settings={"bn": args.bn},
         )
     if args.evaluate:

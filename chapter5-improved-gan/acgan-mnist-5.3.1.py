@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib import cli
 
-IMAGE_SIZE = 28
+IMAGE_SHAPE = (28, 28, 1)
 LATENT_SIZE = 100
 NUM_LABELS = 10
 BATCH_SIZE = 64
@@ -48,6 +48,7 @@ MODEL_NAME = "acgan_mnist"
 def parse_args():
     parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
+    cli.add_images(parser, IMAGE_SHAPE[0], multiple=4, classes=True)
     parser.add_argument("--digit", type=cli.digit, help="the digit to draw (default: random ones)")
     parser.add_argument("--cgan", metavar="FILE", help="a CGAN's weights to draw beside")
     return parser.parse_args()
@@ -61,6 +62,7 @@ import numpy as np
 from keras import ops
 
 from lib import gan, plots, weights
+from lib.images import Source
 from lib.optimizers import rmsprop
 
 
@@ -86,17 +88,18 @@ class ACGAN(gan.GAN):
         return source_loss + label_loss, label_loss
 
 
-def build_generator():
+def build_generator(image_shape=IMAGE_SHAPE, num_labels=NUM_LABELS):
     noise = keras.Input((LATENT_SIZE,), name="noise")
-    labels = keras.Input((NUM_LABELS,), name="labels")
-    return gan.generator(noise, IMAGE_SIZE, labels=labels)
+    labels = keras.Input((num_labels,), name="labels")
+    return gan.generator(noise, image_shape[0], labels=labels, channels=image_shape[-1])
 
 
-def build_acgan(seed, ema=EMA):
+def build_acgan(seed, ema=EMA, image_shape=IMAGE_SHAPE, num_labels=NUM_LABELS):
     """The model ready to train: first the discriminator is updated, then the generator."""
-    images = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="images")
-    discriminator = gan.discriminator(images, activation="linear", num_labels=NUM_LABELS)
-    model = ACGAN(build_generator(), discriminator, LATENT_SIZE, seed, MODEL_NAME, ema)
+    images = keras.Input(image_shape, name="images")
+    discriminator = gan.discriminator(images, activation="linear", num_labels=num_labels)
+    generator = build_generator(image_shape, num_labels)
+    model = ACGAN(generator, discriminator, LATENT_SIZE, seed, MODEL_NAME, ema)
     model.compile_turns(
         rmsprop(LEARNING_RATE, DECAY),
         rmsprop(LEARNING_RATE / 2, DECAY / 2),
@@ -128,36 +131,41 @@ def draw_beside_cgan(cgan, generator, args, folder):
 
 
 def main(args):
-    folder = cli.prepare(args, MODEL_NAME)
+    source = Source(args, IMAGE_SHAPE, __file__, labels=True)
+    name = source.name(MODEL_NAME)
+    folder = cli.prepare(args, name)
     cgan = load_cgan(args.cgan) if args.cgan else None
 
     def inputs(digits):
-        return [gan.sample_noise(args.seed, len(digits), LATENT_SIZE), gan.one_hot(digits)]
+        labels = gan.one_hot(digits, len(source.classes))
+        return [gan.sample_noise(args.seed, len(digits), LATENT_SIZE), labels]
 
     unaveraged = None
     if args.generator:
-        generator = build_generator()
+        generator = build_generator(source.shape, len(source.classes))
         weights.load(generator, weights.find(args.generator, __file__))
-        gan.test_generator(generator, inputs, args, folder, gan.digits_to_draw(args))
+        digits = gan.digits_to_draw(args, source.classes)
+        gan.test_generator(generator, inputs, args, folder, digits, source.classes)
     else:
-        model = build_acgan(args.seed, args.ema)
+        model = build_acgan(args.seed, args.ema, source.shape, len(source.classes))
         generator, unaveraged = model.sampler, model.generator
         gan.train(
             model,
             generator,
             inputs,
-            gan.mnist_batches(args, conditional=True),
+            gan.mnist_batches(args, conditional=True, source=source),
             args,
             folder,
             save={
-                f"{MODEL_NAME}.h5": generator,
-                f"{MODEL_NAME}-discriminator.h5": model.discriminator,
+                f"{name}.h5": generator,
+                f"{name}-discriminator.h5": model.discriminator,
             },
+            source=source,
         )
     if cgan is not None:
         draw_beside_cgan(cgan, generator, args, folder)
     if args.evaluate:
-        weights_file = args.generator or f"{MODEL_NAME}.h5"
+        weights_file = args.generator or f"{name}.h5"
         gan.evaluate(
             generator, inputs, args, folder, weights_file, conditional=True, unaveraged=unaveraged
         )

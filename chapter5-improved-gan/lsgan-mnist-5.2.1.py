@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib import cli
 
-IMAGE_SIZE = 28
+IMAGE_SHAPE = (28, 28, 1)
 LATENT_SIZE = 100
 BATCH_SIZE = 64
 TRAIN_STEPS = 40_000
@@ -39,6 +39,7 @@ MODEL_NAME = "lsgan_mnist"
 def parse_args():
     parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
+    cli.add_images(parser, IMAGE_SHAPE[0], multiple=4)
     return parser.parse_args()
 
 
@@ -49,6 +50,7 @@ import keras
 from keras import ops
 
 from lib import gan, weights
+from lib.images import Source
 from lib.optimizers import rmsprop
 
 
@@ -66,15 +68,17 @@ class LSGAN(gan.GAN):
         return loss
 
 
-def build_generator():
-    return gan.generator(keras.Input((LATENT_SIZE,), name="noise"), IMAGE_SIZE)
+def build_generator(image_shape=IMAGE_SHAPE):
+    noise = keras.Input((LATENT_SIZE,), name="noise")
+    return gan.generator(noise, image_shape[0], channels=image_shape[-1])
 
 
-def build_lsgan(seed, ema=EMA):
+def build_lsgan(seed, ema=EMA, image_shape=IMAGE_SHAPE):
     """The model ready to train: first the discriminator is updated, then the generator."""
-    images = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="images")
+    images = keras.Input(image_shape, name="images")
     discriminator = gan.discriminator(images, activation="linear")
-    model = LSGAN(build_generator(), discriminator, LATENT_SIZE, seed, MODEL_NAME, ema)
+    generator = build_generator(image_shape)
+    model = LSGAN(generator, discriminator, LATENT_SIZE, seed, MODEL_NAME, ema)
     model.compile_turns(
         rmsprop(LEARNING_RATE, DECAY),
         rmsprop(LEARNING_RATE / 2, DECAY / 2),
@@ -84,33 +88,36 @@ def build_lsgan(seed, ema=EMA):
 
 
 def main(args):
-    folder = cli.prepare(args, MODEL_NAME)
+    source = Source(args, IMAGE_SHAPE, __file__)
+    name = source.name(MODEL_NAME)
+    folder = cli.prepare(args, name)
 
     def inputs(digits):
         return gan.sample_noise(args.seed, len(digits), LATENT_SIZE)
 
     unaveraged = None
     if args.generator:
-        generator = build_generator()
+        generator = build_generator(source.shape)
         weights.load(generator, weights.find(args.generator, __file__))
         gan.test_generator(generator, inputs, args, folder)
     else:
-        model = build_lsgan(args.seed, args.ema)
+        model = build_lsgan(args.seed, args.ema, source.shape)
         generator, unaveraged = model.sampler, model.generator
         gan.train(
             model,
             generator,
             inputs,
-            gan.mnist_batches(args, conditional=False),
+            gan.mnist_batches(args, conditional=False, source=source),
             args,
             folder,
             save={
-                f"{MODEL_NAME}.h5": generator,
-                f"{MODEL_NAME}-discriminator.h5": model.discriminator,
+                f"{name}.h5": generator,
+                f"{name}-discriminator.h5": model.discriminator,
             },
+            source=source,
         )
     if args.evaluate:
-        weights_file = args.generator or f"{MODEL_NAME}.h5"
+        weights_file = args.generator or f"{name}.h5"
         gan.evaluate(
             generator, inputs, args, folder, weights_file, conditional=False, unaveraged=unaveraged
         )

@@ -39,7 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib import cli
 
-IMAGE_SIZE = 28
+IMAGE_SHAPE = (28, 28, 1)
 LATENT_SIZE = 100
 BATCH_SIZE = 64
 TRAIN_STEPS = 40_000
@@ -55,6 +55,7 @@ MODEL_NAME = "wgan_mnist"
 def parse_args():
     parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
+    cli.add_images(parser, IMAGE_SHAPE[0], multiple=4)
     parser.add_argument(
         "--form",
         choices=("penalty", "clip", "book"),
@@ -90,6 +91,7 @@ from keras import ops
 from lib import gan, weights
 from lib.alternating import Turn
 from lib.backends import draw
+from lib.images import Source
 from lib.optimizers import rmsprop
 
 
@@ -135,15 +137,17 @@ class WGAN(gan.GAN):
             variable.assign(ops.clip(variable, -CLIP_VALUE, CLIP_VALUE))
 
 
-def build_generator():
-    return gan.generator(keras.Input((LATENT_SIZE,), name="noise"), IMAGE_SIZE)
+def build_generator(image_shape=IMAGE_SHAPE):
+    noise = keras.Input((LATENT_SIZE,), name="noise")
+    return gan.generator(noise, image_shape[0], channels=image_shape[-1])
 
 
-def build_wgan(seed, form="penalty", bn=None, ema=EMA):
+def build_wgan(seed, form="penalty", bn=None, ema=EMA, image_shape=IMAGE_SHAPE):
     """The model ready to train: N_CRITIC updates of the critic, then one of the generator."""
-    images = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="images")
+    images = keras.Input(image_shape, name="images")
     critic = gan.discriminator(images, activation="linear", batch_norm=bn is not None)
-    model = WGAN(build_generator(), critic, LATENT_SIZE, seed, MODEL_NAME, ema, joint=bn == "joint")
+    generator = build_generator(image_shape)
+    model = WGAN(generator, critic, LATENT_SIZE, seed, MODEL_NAME, ema, joint=bn == "joint")
 
     def critic_turn(name, optimizer, loss, **kwargs):
         return Turn(name, critic.trainable_variables, optimizer, loss, times=N_CRITIC, **kwargs)
@@ -176,8 +180,9 @@ def build_wgan(seed, form="penalty", bn=None, ema=EMA):
 
 
 def main(args):
+    source = Source(args, IMAGE_SHAPE, __file__)
     # Another form leaves the files of the default one alone.
-    name = MODEL_NAME + ("" if args.form == "penalty" else f"_{args.form}")
+    name = source.name(MODEL_NAME) + ("" if args.form == "penalty" else f"_{args.form}")
     name += f"_bn-{args.bn}" if args.bn else ""
     folder = cli.prepare(args, name)
 
@@ -186,20 +191,21 @@ def main(args):
 
     unaveraged = None
     if args.generator:
-        generator = build_generator()
+        generator = build_generator(source.shape)
         weights.load(generator, weights.find(args.generator, __file__))
         gan.test_generator(generator, inputs, args, folder)
     else:
-        model = build_wgan(args.seed, args.form, args.bn, args.ema)
+        model = build_wgan(args.seed, args.form, args.bn, args.ema, source.shape)
         generator, unaveraged = model.sampler, model.generator
         gan.train(
             model,
             generator,
             inputs,
-            gan.mnist_batches(args, conditional=False, n_critic=N_CRITIC),
+            gan.mnist_batches(args, conditional=False, n_critic=N_CRITIC, source=source),
             args,
             folder,
             save={f"{name}.h5": generator, f"{name}-critic.h5": model.discriminator},
+            source=source,
             settings={"form": args.form, "bn": args.bn},
         )
     if args.evaluate:

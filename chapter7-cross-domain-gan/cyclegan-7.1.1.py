@@ -12,6 +12,7 @@ Adversarial Networks (2017), arXiv:1703.10593.
     python3 cyclegan-7.1.1.py --cifar10 --no-patchgan         plain discriminators
     python3 cyclegan-7.1.1.py --mnist-svhn                    MNIST <-> SVHN
     python3 cyclegan-7.1.1.py --mnist-svhn --target mnist-m   MNIST <-> digits on photographs
+    python3 cyclegan-7.1.1.py --images horses zebras --color  your own two folders of images
     python3 cyclegan-7.1.1.py --cifar10 --resume              continue an interrupted run
 
 Translate with trained generators (--mnist_svhn_g_source and --mnist_svhn_g_target for digits):
@@ -47,7 +48,6 @@ Departures from the printed listing:
 """
 
 import argparse
-import math
 import sys
 from pathlib import Path
 
@@ -59,7 +59,7 @@ IMAGE_SIZE = 32
 ENCODER_FILTERS = (32, 64, 128, 256)
 DECODER_FILTERS = (128, 64, 32)
 DISCRIMINATOR_FILTERS = (32, 64, 128, 256)
-KERNEL_SIZES = {"cifar10": 3, "svhn": 5, "mnist-m": 5}
+KERNEL_SIZES = {"cifar10": 3, "svhn": 5, "mnist-m": 5, "images": 3}
 LEAKY_SLOPE = 0.2
 LOSS_WEIGHTS = (1.0, 10.0, 0.5)  # of the adversarial, the cycle and the identity loss
 BATCH_SIZE = 32
@@ -76,6 +76,7 @@ NORMALIZATIONS = {"channel": (-1, False), "channel-and-image": (-1, True), "book
 def parse_args():
     parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     domains.add_task_flags(parser)
+    cli.add_images(parser, IMAGE_SIZE, multiple=8, folders=2)
     parser.add_argument(
         "--patchgan",
         action=argparse.BooleanOptionalAction,
@@ -89,11 +90,7 @@ def parse_args():
     )
     parser.add_argument(
         "--loss-weights",
-        type=cli.reader(
-            cli.floats,
-            lambda values: len(values) == 3 and all(0 <= value < math.inf for value in values),
-            "three numbers of at least 0, as in 1,10,0.5",
-        ),
+        type=cli.three_weights,
         default=LOSS_WEIGHTS,
         help="of adversarial, cycle and identity loss (default: 1,10,0.5)",
     )
@@ -136,7 +133,9 @@ def decoder_layer(x, paired, filters, kernel_size, normalize):
     return layers.Concatenate()([x, paired])
 
 
-def build_generator(input_channels, output_channels, kernel_size, normalization, name):
+def build_generator(
+    input_channels, output_channels, kernel_size, normalization, name, size=IMAGE_SIZE
+):
     """A U-net: images (batch, 32, 32, input_channels) -> images (batch, 32, 32, output_channels).
 
     Args:
@@ -144,13 +143,14 @@ def build_generator(input_channels, output_channels, kernel_size, normalization,
         kernel_size: kernel size of all convolutions.
         normalization: a key of NORMALIZATIONS.
         name: name of the model.
+        size: height and width of the images, a multiple of 8.
     """
     axis, of_the_image = NORMALIZATIONS[normalization]
 
     def normalize():
         return InstanceNormalization(axis)
 
-    images = keras.Input((IMAGE_SIZE, IMAGE_SIZE, input_channels), name="images")
+    images = keras.Input((size, size, input_channels), name="images")
     x = images
     encoded = []
     for i, filters in enumerate(ENCODER_FILTERS):
@@ -164,13 +164,16 @@ def build_generator(input_channels, output_channels, kernel_size, normalization,
     return keras.Model(images, translated, name=name)
 
 
-def build_generators(task, normalization="channel", identity=False):
-    """(g_source, g_target): from target images to source images, and the other way."""
-    source, target = 3 if identity else 1, 3
+def build_generators(task, normalization="channel", identity=False, size=IMAGE_SIZE, channels=None):
+    """(g_source, g_target): from target images to source images, and the other way.
+
+    Without `channels`, source images are gray and target images are in color.
+    """
+    source, target = channels or (3 if identity else 1), channels or 3
     kernel_size = KERNEL_SIZES[task]
     return (
-        build_generator(target, source, kernel_size, normalization, "g_source"),
-        build_generator(source, target, kernel_size, normalization, "g_target"),
+        build_generator(target, source, kernel_size, normalization, "g_source", size),
+        build_generator(source, target, kernel_size, normalization, "g_target", size),
     )
 
 
@@ -182,13 +185,13 @@ def orient(generator, images):
         kernel.assign(-kernel)
 
 
-def build_discriminator(channels, kernel_size, patchgan, name):
+def build_discriminator(channels, kernel_size, patchgan, name, size=IMAGE_SIZE):
     """Images (batch, 32, 32, channels) -> scores, trained toward 1 for real and 0 for fake images.
 
     A PatchGAN has a score for each quarter of the image, (batch, 2, 2, 1); the plain discriminator
     has one score, (batch, 1).
     """
-    images = keras.Input((IMAGE_SIZE, IMAGE_SIZE, channels), name="images")
+    images = keras.Input((size, size, channels), name="images")
     x = images
     for filters, strides in zip(DISCRIMINATOR_FILTERS, (2, 2, 2, 1)):
         x = encoder_layer(x, filters, kernel_size, strides)
@@ -272,6 +275,7 @@ def build_cyclegan(
     loss_weights=LOSS_WEIGHTS,
     ema=0.0,
     images=None,
+    **shape,
 ):
     """The model ready to train: updates of the two discriminators, then of the generators.
 
@@ -283,14 +287,15 @@ def build_cyclegan(
         loss_weights: see LOSS_WEIGHTS.
         ema: decay of the moving averages, 0 for none.
         images: (source, target) training images to orient the generators with, None to leave them.
+        shape: size and channels, see `build_generators`.
     """
-    generators = build_generators(task, normalization, identity)
+    generators = build_generators(task, normalization, identity, **shape)
     if images is not None:
         for generator, inputs in zip(generators, reversed(images)):
             orient(generator, inputs)
     discriminators = [
-        build_discriminator(generator.output_shape[-1], KERNEL_SIZES[task], patchgan, name)
-        for generator, name in zip(generators, ("d_source", "d_target"))
+        build_discriminator(g.output_shape[-1], KERNEL_SIZES[task], patchgan, d, g.output_shape[1])
+        for g, d in zip(generators, ("d_source", "d_target"))
     ]
     model = CycleGAN(generators, discriminators, identity, loss_weights, ema)
     model.compile(
@@ -332,7 +337,8 @@ def train(source, target, held_out, args, folder):
         "ema": args.ema,
     }
     images = [x[:ORIENTATION_IMAGES] for x in (source, target)] if args.orientation else None
-    model = build_cyclegan(args.task, **settings, images=images)
+    model = build_cyclegan(args.task, **settings, images=images, **domains.own_shape(args))
+    settings |= held_out.record
     generators = model.translators()
     args.generators = [f"{folder.name}-{generator.name}.h5" for generator in generators]
 
@@ -369,12 +375,12 @@ def train(source, target, held_out, args, folder):
 def main(args):
     if args.generators:
         translation.adopt_settings(args, __file__)
-    folder = cli.prepare(args, domains.model_name(args.task, args.patchgan))
-    training_images, held_out = domains.load(args.task, three_channels=args.identity)
-    unaveraged = None
+    folder = cli.prepare(args, domains.model_name(args.task, args.patchgan, args.images))
     if args.generators:
         generators = translation.load_generators(build_generators, args, __file__)
-    else:
+    training_images, held_out = domains.load(args.task, args.identity, args)
+    unaveraged = None
+    if not args.generators:
         model = train(*training_images, held_out, args, folder)
         generators = model.translators()
         unaveraged = (model.g_source, model.g_target) if args.ema else None

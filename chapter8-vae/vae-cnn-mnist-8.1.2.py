@@ -33,6 +33,7 @@ from lib import cli
 BATCH_SIZE = 128
 EPOCHS = 30
 LEARNING_RATE = 1e-3
+IMAGE_SHAPE = (28, 28, 1)
 FILTERS = (32, 64)
 KERNEL_SIZE = 3
 HIDDEN = 16
@@ -40,7 +41,9 @@ MODEL_NAME = "vae_cnn_mnist"
 
 
 def parse_args():
-    return cli.vae_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE).parse_args()
+    parser = cli.vae_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
+    cli.add_images(parser, IMAGE_SHAPE[0], multiple=4)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
@@ -50,11 +53,12 @@ import keras
 from keras import layers
 
 from lib import datasets, plots, vae, weights
+from lib.images import Source
 
 
-def build_encoder(latent_dim):
-    """Images (batch, 28, 28, 1) -> mean and log variance of their codes (batch, latent_dim)."""
-    images = keras.Input((28, 28, 1), name="images")
+def build_encoder(latent_dim, image_shape=IMAGE_SHAPE):
+    """Images (batch, *image_shape) -> mean and log variance of their codes (batch, latent_dim)."""
+    images = keras.Input(image_shape, name="images")
     x = images
     for filters in FILTERS:
         x = layers.Conv2D(filters, KERNEL_SIZE, strides=2, activation="relu", padding="same")(x)
@@ -65,23 +69,24 @@ def build_encoder(latent_dim):
     return keras.Model(images, [mean, log_var], name="encoder")
 
 
-def build_decoder(latent_dim):
-    """Codes (batch, latent_dim) -> images (batch, 28, 28, 1) in [0, 1]."""
+def build_decoder(latent_dim, image_shape=IMAGE_SHAPE):
+    """Codes (batch, latent_dim) -> images (batch, *image_shape) in [0, 1]."""
     codes = keras.Input((latent_dim,), name="codes")
-    x = layers.Dense(7 * 7 * FILTERS[-1], activation="relu")(codes)
-    x = layers.Reshape((7, 7, FILTERS[-1]))(x)
+    start = image_shape[0] // 4
+    x = layers.Dense(start * start * FILTERS[-1], activation="relu")(codes)
+    x = layers.Reshape((start, start, FILTERS[-1]))(x)
     for filters in reversed(FILTERS):
         x = layers.Conv2DTranspose(
             filters, KERNEL_SIZE, strides=2, activation="relu", padding="same"
         )(x)
-    x = layers.Conv2DTranspose(1, KERNEL_SIZE, padding="same")(x)
+    x = layers.Conv2DTranspose(image_shape[-1], KERNEL_SIZE, padding="same")(x)
     images = layers.Activation("sigmoid", dtype="float32")(x)
     return keras.Model(codes, images, name="decoder")
 
 
 def build_vae(encoder, decoder, seed):
-    """Images (batch, 28, 28, 1) -> what the decoder makes of a random draw of their codes."""
-    images = keras.Input((28, 28, 1), name="images")
+    """Images -> what the decoder makes of a random draw of their codes."""
+    images = keras.Input(encoder.input_shape[1:], name="images")
     z = vae.Sampling(seed=seed, name="z")(encoder(images))
     return keras.Model(images, decoder(z), name="vae_cnn")
 
@@ -91,9 +96,10 @@ def build_optimizer(steps):
 
 
 def main(args):
-    folder = cli.prepare(args, MODEL_NAME)
-    (x_train, _), (x_test, y_test) = datasets.mnist()
-    encoder, decoder = build_encoder(args.latent_dim), build_decoder(args.latent_dim)
+    source = Source(args, IMAGE_SHAPE, __file__)
+    folder = cli.prepare(args, source.name(MODEL_NAME))
+    encoder = build_encoder(args.latent_dim, source.shape)
+    decoder = build_decoder(args.latent_dim, source.shape)
     model = build_vae(encoder, decoder, args.seed)
     for network in (encoder, decoder, model):
         network.summary()
@@ -107,15 +113,18 @@ def main(args):
 
     if args.weights:
         weights.load(model, weights.find(args.weights, __file__))
-    else:
+    (x_train, _), (x_test, y_test) = source.split(datasets.mnist, shown=vae.SHOWN)
+    if not args.weights:
         data = x_train, x_train, (x_test, x_test)
-        vae.train(model, build_optimizer, *data, args, folder, MODEL_NAME)
+        vae.train(model, build_optimizer, *data, args, folder, folder.name, source.settings)
     decoders = {"digits_over_latent.png": decode}
-    vae.draw(encode, decoders, x_test, y_test, args, folder)
+    vae.draw(encode, decoders, x_test, y_test, args, folder, source.classes)
+    if source.own:
+        vae.draw_reconstructions(encode, decode, x_test, args, folder)
     if args.weights or args.evaluate:
         numbers = vae.elbo(encode, decode, x_test, x_test, mse=args.mse)
         numbers["grid_seconds"] = vae.grid_seconds(decode, args.latent_dim)
-        vae.record(numbers, args, folder, MODEL_NAME)
+        vae.record(numbers, args, folder, folder.name)
 
 
 if __name__ == "__main__":

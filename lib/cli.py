@@ -112,6 +112,8 @@ class _ScriptParser(Parser):
             )
         if check is not None:
             check(parsed)
+        if hasattr(parsed, "images"):
+            _check_images(self, parsed)
         _load_keras()
         return parsed
 
@@ -177,6 +179,11 @@ not_negative = reader(float, lambda value: 0 <= value < math.inf, "a number of a
 dropout_rate = reader(float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
 fraction = reader(float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
 seconds = reader(float, lambda value: 0 <= value < math.inf, "seconds of at least 0")
+three_weights = reader(
+    floats,
+    lambda values: len(values) == 3 and all(0 <= value < math.inf for value in values),
+    "three numbers of at least 0, as in 1,10,0.5",
+)
 digit = reader(list("0123456789").index, lambda value: True, "a digit from 0 to 9")
 
 
@@ -388,3 +395,60 @@ def make_folder(args, name):
             f"'{error.strerror}'; name another one with --output-dir"
         ) from None
     return folder
+
+
+LARGEST_IMAGE = 1024  # height and width
+
+
+def add_images(parser, size, multiple, classes=False, color=True, folders=1):
+    """Adds the flags `--images`, `--image-size` and `--color`, see `lib.images`.
+
+    Args:
+        parser: from `training_parser`.
+        size: default of `--image-size`.
+        multiple: what the strides of the networks demand of the size.
+        classes: the class folders are labels; also adds `--class`.
+        color: whether there is a choice between gray and color.
+        folders: the number of folders.
+    """
+    group = parser.add_argument_group("your own images")
+    layout = " with a folder for each class" if classes else ""
+    group.add_argument(
+        "--images",
+        type=Path,
+        nargs=None if folders == 1 else folders,
+        metavar="FOLDER" if folders == 1 else ("SOURCE", "TARGET"),
+        help=f"train on the images in {'this folder' if folders == 1 else 'these folders'}{layout}",
+    )
+    group.add_argument(
+        "--image-size",
+        type=reader(
+            int,
+            lambda value: value % multiple == 0 and 2 * multiple <= value <= LARGEST_IMAGE,
+            f"a multiple of {multiple} from {2 * multiple} to {LARGEST_IMAGE}",
+        ),
+        metavar="N",
+        help=f"scale and crop them to N x N pixels (default {size})",
+    )
+    if color:
+        group.add_argument("--color", action="store_true", help="in color (default: gray)")
+    if classes:
+        group.add_argument(
+            "--class", dest="class_name", metavar="NAME", help="draw this class (default: all)"
+        )
+
+
+def _check_images(parser, args):
+    """Refuses flags of `add_images` that do not go together."""
+    if not args.images:
+        for name in ("image_size", "color"):
+            if getattr(args, name, None):
+                parser.error(f"--{name.replace('_', '-')} needs --images")
+        return
+    # The scripts that load a generator are the GANs, and what they measure is MNIST's.
+    if getattr(args, "generator", None):
+        parser.error("--generator draws and does not train; leave out --images")
+    if args.evaluate and hasattr(args, "generator"):
+        parser.error("--evaluate measures MNIST digits only; leave it out with --images")
+    if getattr(args, "cgan", None) or getattr(args, "digit", None) is not None:
+        parser.error("--cgan and --digit are for MNIST; leave them out with --images")

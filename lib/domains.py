@@ -1,15 +1,15 @@
 """The tasks of CycleGAN: unpaired images of two domains, and the flags that choose them.
 
 The source domain is gray CIFAR-10 or MNIST; the target domain is CIFAR-10 in color, SVHN or
-MNIST-M.
+MNIST-M. With `--images` they are the images of two folders.
 All images are float32 in [0, 1] of shape (n, 32, 32, channels).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from lib import datasets
+from lib import datasets, images
 
 # Tasks are named after their target domain.
 MODEL_NAMES = {
@@ -24,11 +24,17 @@ DOMAINS = {
 }
 PHOTOGRAPHS = 10_000  # for MNIST-M's training digits; all 50,000 would take 600 MB
 HELD_OUT = 10_000
+IMAGE_SIZE = 32
+OWN_HELD_OUT = 8  # the least number of test images of a folder, a row in the figures
 
 
-def model_name(task, patchgan):
-    """The name of the output folder and of the weight files."""
-    return MODEL_NAMES[task] + ("" if patchgan else "_plain")
+def model_name(task, patchgan, folders=None):
+    """The name of the output folder and of the weight files; `folders` are those of `--images`."""
+    if folders:
+        name = "-".join(["cyclegan", *(images.plain(images.folder_name(f)) for f in folders)])
+    else:
+        name = MODEL_NAMES[task]
+    return name + ("" if patchgan else "_plain")
 
 
 def add_task_flags(parser):
@@ -38,7 +44,7 @@ def add_task_flags(parser):
     parser.add_argument(
         "--target", choices=("svhn", "mnist-m"), help="target of --mnist-svhn (default: svhn)"
     )
-    for task in ("cifar10", "mnist_svhn"):
+    for task in ("cifar10", "mnist_svhn", "images"):
         for domain in ("source", "target"):
             parser.add_argument(
                 f"--{task}_g_{domain}",
@@ -50,34 +56,46 @@ def add_task_flags(parser):
 def choose_task(parser, args):
     """Sets args.task, and args.generators: the files for g_source and g_target, None to train."""
     wanted = []
-    for task, flag in (("cifar10", args.cifar10), ("mnist_svhn", args.mnist_svhn)):
+    flags = {"cifar10": args.cifar10, "mnist_svhn": args.mnist_svhn, "images": args.images}
+    for task, flag in flags.items():
         files = [getattr(args, f"{task}_g_{domain}") for domain in ("source", "target")]
         if any(files) and not all(files):
             parser.error(f"expected both --{task}_g_source and --{task}_g_target, found one")
         if flag or any(files):
             wanted.append((task, files if all(files) else None))
     if len(wanted) != 1:
-        found = "both" if wanted else "none"
-        parser.error(f"expected one task, --cifar10 or --mnist-svhn, found {found}")
+        found = {0: "none", 2: "both"}.get(len(wanted), "all")
+        parser.error(f"expected one task, --cifar10, --mnist-svhn or --images, found {found}")
     [(task, args.generators)] = wanted
-    if task == "cifar10" and args.target:
+    if task != "mnist_svhn" and args.target:
         parser.error("--target goes with --mnist-svhn")
-    args.task = task if task == "cifar10" else args.target or "svhn"
+    if args.images and args.image_size is None:
+        args.image_size = IMAGE_SIZE
+    if task == "images" and not args.images:
+        parser.error("--images_g_source needs --images: two folders of images to translate")
+    args.task = (args.target or "svhn") if task == "mnist_svhn" else task
 
 
 @dataclass
 class HeldOut:
-    """Test images of both domains, and the digits (n,) that they show, if they show any."""
+    """Test images of both domains, and the digits (n,) that they show, if they show any.
+
+    Of one's own images, `names` are the names of the domains, and `record` is what a checkpoint and
+    the weight files say of them.
+    """
 
     source: np.ndarray
     target: np.ndarray
     source_digits: np.ndarray | None = None
     target_digits: np.ndarray | None = None
+    names: tuple | None = None
+    record: dict = field(default_factory=dict)
 
     def first(self, count):
         """The first `count` images of each domain."""
         arrays = (self.source, self.target, self.source_digits, self.target_digits)
-        return HeldOut(*(array if array is None else array[:count] for array in arrays))
+        arrays = (array if array is None else array[:count] for array in arrays)
+        return HeldOut(*arrays, self.names, self.record)
 
 
 class MnistM:
@@ -103,12 +121,13 @@ class MnistM:
         return np.abs(self.photographs[self.chosen[index]] - self.digits[index])
 
 
-def load(task, three_channels=False):
+def load(task, three_channels=False, args=None):
     """Loads the images of a task.
 
     Args:
-        task: a key of MODEL_NAMES.
+        task: a key of MODEL_NAMES, or "images" for the folders of `args.images`.
         three_channels: repeat the single channel of source images three times.
+        args: the parsed flags, for the task "images".
 
     Returns:
         (source, target), the training images as arrays or a `MnistM`; and `HeldOut`, at most
@@ -117,6 +136,8 @@ def load(task, three_channels=False):
     Raises:
         UserError: if a data set is missing or damaged.
     """
+    if task == "images":
+        return load_own(args)
     if task == "cifar10":
         (target, _), (test_target, _) = datasets.cifar10()
         source, test_source = datasets.rgb_to_gray(target), datasets.rgb_to_gray(test_target)
@@ -140,9 +161,48 @@ def load(task, three_channels=False):
     return (source, target), HeldOut(test_source[:HELD_OUT], test_target[:HELD_OUT], *digits)
 
 
-def as_color(images):
+def own_shape(args):
+    """The shape of the images of `--images` as keywords of the builders, {} without the flag.
+
+    Raises:
+        UserError: if one of the folders is missing.
+    """
+    if getattr(args, "images", None) is None:
+        return {}
+    for folder in args.images:
+        images.check_folder(folder)
+    return {"size": args.image_size, "channels": 3 if args.color else 1}
+
+
+def load_own(args):
+    """`load` for the two folders of `--images`; a tenth of each is for test.
+
+    Raises:
+        UserError: if a folder has too few images.
+    """
+    shape = own_shape(args)
+    size = shape["size"]
+    train, test, facts = [], [], []
+    for folder in args.images:
+        x, y, _ = images.read(folder, (size, size, shape["channels"]))
+        what = f"a batch, and {OWN_HELD_OUT} to test"
+        images.check_count(folder, x, args.batch_size + OWN_HELD_OUT, what)
+        x_and_y = np.divide(x, 255, dtype="float32"), y
+        (x_train, _), (x_test, _) = images.split(*x_and_y, OWN_HELD_OUT)
+        train.append(x_train)
+        test.append(x_test[:HELD_OUT])
+        facts.append(images.describe(folder, x, y))
+    names = tuple(each["images"] for each in facts)
+    if names[0] == names[1]:
+        names = (f"source {names[0]}", f"target {names[1]}")
+    same = {name: facts[0][name] for name in ("image_size", "color")}
+    both = {name: [each[name] for each in facts] for name in facts[0] if name not in same}
+    return tuple(train), HeldOut(*test, names=names, record={**both, **same})
+
+
+def as_color(x):
     """Images of one or three channels -> a view of them with three channels."""
-    return np.broadcast_to(images, (*images.shape[:3], 3))
+    return np.broadcast_to(x, (*x.shape[:3], 3))
 
 
 def batches(source, target, batch_size, seed):

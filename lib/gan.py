@@ -12,6 +12,8 @@ from keras import layers, ops
 from lib import backends, datasets, metrics, plots, results, training, weights
 from lib.alternating import AlternatingModel, Turn
 from lib.averaging import MovingAverage, estimate_batch_statistics
+from lib.cli import UserError
+from lib.images import DIGITS, plain
 
 KERNEL_SIZE = 5
 GENERATOR_FILTERS = (128, 64, 32, 1)
@@ -23,7 +25,7 @@ MEASURE_INTERVAL = 2500
 QUICK_SAMPLES = 2000
 
 
-def generator(inputs, image_size, activation="sigmoid", labels=None, codes=None):
+def generator(inputs, image_size, activation="sigmoid", labels=None, codes=None, channels=1):
     """Builds a generator of square images.
 
     Args:
@@ -32,10 +34,11 @@ def generator(inputs, image_size, activation="sigmoid", labels=None, codes=None)
         activation: of the last layer.
         labels: `keras.Input` of one-hot labels, if the generator is told a class.
         codes: further `keras.Input`s, a list of them or one.
+        channels: of the images.
 
     Returns:
         A model from [inputs, labels, *codes], as far as given, to float32 images
-        (batch, image_size, image_size, 1).
+        (batch, image_size, image_size, channels).
     """
     codes = [] if codes is None else codes if isinstance(codes, (list, tuple)) else [codes]
     given = [inputs, *([] if labels is None else [labels]), *codes]
@@ -43,7 +46,7 @@ def generator(inputs, image_size, activation="sigmoid", labels=None, codes=None)
     start = image_size // 4
     x = layers.Dense(start * start * GENERATOR_FILTERS[0])(x)
     x = layers.Reshape((start, start, GENERATOR_FILTERS[0]))(x)
-    for filters, strides in zip(GENERATOR_FILTERS, (2, 2, 1, 1), strict=True):
+    for filters, strides in zip((*GENERATOR_FILTERS[:-1], channels), (2, 2, 1, 1), strict=True):
         x = layers.BatchNormalization()(x)
         x = layers.ReLU()(x)
         x = layers.Conv2DTranspose(filters, KERNEL_SIZE, strides=strides, padding="same")(x)
@@ -233,9 +236,9 @@ class GAN(AlternatingModel):
         )
 
 
-def one_hot(digits):
-    """Digits (n,) -> float32 (n, 10)."""
-    return np.eye(NUM_LABELS, dtype="float32")[digits]
+def one_hot(labels, num_labels=NUM_LABELS):
+    """Labels (n,) from 0 -> float32 (n, num_labels)."""
+    return np.eye(num_labels, dtype="float32")[labels]
 
 
 def sample_noise(seed, size, latent_size):
@@ -243,16 +246,22 @@ def sample_noise(seed, size, latent_size):
     return np.random.default_rng(seed).uniform(-1, 1, (size, latent_size)).astype("float32")
 
 
-def mnist_batches(args, conditional, n_critic=1):
+def mnist_batches(args, conditional, n_critic=1, source=None):
     """Training batches of MNIST as a function of the step, for `training.train`.
 
     Args:
         args: the parsed flags, with batch_size and seed.
         conditional: add the labels of the images and random labels for the fakes.
         n_critic: makes a batch so many times larger: each critic update uses one part.
+        source: an `images.Source`, which may have other images than MNIST's.
     """
-    (x_train, y_train), _ = datasets.mnist()
-    labels = one_hot(y_train)
+    num_labels = NUM_LABELS
+    if source is None:
+        (x_train, y_train), _ = datasets.mnist()
+    else:
+        x_train, y_train = source.train_images(datasets.mnist, args.batch_size)
+        num_labels = len(source.classes)
+    labels = one_hot(y_train, num_labels)
     size = n_critic * args.batch_size
 
     def batch(step):
@@ -260,7 +269,7 @@ def mnist_batches(args, conditional, n_critic=1):
         index = rng.integers(0, len(x_train), size)
         if not conditional:
             return {"x": (x_train[index],)}
-        fake_labels = one_hot(rng.integers(0, NUM_LABELS, size))
+        fake_labels = one_hot(rng.integers(0, num_labels, size), num_labels)
         return {"x": (x_train[index], labels[index], fake_labels)}
 
     return batch
@@ -283,6 +292,7 @@ def train(
     settings=None,
     measure=None,
     half=False,
+    source=None,
 ):
     """Trains a GAN and draws the same samples every SAVE_INTERVAL steps.
 
@@ -302,16 +312,19 @@ def train(
         measure: function that returns a dict of further numbers for the record, which need a
             network that is not saved.
         half: save in half precision, see `weights.save`.
+        source: an `images.Source`; nothing is measured if its images are not MNIST's.
     """
-    settings = {"ema": args.ema, **(settings or {})}
-    few = inputs(np.arange(16) % NUM_LABELS)
-    many = inputs(np.arange(QUICK_SAMPLES) % NUM_LABELS)
+    own = source is not None and source.own
+    settings = {"ema": args.ema, **(settings or {}), **(source.settings if own else {})}
+    num_labels = len(source.classes) if own else NUM_LABELS
+    few = inputs(np.arange(16) % num_labels)
+    many = inputs(np.arange(QUICK_SAMPLES) % num_labels)
 
     def after_interval(step, losses):
         if args.ema:
             estimate_batch_statistics(sampler, many)
         plot_images(sampler, few, folder / f"{step:05d}.png")
-        if step % MEASURE_INTERVAL == 0:
+        if step % MEASURE_INTERVAL == 0 and not own:
             return metrics.quick_scores(sampler.predict(many, batch_size=500, verbose=0))
         return None
 
@@ -345,7 +358,7 @@ def train(
     )
 
 
-def test_generator(generator, inputs, args, folder, digits=None):
+def test_generator(generator, inputs, args, folder, digits=None, classes=DIGITS):
     """Draws 16 images to generated.png.
 
     Args:
@@ -354,21 +367,30 @@ def test_generator(generator, inputs, args, folder, digits=None):
         args: the parsed flags.
         folder: of the figure.
         digits: array (16,), if the generator is conditional.
+        classes: the names of the labels.
     """
     name, titles = "generated", None
     if digits is not None:
-        titles = [str(digit) for digit in digits]
-        name += f"-{digits[0]}" if len(set(titles)) == 1 else ""
+        titles = [classes[digit] for digit in digits]
+        name += f"-{plain(titles[0])}" if len(set(titles)) == 1 else ""
     given = inputs(np.arange(16) if digits is None else digits)
     plot_images(generator, given, folder / f"{name}.png", titles, show=args.show)
     print(f"Drawn: {folder / name}.png")
 
 
-def digits_to_draw(args):
-    """16 times the requested digit, or random digits."""
-    if args.digit is not None:
-        return np.full(16, args.digit)
-    return np.random.default_rng(args.seed).integers(0, NUM_LABELS, 16)
+def digits_to_draw(args, classes=DIGITS):
+    """16 times the label of the requested digit or class, or random labels.
+
+    Raises:
+        UserError: if there is no such class.
+    """
+    wanted = str(args.digit) if args.digit is not None else getattr(args, "class_name", None)
+    if wanted is None:
+        return np.random.default_rng(args.seed).integers(0, len(classes), 16)
+    if wanted not in classes:
+        known = ", ".join(classes[:20])
+        raise UserError(f"no class '{wanted}': expected --class with one of {known}")
+    return np.full(16, classes.index(wanted))
 
 
 def evaluate(

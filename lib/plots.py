@@ -152,20 +152,25 @@ def model_diagram(model, path):
     keras.utils.plot_model(model, path, show_shapes=True, dpi=60)
 
 
-def latent_scatter(codes, labels, path, show=False):
+def latent_scatter(codes, labels, path, classes=tuple("0123456789"), show=False):
     """Draws where the codes of images lie in a two-dimensional latent space.
 
     Args:
         codes: array (n, 2): the first number is drawn to the right, the second upwards.
-        labels: the class 0..9 of each code, array (n,), told by its colour.
+        labels: the class of each code, array (n,) of integers from 0, told by its colour.
         path: the PNG file.
+        classes: the names of the classes; without colors if there are more than ten.
         show: also open a window.
     """
     codes = np.asarray(codes, dtype="float32")
     figure, axis = plt.subplots(figsize=(6, 5))
+    if not 2 <= len(classes) <= 10:
+        labels = np.zeros_like(labels)
     points = axis.scatter(*codes.T, c=labels, cmap="tab10", vmin=-0.5, vmax=9.5, s=2, alpha=0.6)
-    colorbar = figure.colorbar(points, ax=axis, ticks=range(10))
-    colorbar.solids.set_alpha(1)
+    if 2 <= len(classes) <= 10:
+        colorbar = figure.colorbar(points, ax=axis, ticks=range(len(classes)))
+        colorbar.ax.set_yticklabels(classes)
+        colorbar.solids.set_alpha(1)
     axis.set(xlabel="z[0]", ylabel="z[1]")
     finish(figure, path, show)
 
@@ -175,7 +180,7 @@ def digits_over_latent(decode, path, cells=30, limit=4, show=False):
 
     Args:
         decode: called once, with codes (cells**2, 2), float32; returns their images in [0, 1],
-            array (cells**2, height, width, 1) or (cells**2, height, width).
+            array (cells**2, height, width, channels) or (cells**2, height, width).
         path: the PNG file.
         cells: codes along each axis, spread evenly over [-limit, limit]: the first number of the
             code grows to the right, the second upwards.
@@ -186,13 +191,13 @@ def digits_over_latent(decode, path, cells=30, limit=4, show=False):
     first, second = np.meshgrid(axis_values, axis_values[::-1])
     images = np.asarray(decode(np.stack([first.ravel(), second.ravel()], axis=1)))
     height, width = images.shape[1:3]
-    tiles = images.reshape(cells, cells, height, width).swapaxes(1, 2)
+    tiles = images.reshape(cells, cells, height, width, -1).swapaxes(1, 2)
     # A tile is centred on its code: the picture reaches half a tile beyond the outermost codes.
     edge = limit + limit / (cells - 1)
     # So large that tiles of 28 pixels are not shrunk.
     figure, axis = plt.subplots(figsize=(11, 11))
     axis.imshow(
-        tiles.reshape(cells * height, cells * width),
+        tiles.reshape(cells * height, cells * width, -1).squeeze(),
         cmap="gray",
         vmin=0,
         vmax=1,

@@ -13,7 +13,7 @@ from keras import layers
 
 from lib import image_quality, metrics, plots, results, safe_h5, weights
 from lib.cli import UserError
-from lib.domains import DOMAINS, as_color, model_name
+from lib.domains import DOMAINS, as_color, model_name, own_shape
 
 SHOWN = 100  # test images in a figure of the book
 QUICK_IMAGES = 500  # test images of each domain that are measured during training
@@ -65,7 +65,7 @@ def draw_cycles(generators, held_out, task, path, columns=8):
     """
     source, target = held_out.source[:SHOWN], held_out.target[:SHOWN]
     made = translate(generators, source, target)
-    a, b = DOMAINS[task]
+    a, b = held_out.names or DOMAINS[task]
     rows = {
         a: source,
         f"→ {b}": made["predicted_target"],
@@ -170,6 +170,8 @@ def _measure(generators, autoencoder, held_out, args, path):
     made = translate(generators, held_out.source, held_out.target)
     if args.task == "cifar10":
         numbers = measure_colors(made, autoencoder, held_out)
+    elif args.task == "images":
+        numbers = {}  # nothing is known of one's own images but what the cycle should return
     else:
         numbers = measure_digits(made, held_out, path, args.show)
     for domain in ("source", "target"):
@@ -310,6 +312,9 @@ def adopt_settings(args, script):
     form = form_of(weights.find(args.generators[0], script))
     args.identity = form.get("identity", args.identity)
     args.patchgan = form.get("patchgan", args.patchgan)
+    if args.task == "images":
+        args.image_size = form.get("image_size", args.image_size)
+        args.color = form.get("color", args.color)
     if args.task == "svhn" and not args.target and form.get("task") == "mnist-m":
         args.task = "mnist-m"
 
@@ -331,7 +336,8 @@ def load_generators(build, args, script):
 def _load(index, path, build, args):
     """Loads g_source (index 0) or g_target (index 1) in the form that its file shows."""
     form = {"normalization": args.normalization, "identity": args.identity, **form_of(path)}
-    generator = build(args.task, form["normalization"], form["identity"])[index]
+    shape = own_shape(args)
+    generator = build(args.task, form["normalization"], form["identity"], **shape)[index]
     if form.get("network", generator.name) != generator.name:
         raise UserError(f"'{path}' holds {form['network']}, expected {generator.name}")
     weights.load(generator, path)

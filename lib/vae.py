@@ -16,10 +16,12 @@ import numpy as np
 from keras import layers, ops
 
 from lib import backends, metrics, plots, results, training, weights
+from lib.images import DIGITS
 
 LOG_2_PI = float(np.log(2 * np.pi))
 # Pixels of 0 and 1 have a finite cross-entropy only if no probability is exactly 0 or 1.
 EPSILON = 1e-7
+SHOWN = 8  # test images in the figure of the reconstructions
 
 
 @keras.saving.register_keras_serializable(package="adlk")
@@ -258,7 +260,7 @@ def record(numbers, args, folder, name):
     results.record(folder / "evaluation.json", args, weights=weights_file, **numbers)
 
 
-def draw(encode, decoders, x, labels, args, folder):
+def draw(encode, decoders, x, labels, args, folder, classes=DIGITS):
     """Draws vae_mean.png, where test images lie in the latent plane, and what is decoded over it.
 
     Only codes of two numbers have a plane; for others it says so.
@@ -270,14 +272,34 @@ def draw(encode, decoders, x, labels, args, folder):
         labels: digits (n,).
         args: the parsed flags.
         folder: of the figures.
+        classes: the names of the labels.
     """
     if args.latent_dim != 2:
         print(f"no figures of the latent plane: the codes have {args.latent_dim} numbers, not 2")
         return
     mean, _ = encode(x)
-    plots.latent_scatter(mean, labels, folder / "vae_mean.png", show=args.show)
+    plots.latent_scatter(mean, labels, folder / "vae_mean.png", classes, show=args.show)
     for name, decode in decoders.items():
         plots.digits_over_latent(decode, folder / name, show=args.show)
+
+
+def draw_reconstructions(encode, decode, x, args, folder):
+    """Draws the first test images over what is decoded from the means of their codes.
+
+    Args:
+        encode, decode: see `elbo`.
+        x: images (n, height, width, channels), at least SHOWN.
+        args: the parsed flags.
+        folder: of input_and_decoded.png.
+    """
+    mean, _ = encode(x[:SHOWN])
+    plots.image_grid(
+        np.concatenate([x[:SHOWN], decode(mean)]),
+        folder / "input_and_decoded.png",
+        columns=SHOWN,
+        row_titles=("input", "decoded"),
+        show=args.show,
+    )
 
 
 def code_attributes(decode, series, steps=10, limit=2.0):
