@@ -4,12 +4,17 @@
   them, and `input_gradient` takes a gradient inside a loss;
 - `PlayedModel` is a model with its own train step under `keras.Model.fit`;
 - `feed` hands arrays to `fit`;
-- `use_devices` spreads each batch over several devices, and `draw` draws random numbers for it;
+- `use_devices` spreads each batch over several devices, also of several machines, and `draw` draws
+  random numbers for it;
 - `speed_up_batch_normalization` installs a faster kernel on TensorFlow, and
   `restore_batch_normalization` removes it.
 """
 
+import operator
+import os
+
 import keras
+import numpy as np
 
 from lib.cli import UserError
 
@@ -185,9 +190,18 @@ def use_devices(count):
     the global batch, and random numbers are drawn for the global batch (see `draw`), so that the
     result does not depend on the number of devices but for rounding.
 
+    On several machines, which JAX alone can do, each runs one process with the environment
+    variables of `keras.distribution.initialize`, and `count` is the number of all their devices.
+
     Raises:
-        UserError: if there are fewer GPUs, or the backend is PyTorch.
+        UserError: if there are fewer GPUs, the processes do not divide `count`, or the backend
+            cannot do it.
     """
+    if count % processes():
+        raise UserError(
+            f"--devices {count}: expected a multiple of the {processes()} processes; count the "
+            "devices of all machines"
+        )
     devices = _devices(count)
     if len(devices) < count:
         raise UserError(f"--devices {count}: found {len(devices)} GPUs; use at most that many")
@@ -195,13 +209,42 @@ def use_devices(count):
         _entered.append(tf.distribute.MirroredStrategy(devices[:count]).scope())
         _entered[-1].__enter__()
     else:
-        parallel = keras.distribution.DataParallel(devices=devices[:count])
+        parallel = keras.distribution.DataParallel(
+            devices=devices[:count], auto_shard_dataset=False
+        )
         keras.distribution.set_distribution(parallel)
+        if processes() > 1:
+            keras.Model.predict = _predict
+
+
+def processes():
+    """Number of processes that train together, one on each machine."""
+    return int(os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES", 1))
+
+
+def process():
+    """Number of this process, from 0; only process 0 writes files that stay."""
+    return int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", 0)) if processes() > 1 else 0
+
+
+def _predict(model, x, batch_size=32, verbose=0):
+    """`keras.Model.predict`, where each process computes all outputs: Keras returns shares."""
+    outputs = []
+    for start in range(0, len(keras.tree.flatten(x)[0]), batch_size):
+        rows = slice(start, start + batch_size)
+        part = keras.tree.map_structure(operator.itemgetter(rows), x)
+        found = model(part, training=False)
+        outputs.append(keras.tree.map_structure(keras.ops.convert_to_numpy, found))
+    return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *outputs)
 
 
 if BACKEND == "tensorflow":
 
     def _devices(count):
+        if processes() > 1:
+            raise UserError(
+                "several machines need the backend JAX, found TensorFlow; set KERAS_BACKEND=jax"
+            )
         if not tf.config.list_physical_devices("GPU"):
             (processor,) = tf.config.list_physical_devices("CPU")
             parts = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
@@ -244,7 +287,10 @@ else:
         if BACKEND == "torch":
             raise UserError("--devices needs the backend TensorFlow or JAX, found PyTorch")
         if not _gpus_of_jax():
-            jax.config.update("jax_num_cpu_devices", count)
+            jax.config.update("jax_num_cpu_devices", count // processes())
+            jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        if processes() > 1:
+            keras.distribution.initialize()
         return keras.distribution.list_devices()
 
     def _has_accelerator():
@@ -334,7 +380,17 @@ if BACKEND == "tensorflow":
 else:
 
     def feed(arrays, batch_size, parts=1):
-        """What `fit` takes to run once through `arrays`, a dict of x and, if any, y, in order."""
+        """What `fit` takes to run once through `arrays`, a dict of x and, if any, y, in order.
+
+        With several processes, each gets its share of each batch.
+        """
+
+        def share(array):
+            batches = (array[i : i + batch_size] for i in range(0, len(array), batch_size))
+            return np.concatenate([np.array_split(b, processes())[process()] for b in batches])
+
+        if processes() > 1:
+            arrays, batch_size = keras.tree.map_structure(share, arrays), batch_size // processes()
         return {**arrays, "batch_size": batch_size, "shuffle": False}
 
 

@@ -5,6 +5,7 @@ answer at once; nothing in this module's top level may import Keras.
 """
 
 import argparse
+import atexit
 import math
 import os
 import shlex
@@ -249,7 +250,7 @@ def training_parser(doc, *, batch_size, train_steps=None, epochs=None):
         type=positive_int,
         default=1,
         metavar="N",
-        help="divide each batch between so many GPUs (default 1)",
+        help="divide each batch between so many GPUs, of all machines (default 1)",
     )
     parser.add_argument(
         "--steps-per-execution",
@@ -362,9 +363,11 @@ def prepare(args, name):
         matplotlib.use("Agg")
     if getattr(args, "tensorboard", False):
         logs.check_tensorboard()
-    backends.steps_per_execution(getattr(args, "steps_per_execution", None))
-    if args.devices > 1:
+    if args.devices > 1 or backends.processes() > 1:
         backends.use_devices(args.devices)
+    backends.steps_per_execution(getattr(args, "steps_per_execution", None))
+    if backends.process() > 0:
+        _write_nothing(args, name)
     keras.utils.set_random_seed(args.seed)
     if args.mixed_precision:
         keras.config.set_dtype_policy("mixed_bfloat16")
@@ -375,6 +378,20 @@ def prepare(args, name):
         if not checkpoints:
             raise UserError(f"nothing to resume: no checkpoint in '{folder}'; leave out --resume")
     return folder
+
+
+def _write_nothing(args, name):
+    """Lets a process that is not the first print nothing, and write into a folder that vanishes.
+
+    The folder starts as a copy of the real one, for `--resume`.
+    """
+    private = tempfile.TemporaryDirectory()
+    atexit.register(private.cleanup)
+    if (args.output_dir / name).is_dir():
+        shutil.copytree(args.output_dir / name, Path(private.name) / name)
+    args.output_dir = Path(private.name)
+    sys.stdout.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def make_folder(args, name):

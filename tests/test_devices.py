@@ -9,10 +9,13 @@ draws otherwise, and with plain or xla as the compiler:
 
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -242,6 +245,77 @@ def test_a_run_continues_on_another_number_of_devices(devices, tmp_path):
             ends.append([file[key] for key in file.files])
     for whole, changed in zip(*ends, strict=True):
         np.testing.assert_allclose(changed, whole, rtol=1e-4, atol=1e-5)
+
+
+def run_processes(count, path, *flags, folder, data):
+    """Runs a script in so many processes that train together over the loopback device."""
+    folder.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    running = []
+    for number in range(count):
+        environment = {
+            **os.environ,
+            "KERAS_BACKEND": "jax",
+            "ADLK_DATA_DIR": str(data),
+            "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
+            "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count),
+            "KERAS_DISTRIBUTION_PROCESS_ID": str(number),
+        }
+        command = [sys.executable, str(path), *flags, "--devices=2"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        running.append(subprocess.Popen(command, cwd=folder, env=environment, **pipes))
+    outputs = [process.communicate(timeout=300) for process in running]
+    for process, (_, errors) in zip(running, outputs, strict=True):
+        assert process.returncode == 0, errors[-3000:]
+    # Only the first process and the communication library speak.
+    spoken = [line for out, _ in outputs[1:] for line in out.splitlines()]
+    assert all(line.startswith("[Gloo]") for line in spoken), spoken
+    return outputs[0][0]
+
+
+@pytest.mark.parametrize(
+    ("path", "flags", "figures"),
+    [
+        ("chapter1-keras-quick-tour/mlp-mnist-1.3.2.py", ["--epochs=1", "--batch-size=8"], []),
+        (
+            "chapter8-vae/vae-mlp-mnist-8.1.1.py",
+            ["--epochs=2", "--batch-size=8", "--evaluate"],
+            ["vae_mean.png", "digits_over_latent.png"],
+        ),
+    ],
+)
+def test_two_processes_compute_what_one_computes(path, flags, figures, tmp_path, data_dir):
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("jax is not installed")
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        run_processes(count, ROOT / path, *flags, folder=folder, data=data_dir)
+    written = [sorted(p.relative_to(f) for p in f.rglob("*")) for f in (tmp_path / "1", folder)]
+    assert written[0] == written[1]
+    (one,), (two,) = ((tmp_path / str(count)).glob("*.h5") for count in (1, 2))
+    with h5py.File(one) as one, h5py.File(two) as two:
+        names = []
+        one.visititems(lambda name, found: names.append(name) if hasattr(found, "shape") else None)
+        assert len(names) >= 6
+        for name in names:
+            np.testing.assert_allclose(two[name][()], one[name][()], rtol=1e-3, atol=1e-5)
+    for name in figures:
+        (figure,) = folder.rglob(name)
+        assert plt.imread(figure).std() > 0
+
+
+def test_several_processes_need_jax_and_a_multiple_of_devices(tmp_path, monkeypatch):
+    from lib import backends
+    from lib.cli import UserError
+
+    monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
+    with pytest.raises(UserError, match="expected a multiple of the 2 processes"):
+        backends.use_devices(3)
+    if backends.BACKEND == "tensorflow":
+        with pytest.raises(UserError, match="KERAS_BACKEND=jax"):
+            backends.use_devices(2)
 
 
 if __name__ == "__main__":
