@@ -107,9 +107,10 @@ class Contender:
         script: the benchmark's `__file__`.
         name: goes to the process as `--contender`.
         flags: dict of further flags and their values.
+        backend: of Keras in the process.
     """
 
-    def __init__(self, script, name, flags):
+    def __init__(self, script, name, flags, backend="tensorflow"):
         self.name = name
         self.facts = {}
         self.values = {}
@@ -124,7 +125,7 @@ class Contender:
             text=True,
             env={
                 **os.environ,
-                "KERAS_BACKEND": "tensorflow",
+                "KERAS_BACKEND": backend,
                 "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # one contender must not take all memory
             },
         )
@@ -164,14 +165,14 @@ class Contender:
         self.errors.close()
 
 
-def play(script, names, flags, number_of_rounds):
+def play(script, names, flags, number_of_rounds, backend="tensorflow"):
     """Starts the contenders, plays all rounds and returns the contenders by name."""
     contenders = []
     try:
         names = available(names)
         print(f"{len(names)} contenders get ready.", flush=True)
         for name in names:
-            contenders.append(Contender(script, name, flags))
+            contenders.append(Contender(script, name, flags, backend))
             contenders[-1].facts = contenders[-1].reply()
         for number in range(number_of_rounds):
             print(f"Round {number + 1} of {number_of_rounds}", flush=True)

@@ -104,7 +104,8 @@ def unproven(text):
 
 def pages():
     """FIGURES.md and all README files of the project."""
-    return [ROOT / "README.md", ROOT / "FIGURES.md", *sorted(ROOT.glob("chapter*/README.md"))]
+    pages = [ROOT / name for name in ("README.md", "FIGURES.md", "benchmarks/README.md")]
+    return [*pages, *sorted(ROOT.glob("chapter*/README.md"))]
 
 
 def main(args):

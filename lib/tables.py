@@ -14,6 +14,20 @@ from pathlib import Path
 
 from lib.rl_report import format_interval, welch, with_interval
 
+NETWORKS = {
+    "mlp": "MLP",
+    "resnet": "ResNet20 v1",
+    "densenet": "DenseNet-BC-100",
+    "vae_cnn": "VAE",
+    "dcgan": "DCGAN",
+    "cgan": "CGAN",
+    "wgan": "WGAN",
+    "lsgan": "LSGAN",
+    "acgan": "ACGAN",
+    "infogan": "InfoGAN",
+    "stackedgan": "StackedGAN",
+    "cyclegan": "CycleGAN",
+}
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
@@ -372,6 +386,17 @@ def _plain(name):
     return [json.loads((RESULTS / f"{name}.json").read_text())]
 
 
+def scaling():
+    header = ["network", "gradients, MB", "GFLOP per image", "hidden at batch"]
+    rows = []
+    for name, network in _plain("devices")[0]["networks"].items():
+        two = network["devices"]["2"]
+        numbers = (network["gradient_megabytes"], network["gflop_per_image"])
+        hidden = f"{two['hidden_batch']:,}"
+        rows.append([NETWORKS[name], *(f"{value:.3g}" for value in numbers), hidden])
+    return table(header, rows)
+
+
 TABLES = {
     "gans-10000": gans_10000,
     "gans-40000": gans_40000,
@@ -387,4 +412,5 @@ TABLES = {
     "policy-ablation": policy_ablation,
     "agent-speed": agent_speed,
     "agent-rates": agent_rates,
+    "scaling": scaling,
 }

@@ -11,7 +11,7 @@ import pytest
 from conftest import load_script, run_script
 from keras import layers
 
-from benchmarks import rounds
+from benchmarks import devices, rounds
 from lib import backends
 from lib.cli import UserError
 
@@ -291,6 +291,46 @@ def test_agents_are_measured(tmp_path):
         assert "PyTorch is not installed" in done.stdout and numbers["times_as_fast"] == {}
     else:
         assert numbers["times_as_fast"]["reinforce"]["torch"]["median"] > 0
+
+
+def test_scaling_is_computed_from_the_medians_of_the_forms():
+    medians = {(1, "strong"): 10.0, (2, "strong"): 8.0, (2, "weak"): 12.5, (2, "share"): 6.0}
+    # A gigabyte per second and a TFLOP per second.
+    facts = {"batch_size": 64, "gradient_bytes": 4e6, "flop_per_image": 1e9}
+    args = argparse.Namespace(tflops=1.0, gigabytes=1.0)
+    found = devices.summarize(medians, facts, [1, 2], args)
+    assert found["gradient_megabytes"] == 4 and found["gflop_per_image"] == 1
+    assert found["devices"]["1"] == {"steps_per_second": 100}
+    assert found["devices"]["2"] == {
+        "steps_per_second": 125,
+        "strong_speedup": 1.25,
+        "weak_efficiency": 0.8,
+        "communication_share": 0.25,
+        "megabytes_sent": 4,
+        # 4 MB take 4 ms, an image 1 ms: four images on each device.
+        "hidden_batch": 8,
+    }
+    assert devices.exchanged(8.0, 8) == 14
+    assert [devices.batch_of(64, 4, form) for form in devices.FORMS] == [64, 256, 16]
+    with pytest.raises(UserError, match="expected a divisor of the batch size 64"):
+        devices.batch_of(64, 3, "strong")
+
+
+def test_devices_are_measured(tmp_path):
+    flags = ("--rounds=1", "--steps=1", "--networks=mlp", "--devices=1,2", "--output=d.json")
+    done = run_script("benchmarks/devices.py", *flags, folder=tmp_path, data=tmp_path)
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "d.json").read_text())["networks"]
+    # 784 -> 256 -> 256 -> 10, and three times as many operations as forward.
+    parameters = 784 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10
+    assert numbers["mlp"]["gradient_megabytes"] == round(4 * parameters / 1e6, 3)
+    flop = 3 * 2 * (784 * 256 + 256 * 256 + 256 * 10)
+    assert numbers["mlp"]["gflop_per_image"] == round(flop / 1e9, 5)
+    for network in numbers.values():
+        assert network["devices"]["1"]["steps_per_second"] > 0
+        assert network["devices"]["2"]["communication_share"] < 1
+    done = run_script("benchmarks/devices.py", "--devices=2", folder=tmp_path, data=tmp_path)
+    assert done.returncode == 2 and "begin with 1" in done.stderr
 
 
 def test_acting_is_timed_apart():

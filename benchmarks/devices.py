@@ -1,0 +1,233 @@
+"""Training steps per second on 1, 2 and more devices, and the share of communication.
+
+    python3 benchmarks/devices.py                              1, 2, 4, ... up to all GPUs
+    python3 benchmarks/devices.py --devices 1,2 --networks dcgan --output FILE.json
+    KERAS_BACKEND=jax python3 benchmarks/devices.py            the same with JAX
+
+On N devices, each network of epochs.py or gan_step.py is measured with two batch sizes:
+
+    strong   the batch of one device, divided by N: the same work, done sooner
+    weak     N times that batch: N times the work in, at best, the same time
+
+A third process takes a batch of one Nth on one device: what each device computes in the strong
+form. The rest of the strong form's time is communication, waiting and the start of the step.
+
+The page also needs what no clock tells: the bytes that a step exchanges, and the batch size that
+hides them. Each device sends and receives 2 (N - 1) / N times the bytes of the gradients (ring
+all-reduce: Patarasuk and Yuan, Bandwidth optimal all-reduce algorithms for clusters of
+workstations, 2009, Journal of Parallel and Distributed Computing 69). The exchange is hidden where
+the arithmetic of a device's share takes longer, at the rates of --tflops and --gigabytes.
+
+Without GPUs the processor is divided, so that the speeds only show that the program works.
+"""
+
+import math
+import os
+import statistics
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import epochs, gan_step, rounds
+from benchmarks.rounds import load_script, milliseconds
+from lib import cli
+from lib.cli import UserError
+
+ROUNDS = 5
+STEPS = 20
+CLASSIFIERS = ("mlp", "resnet", "densenet", "vae_cnn")
+NETWORKS = (*CLASSIFIERS, *gan_step.GANS)
+FORMS = ("strong", "weak", "share")
+FLOAT_BYTES = 4
+TFLOPS = 20.0
+GIGABYTES = 1.25
+
+
+def parse_args():
+    parser = rounds.parser(__doc__, ROUNDS, STEPS)
+    parser.add_argument(
+        "--networks",
+        type=rounds.names_out_of(NETWORKS),
+        default=["mlp", "resnet", "dcgan", "wgan"],
+        help="of epochs.py and gan_step.py (default mlp,resnet,dcgan,wgan)",
+    )
+    parser.add_argument(
+        "--devices",
+        type=cli.reader(
+            lambda text: sorted({int(part) for part in text.split(",")}),
+            lambda counts: counts[0] == 1,
+            "numbers of devices that begin with 1, separated by commas",
+        ),
+        help="(default: 1, 2, 4, ... up to all GPUs; 1,2 without GPUs)",
+    )
+    parser.add_argument(
+        "--tflops",
+        type=cli.positive,
+        default=TFLOPS,
+        help="10^12 operations that a device does in a second, for the estimate (default 20)",
+    )
+    parser.add_argument(
+        "--gigabytes",
+        type=cli.positive,
+        default=GIGABYTES,
+        help="10^9 bytes that a device sends in a second (default 1.25, Ethernet of 10 Gbit/s)",
+    )
+    return parser.parse_args()
+
+
+def contender(name, args):
+    """Returns (facts, play) of the contender "NETWORK DEVICES FORM", for `rounds.contend`."""
+    import keras
+
+    from lib import backends, results
+
+    network, devices, form = name.split()
+    devices = int(devices)
+    if devices > 1 and form != "share":
+        backends.use_devices(devices)
+    backends.speed_up_batch_normalization()
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    if network in gan_step.GANS:
+        gan = gan_step.GANS[network]
+        base = gan_step.BATCH_SIZE
+        size = batch_of(base, devices, form)
+        model = gan.build(load_script(gan.script))
+        flop = 2 * gan.multiply_adds(model)
+        gradients = sum(turn.times * count(turn.variables) for turn in model.turns)
+        batches = [gan.batch(rng, size) for _ in range(args.steps)]
+        arrays = {"x": tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))}
+    else:
+        from lib.classification import forward_flops
+
+        chosen = epochs.NETWORKS[network]
+        base = chosen.batch_size
+        size = batch_of(base, devices, form)
+        model = chosen.build(load_script(chosen.script), True)
+        flop = 3 * (forward_flops(model) or 0)
+        gradients = count(model.trainable_variables)
+        images = rng.random((args.steps * size, *chosen.shape), dtype="float32")
+        x, y = chosen.arrays(images, rng.integers(0, 10, len(images)))
+        arrays = {"x": x, "y": y}
+    rows = len(keras.tree.flatten(arrays)[0]) // args.steps
+    parts = getattr(model, "parts", 1)
+
+    def train():
+        model.fit(**backends.feed(arrays, rows, parts), verbose=0)
+
+    train()
+    facts = {
+        "batch_size": base,
+        "flop_per_image": flop,
+        "gradient_bytes": FLOAT_BYTES * gradients,
+        "device": results.device(),
+        "commit": results.COMMIT,
+        "versions": {"keras": keras.__version__, "backend": keras.backend.backend()},
+    }
+    return facts, lambda: {"": milliseconds(train, args.steps)}
+
+
+def count(variables):
+    """Number of numbers in the variables."""
+    return sum(math.prod(variable.shape) for variable in variables)
+
+
+def batch_of(base, devices, form):
+    """The global batch size of a form, from that of one device."""
+    if base % devices:
+        raise UserError(f"{devices} devices: expected a divisor of the batch size {base}")
+    return {"strong": base, "weak": base * devices, "share": base // devices}[form]
+
+
+def hidden_batch(facts, devices, tflops, gigabytes):
+    """The smallest global batch whose arithmetic takes as long as the exchange of its gradients."""
+    exchange = exchanged(facts["gradient_bytes"], devices) / (1e9 * gigabytes)
+    seconds_per_image = facts["flop_per_image"] / (1e12 * tflops)
+    return devices * math.ceil(exchange / seconds_per_image)
+
+
+def exchanged(gradient_bytes, devices):
+    """Bytes that each device sends in a step."""
+    return 2 * (devices - 1) / devices * gradient_bytes
+
+
+def summarize(medians, facts, counts, args):
+    """The table of one network.
+
+    Args:
+        medians: {(devices, form): median milliseconds per step}.
+        facts: of a contender of this network.
+        counts: the numbers of devices.
+    """
+    alone = medians[1, "strong"]
+    table = {}
+    for devices in counts:
+        strong = medians[devices, "strong"]
+        row = {"steps_per_second": round(1000 / strong, 2)}
+        if devices > 1:
+            row |= {
+                "strong_speedup": round(alone / strong, 3),
+                "weak_efficiency": round(alone / medians[devices, "weak"], 3),
+                "communication_share": round(1 - medians[devices, "share"] / strong, 3),
+                "megabytes_sent": round(exchanged(facts["gradient_bytes"], devices) / 1e6, 3),
+                "hidden_batch": hidden_batch(facts, devices, args.tflops, args.gigabytes),
+            }
+        table[str(devices)] = row
+    return {
+        "batch_size": facts["batch_size"],
+        "gradient_megabytes": round(facts["gradient_bytes"] / 1e6, 3),
+        "gflop_per_image": round(facts["flop_per_image"] / 1e9, 5),
+        "devices": table,
+    }
+
+
+def available_devices():
+    """1, 2, 4, ... up to the GPUs of this machine, which a process of its own counts."""
+    import subprocess
+
+    code = "import keras; print(len(keras.distribution.list_devices('gpu')))"
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+    gpus = int(done.stdout) if done.returncode == 0 else 0
+    return [1, 2] if gpus < 2 else [2**i for i in range(gpus.bit_length()) if 2**i <= gpus]
+
+
+def main(args):
+    if args.contender:
+        rounds.contend(lambda: contender(args.contender, args))
+        return
+    rounds.check_output(args.output)
+    counts = args.devices or available_devices()
+    networks = {}
+    for network in args.networks:
+        names = [f"{network} 1 strong"]
+        names += [f"{network} {n} {form}" for n in counts if n > 1 for form in FORMS]
+        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+        contenders = rounds.play(
+            __file__, names, {"--steps": args.steps}, args.rounds, backend=backend
+        )
+        medians = {}
+        for name, player in contenders.items():
+            _, devices, form = name.split()
+            medians[int(devices), form] = statistics.median(player.values[""])
+        facts = contenders[names[0]].facts
+        networks[network] = summarize(medians, facts, counts, args)
+        show(network, networks[network])
+    estimate = {"tflops": args.tflops, "gigabytes": args.gigabytes}
+    rounds.record(args, contenders, estimate=estimate, networks=networks)
+
+
+def show(network, summary):
+    """Prints the table of a network."""
+    print(f"\n{network}, batches of {summary['batch_size']} per device")
+    for devices, row in summary["devices"].items():
+        text = "  ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in row.items())
+        print(f"{devices:>3}: {text}")
+
+
+if __name__ == "__main__":
+    args = parse_args()
+    cli.run(main, args)
