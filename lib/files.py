@@ -6,6 +6,22 @@ from pathlib import Path
 from lib.cli import UserError
 
 
+def check_regular(path, what):
+    """Refuses a path that is not a regular file; opening a named pipe would wait for a writer.
+
+    Args:
+        path: an existing path.
+        what: what is expected there, for the error message.
+
+    Raises:
+        UserError: if it is a folder or another special file.
+    """
+    if not Path(path).is_file():
+        raise UserError(
+            f"'{path}' is unusable: expected {what}, found a folder or another special file"
+        )
+
+
 def write_whole(path, write):
     """Writes a file so that a kill or a full disk leaves the former one as it was.
 

@@ -92,24 +92,49 @@ def save(model, path, half=False, about=None):
     level = logger.level
     logger.setLevel(logging.ERROR)
 
-    def write(temporary):
-        copy.save(temporary)
-        if half:
-            _halve(temporary)
-        with h5py.File(temporary, "r+") as file:
-            file.attrs["about"] = json.dumps(about or {})
-        safe_h5.sign(temporary)
-
     try:
-        write_whole(path, write)
+        contents = _contents(copy, half, about or {})
     finally:
         logger.setLevel(level)
 
+    def write(temporary):
+        temporary.write_bytes(contents)
+        safe_h5.sign(temporary)
 
-def _halve(path):
-    """Rewrites the arrays of an `.h5` file in compressed float16."""
-    whole = path.with_name(f"{path.name}.whole")
-    path.rename(whole)
+    write_whole(path, write)
+
+
+class _InMemory(h5py.File):
+    """An empty HDF5 file in memory, into which Keras saves a model as into a file of that name.
+
+    HDF5 ends the whole process when it runs out of disk space; Python raises an error.
+    """
+
+    def __init__(self, name):
+        super().__init__(name, "w", driver="core", backing_store=False)
+
+    def __str__(self):
+        return self.filename
+
+    def contents(self):
+        """The bytes of the file."""
+        self.flush()
+        return self.id.get_file_image()
+
+
+def _contents(model, half, about):
+    """The bytes of an `.h5` file with the model; see `save`."""
+    with _InMemory("whole.h5") as whole, _InMemory("half.h5") as halved:
+        model.save(whole)
+        if half:
+            _halve(whole, halved)
+        file = halved if half else whole
+        file.attrs["about"] = json.dumps(about)
+        return file.contents()
+
+
+def _halve(source, target):
+    """Copies an `.h5` file with its arrays in compressed float16."""
 
     def copy(name, item):
         if isinstance(item, h5py.Dataset):
@@ -119,12 +144,8 @@ def _halve(path):
             made = target.require_group(name)
         made.attrs.update(item.attrs)
 
-    try:
-        with h5py.File(whole) as source, h5py.File(path, "w") as target:
-            target.attrs.update(source.attrs)
-            source.visititems(copy)
-    finally:
-        whole.unlink()
+    target.attrs.update(source.attrs)
+    source.visititems(copy)
 
 
 def _float32(config):
