@@ -143,8 +143,6 @@ def measure(decode, args):
 def main(args):
     name = f"beta-{MODEL_NAME}" if args.beta > 1 else MODEL_NAME
     folder = cli.prepare(args, name)
-    (x_train, y_train), (x_test, y_test) = datasets.mnist()
-    train, test = (x_train, one_hot(y_train)), (x_test, one_hot(y_test))
     encoder, decoder = build_encoder(args.latent_dim), build_decoder(args.latent_dim)
     model = build_vae(encoder, decoder, args.seed, args.beta)
     for network in (encoder, decoder, model):
@@ -159,7 +157,9 @@ def main(args):
 
     if args.weights:
         weights.load(model, weights.find(args.weights, __file__))
-    else:
+    (x_train, y_train), (x_test, y_test) = datasets.mnist()
+    train, test = (x_train, one_hot(y_train)), (x_test, one_hot(y_test))
+    if not args.weights:
         data = train, x_train, (test, x_test)
         vae.train(model, build_optimizer, *data, args, folder, name, {"beta": args.beta})
     digits = range(NUM_LABELS) if args.digit is None else [args.digit]

@@ -83,8 +83,6 @@ def build_optimizer(steps):
 
 def main(args):
     folder = cli.prepare(args, MODEL_NAME)
-    (x_train, _), (x_test, y_test) = datasets.mnist()
-    x_train, x_test = x_train.reshape(-1, PIXELS), x_test.reshape(-1, PIXELS)
     encoder, decoder = build_encoder(args.latent_dim), build_decoder(args.latent_dim)
     model = build_vae(encoder, decoder, args.seed)
     for network in (encoder, decoder, model):
@@ -99,7 +97,9 @@ def main(args):
 
     if args.weights:
         weights.load(model, weights.find(args.weights, __file__))
-    else:
+    (x_train, _), (x_test, y_test) = datasets.mnist()
+    x_train, x_test = x_train.reshape(-1, PIXELS), x_test.reshape(-1, PIXELS)
+    if not args.weights:
         data = x_train, x_train, (x_test, x_test)
         vae.train(model, build_optimizer, *data, args, folder, MODEL_NAME)
     decoders = {"digits_over_latent.png": lambda z: decode(z).reshape(-1, 28, 28, 1)}

@@ -9,6 +9,7 @@ import atexit
 import math
 import os
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -377,6 +378,13 @@ def prepare(args, name):
         checkpoints = [*folder.rglob("restart*.npz"), *folder.glob("sweep.json")]
         if not checkpoints:
             raise UserError(f"nothing to resume: no checkpoint in '{folder}'; leave out --resume")
+        for path in checkpoints:
+            # Opening a named pipe would wait for a writer.
+            if not path.is_file():
+                raise UserError(
+                    f"'{path}' is not a usable checkpoint: expected a file, found a folder or "
+                    "another special file; remove it, or leave out --resume"
+                )
     return folder
 
 
@@ -397,20 +405,25 @@ def _write_nothing(args, name):
 def make_folder(args, name):
     """Makes the folder for figures, `--output-dir`/`name`, and returns it; does not load Keras.
 
+    The folder is reserved for this process, see `lock_folder`.
+
     Raises:
-        UserError: if the folder cannot be made or written.
+        UserError: if the folder, or the one above it for the weights, cannot be made or written, or
+            if another run uses the folder.
     """
     folder = args.output_dir / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        for place in (folder, args.output_dir):
+            probe = place / f".probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
     except OSError as error:
         raise UserError(
             f"cannot write to '{folder}': expected a folder to write in, found "
             f"'{error.strerror}'; name another one with --output-dir"
         ) from None
+    lock_folder(folder)
     return folder
 
 
@@ -469,3 +482,39 @@ def _check_images(parser, args):
         parser.error("--evaluate measures MNIST digits only; leave it out with --images")
     if getattr(args, "cgan", None) or getattr(args, "digit", None) is not None:
         parser.error("--cgan and --digit are for MNIST; leave them out with --images")
+
+
+_LOCKED = {}  # {(device, inode): descriptor} of the folders that this process has locked
+
+
+def lock_folder(folder):
+    """Locks a folder until this process ends, however it ends; no file is written.
+
+    The operating system releases the lock, also after `kill -9`. Where it has none (Windows, some
+    network file systems), nothing is locked.
+
+    Raises:
+        UserError: if another process has locked the folder.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    status = os.fstat(descriptor)
+    key = status.st_dev, status.st_ino
+    if key in _LOCKED:
+        os.close(descriptor)
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UserError(
+            f"another run is using '{folder}'; wait until it ends, or name another folder with "
+            "--output-dir"
+        ) from None
+    except OSError:
+        os.close(descriptor)
+        return
+    _LOCKED[key] = descriptor

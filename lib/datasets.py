@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.cli import UserError
+from lib.files import check_regular
 
 FEW_DIGITS = Path(__file__).parent / "data" / "mnist-5000.npz"
 KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -102,7 +103,7 @@ def _find(name, shape, last_resort=None, load=None):
     folder = os.environ.get("ADLK_DATA_DIR")
     if folder:
         path = Path(folder) / f"{name}.npz"
-        if path.exists():
+        if _exists(path):
             return _from_npz(path, shape)
         tried = f"no '{path}' ($ADLK_DATA_DIR)"
     else:
@@ -125,7 +126,20 @@ def _find(name, shape, last_resort=None, load=None):
     )
 
 
+def _exists(path):
+    """Whether there is something at a path.
+
+    Raises:
+        UserError: if a folder above it cannot be searched.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise UserError(f"cannot read '{path}' ($ADLK_DATA_DIR): {error.strerror}") from None
+
+
 def _from_npz(path, shape):
+    check_regular(path, f"an npz file with {', '.join(KEYS)}")
     try:
         with np.load(path) as file:
             missing = [key for key in KEYS if key not in file.files]
@@ -133,8 +147,9 @@ def _from_npz(path, shape):
                 raise ValueError(f"no array {missing[0]} in it")
             arrays = [file[key] for key in KEYS]
     except Exception as error:
+        found = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"'{path}' is unusable: expected an npz file with {', '.join(KEYS)}, found: {error}"
+            f"'{path}' is unusable: expected an npz file with {', '.join(KEYS)}, found: {found}"
         ) from None
     _check(path, *arrays[:2], shape)
     _check(path, *arrays[2:], shape)
@@ -151,7 +166,7 @@ def _check(path, x, y, shape):
         and len(x)
         and 0 <= y.min() <= y.max() <= 9
     ):
-        span = f" from {y.min()} to {y.max()}" if y.size else ""
+        span = f" from {y.min()} to {y.max()}" if y.size and y.dtype.kind in "iuf" else ""
         raise UserError(
             f"'{path}' is unusable: expected uint8 images of shape (n, "
             f"{', '.join(map(str, shape))}) with n labels in 0..9, found {x.dtype} {x.shape} "
@@ -187,6 +202,7 @@ def _from_mat(path):
     """Images (n, 32, 32, 3) and digits (n, 1); the file has images (32, 32, 3, n), and 10 for 0."""
     import scipy.io
 
+    check_regular(path, "a .mat file with X and y")
     try:
         file = scipy.io.loadmat(path, variable_names=("X", "y"))
         x, y = np.ascontiguousarray(np.moveaxis(file["X"], -1, 0)), file["y"] % 10
