@@ -6,6 +6,7 @@ answer at once; nothing in this module's top level may import Keras.
 
 import argparse
 import atexit
+import errno
 import math
 import os
 import shlex
@@ -332,11 +333,18 @@ def agents_parser(doc, *, env_id, episodes, what="episodes"):
 
 
 def run(main, args):
-    """Runs `main(args)`: a UserError becomes its message and exit code 2, Ctrl-C exit code 130."""
+    """Runs `main(args)`: a UserError becomes its message and exit code 2, Ctrl-C exit code 130.
+
+    A full disk is an error of the user, too, wherever it shows.
+    """
     try:
         main(args)
     except UserError as error:
         fail(error)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        fail(f"cannot write: {error}; make room, then start again, with --resume if it trained")
     except Stopped as message:
         print(message, file=sys.stderr)
         raise SystemExit(130) from None

@@ -149,7 +149,10 @@ def model_diagram(model, path):
     if importlib.util.find_spec("pydot") is None or shutil.which("dot") is None:
         print(f"no {Path(path).name}: drawing it needs pydot and Graphviz (apt install graphviz)")
         return
-    keras.utils.plot_model(model, path, show_shapes=True, dpi=60)
+    write_whole(
+        path,
+        lambda temporary: keras.utils.plot_model(model, temporary, show_shapes=True, dpi=60),
+    )
 
 
 def latent_scatter(codes, labels, path, classes=tuple("0123456789"), show=False):
