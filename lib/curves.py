@@ -126,7 +126,7 @@ def draw_dqn(path, results=ROOT / "results"):
     import matplotlib.pyplot as plt
 
     from lib import plots, rl_report
-    from lib.tables import CARTPOLE
+    from lib.tables.agents import CARTPOLE
 
     figure, axes = plt.subplots(
         1, 2, figsize=(7.4, 3.2), dpi=160, sharex=True, sharey=True, layout="constrained"
@@ -152,7 +152,7 @@ def draw_policies(path, results=ROOT / "results"):
 
     matplotlib.use("Agg")
     from lib import rl_report
-    from lib.tables import CAR, POLICIES
+    from lib.tables.agents import CAR, POLICIES
 
     methods = {
         label: rl_report.read_rewards(results / f"{CAR}-{name}-rewards.csv")

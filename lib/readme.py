@@ -64,7 +64,7 @@ def updated(text, results=ROOT / "results"):
 
     def made(match):
         if match["name"] not in TABLES:
-            raise UserError(f"no table '{match['name']}' in lib/tables.py")
+            raise UserError(f"no table '{match['name']}' in lib/tables")
         return match["start"] + TABLES[match["name"]]() + "\n" + match["end"]
 
     def replace(match):

@@ -11,6 +11,7 @@ from matplotlib.image import imread
 
 from lib import curves, plots, readme, tables
 from lib.cli import UserError
+from lib.tables import cells
 
 
 def test_every_number_is_that_of_its_json():
@@ -108,7 +109,7 @@ def test_numbers_without_a_result_are_found_in_docstrings():
 
 def test_a_table_is_written_whole_between_its_markers(monkeypatch):
     rows = [["DCGAN", "24.9 ± 2.3"], ["CGAN", "9"]]
-    monkeypatch.setitem(tables.TABLES, "two", lambda: tables.table(["", "FID"], rows))
+    monkeypatch.setitem(tables.TABLES, "two", lambda: cells.table(["", "FID"], rows))
     text = "before\n<!-- table two -->\n| old 1.5 |\n<!-- end of table -->\nafter\n"
     new = readme.updated(text)
     assert new.splitlines() == [
@@ -129,9 +130,9 @@ def test_a_table_is_written_whole_between_its_markers(monkeypatch):
 
 def test_a_cell_has_mean_and_standard_deviation_over_seeds():
     found = [{"fid": {"all": [v]}} for v in (1.0, 2.0, 6.0)]
-    assert tables.spread(found, "fid/all/0", ".2f") == "3.00 ± 2.65"
-    assert tables.spread(found[:1], "fid/all/0", ".0f", 100) == "100"
-    assert tables.spread(found, "kid") == "-"
+    assert cells.spread(found, "fid/all/0", ".2f") == "3.00 ± 2.65"
+    assert cells.spread(found[:1], "fid/all/0", ".0f", 100) == "100"
+    assert cells.spread(found, "kid") == "-"
 
 
 @pytest.mark.parametrize("name", tables.TABLES)
@@ -139,7 +140,9 @@ def test_every_table_is_on_a_page_and_its_cells_are_short(name):
     assert any(f"<!-- table {name} -->" in path.read_text() for path in readme.pages())
     header, _, *rows = tables.TABLES[name]().splitlines()
     for line in (header, *rows):
-        assert max(len(cell.strip()) for cell in line.split("|")) <= 25
+        # The name of a script is as long as it is.
+        cells = [cell.strip() for cell in line.split("|") if "](" not in cell]
+        assert max(map(len, cells)) <= 25
 
 
 def test_curves_show_the_measured_steps(tmp_path):

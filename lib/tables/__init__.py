@@ -1,0 +1,15 @@
+"""The tables of measured numbers on the pages, each made whole from the records in results/.
+
+A page marks the place of a table with two lines:
+
+    <!-- table gans-10000 -->
+    <!-- end of table -->
+
+`python3 -m lib.readme` writes the table of that name between them.
+"""
+
+from lib.tables import agents, classifiers, gans, overview, speed, vaes
+
+TABLES = {}
+for module in (overview, classifiers, gans, vaes, agents, speed):
+    TABLES |= module.TABLES
