@@ -38,7 +38,7 @@ from lib.cli import UserError
 
 ROUNDS = 5
 STEPS = 20
-CLASSIFIERS = ("mlp", "resnet", "densenet", "vae_cnn")
+CLASSIFIERS = ("mlp", "resnet", "densenet")
 NETWORKS = (*CLASSIFIERS, *gan_step.GANS)
 FORMS = ("strong", "weak", "share")
 FLOAT_BYTES = 4
@@ -107,7 +107,7 @@ def contender(name, args):
         base = chosen.batch_size
         size = batch_of(base, devices, form)
         model = chosen.build(load_script(chosen.script), True)
-        flop = 3 * (forward_flops(model) or 0)
+        flop = 3 * forward_flops(model)
         gradients = count(model.trainable_variables)
         images = rng.random((args.steps * size, *chosen.shape), dtype="float32")
         x, y = chosen.arrays(images, rng.integers(0, 10, len(images)))

@@ -5,6 +5,42 @@ import statistics
 from lib.rl_report import format_interval, welch, with_interval
 from lib.tables.cells import RESULTS, record, spread, table
 
+LAKE = "q-frozenlake-9.5.1"
+LAKES = {"not slippery": "", "slippery": "-slippery"}
+LAKE_KINDS = {
+    "training": ("", "train_success", {"": "26 %", "-slippery": "26 %"}),
+    "test": ("", "test_success", {"": "76 %", "-slippery": "71 %"}),
+    "random": ("-explore", "test_success", {"": "1.5 %", "-slippery": "1.5 %"}),
+}
+PRINTED = {"none": "", "--book=epsilon": "-book-epsilon", "--book=rate": "-book-rate"}
+PRINTED |= {"--book=gamma": "-book-gamma", "--book": "-book"}
+
+
+def _median(found):
+    return [f"{100 * found[key]:.1f} %" for key in ("median", "least", "greatest")]
+
+
+def lake():
+    header = ["goal reached", "median", "least", "greatest", "the book"]
+    rows = []
+    for lake, name in LAKES.items():
+        for kind, (suffix, key, book) in LAKE_KINDS.items():
+            found = record(f"{LAKE}{name}{suffix}")[key]
+            rows.append([f"{kind}, {lake}", *_median(found), book[name]])
+    return table(header, rows)
+
+
+def lake_printed():
+    header = ["flag", "lake", "median", "least", "greatest"]
+    rows = []
+    for lake, name in reversed(LAKES.items()):
+        for flag, suffix in PRINTED.items():
+            if (RESULTS / f"{LAKE}{name}{suffix}.json").exists():
+                found = record(f"{LAKE}{name}{suffix}")["exact_success"]
+                rows.append([flag, lake, *_median(found)])
+    return table(header, rows)
+
+
 CARTPOLE = "dqn-cartpole-9.6.1"
 DQNS = {
     "DQN": "",
@@ -164,6 +200,8 @@ def policy_ablation():
 
 
 TABLES = {
+    "lake": lake,
+    "lake-printed": lake_printed,
     "dqn": dqn,
     "dqn-welch": dqn_welch,
     "dqn-ablation": dqn_ablation,

@@ -1,4 +1,4 @@
-"""Tables of the classifiers of chapter 1."""
+"""Tables of the classifiers of chapters 1 and 2."""
 
 from lib.tables.cells import record, spread, table
 
@@ -109,7 +109,50 @@ def cnn_sweep():
     return table(header, rows)
 
 
+RESNET = "resnet-cifar10-2.2.1-resnet"
+DEEP = {
+    "CNN, functional API": ("cnn-functional-2.1.1", "99.3 to 99.4 %", 20),
+    "Y-network": ("cnn-y-network-2.1.2", "99.4 to 99.5 %", 20),
+    "ResNet20 v1": (f"{RESNET}20v1", "92.16 %", 200),
+    "ResNet32 v1": (f"{RESNET}32v1", "92.46 %", 200),
+    "ResNet44 v1": (f"{RESNET}44v1", "92.50 %", 200),
+    "ResNet56 v1": (f"{RESNET}56v1", "92.71 %", 200),
+    "ResNet110 v1": (f"{RESNET}110v1", "92.65 %", 200),
+    "ResNet56 v2": (f"{RESNET}56v2", "93.01 %", 200),
+    "ResNet110 v2": (f"{RESNET}110v2", "93.15 %", 200),
+    "DenseNet-BC-100": ("densenet-cifar10-2.4.1", "93.74 %", 200),
+}
+
+
+def chapter2():
+    header = ["", "test accuracy", "the book", "epochs here", "in the book", "minutes"]
+    rows = []
+    for label, (name, book, epochs) in DEEP.items():
+        found = record(name)
+        minutes = f"{found['minutes']:.1f}"
+        accuracy = percent(found["test_accuracy"])
+        rows.append([label, accuracy, book, str(found["epochs"]), str(epochs), minutes])
+    return table(header, rows)
+
+
+SHIFTS = {
+    "35 epochs": ("-35-epochs", "-35-epochs-blurred"),
+    "200 epochs": ("", "-blurred"),
+}
+
+
+def shifts():
+    header = ["ResNet20 v1", "whole pixels", "between pixels"]
+    rows = []
+    for label, suffixes in SHIFTS.items():
+        found = [record(f"{RESNET}20v1{suffix}")["test_accuracy"] for suffix in suffixes]
+        rows.append([label, *map(percent, found)])
+    return table(header, rows)
+
+
 TABLES = {
+    "accuracy-2": chapter2,
+    "shifts": shifts,
     "accuracy-1": chapter1,
     "departures-1": departures,
     "mlp-sweep": mlp_sweep,

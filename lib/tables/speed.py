@@ -6,7 +6,6 @@ NETWORKS = {
     "mlp": "MLP",
     "resnet": "ResNet20 v1",
     "densenet": "DenseNet-BC-100",
-    "vae_cnn": "VAE",
     "dcgan": "DCGAN",
     "cgan": "CGAN",
     "wgan": "WGAN",
@@ -62,10 +61,22 @@ def chapter1():
     return epochs("epochs-chapter1", {"MLP": "mlp", "CNN": "cnn", "RNN": "rnn"})
 
 
+def chapter2():
+    players = {
+        "this script": "ours~float32",
+        "--mixed-precision": "ours~bfloat16",
+        "with augmentation": "augmented~float32",
+        "Keras' normalization": "unfused~float32",
+        "plain PyTorch": "torch~float32",
+    }
+    networks = {"ResNet20": "resnet", "DenseNet-BC-100": "densenet"}
+    return epochs("epochs-chapter2", networks, players)
+
+
 def chapter8():
     networks = {"Dense layers": "vae_mlp", "convolutions": "vae_cnn", "CVAE": "cvae"}
     players = {label: who for label, who in PLAYERS.items() if "bfloat16" not in who}
     return epochs("epochs-chapter8", networks, players)
 
 
-TABLES = {"scaling": scaling, "speed-1": chapter1, "speed-8": chapter8}
+TABLES = {"scaling": scaling, "speed-1": chapter1, "speed-2": chapter2, "speed-8": chapter8}

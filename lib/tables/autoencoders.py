@@ -1,0 +1,51 @@
+"""Tables of the autoencoders of chapter 3."""
+
+from lib.tables.cells import records, table
+
+AUTOENCODERS = {
+    "16 numbers": ("autoencoder-mnist-3.2.1", "", "0.01"),
+    "2 numbers": ("autoencoder-2dim-mnist-3.2.2", "", "pictures"),
+    "denoising, noise 0.5": ("denoising-autoencoder-mnist-3.3.1", "0.5", "pictures"),
+    "colorization": ("colorization-autoencoder-cifar10-3.4.1", "", "pictures"),
+}
+COLORIZATION = "colorization-autoencoder-cifar10-3.4.1"
+
+
+def autoencoders():
+    header = ["", "test MSE", "the book", "PSNR, dB", "epochs", "minutes"]
+    rows = []
+    for label, (name, level, book) in AUTOENCODERS.items():
+        (found,), (trained,) = records(name), records(name, "train")
+        if level:
+            found = found["noise_levels"][level]
+        mse, psnr = f"{found['mse']:.5f}", f"{found['psnr']:.1f}"
+        rows.append([label, mse, book, psnr, str(trained["epochs"]), f"{trained['minutes']:.1f}"])
+    return table(header, rows)
+
+
+def denoising():
+    header = ["noise", "corrupted, PSNR in dB", "denoised, PSNR in dB", "denoised, MSE"]
+    (found,) = records("denoising-autoencoder-mnist-3.3.1")
+    rows = []
+    for level, measures in found["noise_levels"].items():
+        pair = (measures["corrupted"]["psnr"], measures["psnr"])
+        rows.append([level, *(f"{psnr:.1f}" for psnr in pair), f"{measures['mse']:.4f}"])
+    return table(header, rows)
+
+
+def colorization():
+    header = ["", "MSE", "MAE", "PSNR, dB", "colorfulness"]
+    (found,) = records(COLORIZATION)
+    parts = {
+        "gray image": found["gray_copy"],
+        "colorized": found,
+        "its colors on the gray": found["colours_on_gray"],
+    }
+    rows = []
+    for label, part in parts.items():
+        forms = {"mse": ".5f", "mae": ".4f", "psnr": ".1f", "colorfulness": ".3f"}
+        rows.append([label, *(f"{part[key]:{form}}" for key, form in forms.items())])
+    return table(header, rows)
+
+
+TABLES = {"autoencoders": autoencoders, "denoising": denoising, "colorization": colorization}
