@@ -79,4 +79,47 @@ def chapter8():
     return epochs("epochs-chapter8", networks, players)
 
 
-TABLES = {"scaling": scaling, "speed-1": chapter1, "speed-2": chapter2, "speed-8": chapter8}
+def _steps(name, players):
+    """Rows of gan_step.py: {title: "gan who precision"} of the record."""
+    found = record(name)["contenders"]
+    rows = []
+    for label, who in players.items():
+        row = found[who]
+        share = f"{100 * row['share_of_peak']:.0f} %"
+        rows.append([label, f"{row['median_ms']:,.0f}", f"{row['gflop_per_step']:.1f}", share])
+    return table(["", "ms per step", "GFLOP per step", "of the peak"], rows)
+
+
+def gan_step():
+    return _steps(
+        "gan-step",
+        {
+            "DCGAN": "dcgan ours float32",
+            "--mixed-precision": "dcgan ours bfloat16",
+            "the book's loop": "dcgan book float32",
+            "PyTorch": "dcgan torch float32",
+            "PyTorch, autocast": "dcgan torch bfloat16",
+            "CGAN": "cgan ours float32",
+            "CGAN, --mixed-precision": "cgan ours bfloat16",
+        },
+    )
+
+
+def gan_steps():
+    names = ("dcgan", "cgan", "wgan", "lsgan", "acgan", "infogan", "stackedgan", "cyclegan")
+    players = {NETWORKS[name]: f"{name} ours float32" for name in names}
+    others = {
+        "DCGAN, the book's loop": "dcgan book float32",
+        "DCGAN, PyTorch": "dcgan torch float32",
+    }
+    return _steps("gan-step-all", players | others)
+
+
+TABLES = {
+    "gan-step": gan_step,
+    "gan-steps": gan_steps,
+    "scaling": scaling,
+    "speed-1": chapter1,
+    "speed-2": chapter2,
+    "speed-8": chapter8,
+}

@@ -1,0 +1,68 @@
+"""Tables of the CycleGANs of chapter 7."""
+
+from lib.tables.cells import RESULTS, record, records, table
+
+CYCLEGAN = "cyclegan-7.1.1"
+
+
+def colors():
+    header = ["method", "PSNR, dB", "mean abs. error", "colorfulness", "its distance", "steps"]
+    (patchgan,), (plain,) = records(CYCLEGAN), records(f"{CYCLEGAN}-plain")
+    parts = {
+        "CycleGAN, PatchGAN": (patchgan["cyclegan"], CYCLEGAN),
+        "CycleGAN, plain": (plain["cyclegan"], f"{CYCLEGAN}-plain"),
+        "autoencoder, chapter 3": (plain["autoencoder"], None),
+        "gray image": (plain["gray_copy"], None),
+    }
+    forms = {"psnr": ".1f", "mae": ".4f", "colorfulness": ".3f", "colorfulness_distance": ".3f"}
+    rows = []
+    for label, (part, name) in parts.items():
+        steps = f"{records(name, 'train')[0]['train_steps']:,}" if name else "-"
+        rows.append([label, *(f"{part[key]:{form}}" for key, form in forms.items()), steps])
+    return table(header, rows)
+
+
+def errors():
+    header = ["mean absolute error", "PatchGAN", "plain"]
+    labels = {
+        "to_gray_mae": "color to gray",
+        "cycle_mae_source": "gray to color and back",
+        "cycle_mae_target": "color to gray and back",
+    }
+    pair = [records(name)[0] for name in (CYCLEGAN, f"{CYCLEGAN}-plain")]
+    rows = [[label, *(f"{found[key]:.4f}" for found in pair)] for key, label in labels.items()]
+    return table(header, rows)
+
+
+def orientation():
+    rows = []
+    for label, name in (("default", ""), ("--no-orientation", "-no-orientation")):
+        rows.append([label])
+        for seed in range(5):
+            file = f"{CYCLEGAN}{name}-seed{seed}-evaluate"
+            exists = (RESULTS / f"{file}.json").exists()
+            rows[-1].append(f"{record(file)['to_gray_mae']:.3f}" if exists else "same run")
+    return table(["seed", *map(str, range(5))], rows)
+
+
+def mnist_m():
+    (found,) = records(f"{CYCLEGAN}-mnist-m-plain")
+    rows = [
+        [key, f"{found[key]:.3f}" if "mae" in key else f"{100 * found[key]:.1f} %"]
+        for key in (
+            "label_flip_rate",
+            "kept_after_cycle",
+            "classifier_accuracy",
+            "cycle_mae_source",
+            "cycle_mae_target",
+        )
+    ]
+    return table(["measure", "value"], rows)
+
+
+TABLES = {
+    "cyclegan-colors": colors,
+    "cyclegan-errors": errors,
+    "cyclegan-orientation": orientation,
+    "mnist-m": mnist_m,
+}
