@@ -187,8 +187,10 @@ def mirror(gray, colour, rng):
     return tuple(np.where(turned, images[:, :, ::-1], images) for images in (gray, colour))
 
 
-def train(autoencoder, gray_train, x_train, gray_test, x_test, args, folder, images=None):
-    """Trains the autoencoder to return colour images for gray ones, and saves it."""
+def train(
+    autoencoder, gray_train, x_train, gray_test, x_test, args, folder, name=MODEL_NAME, images=None
+):
+    """Trains the autoencoder to return colour images for gray ones, and saves it as `name`.h5."""
     optimizer = autoencoder.optimizer
     part = "held-out" if args.hold_out else "test"
     settings = {
@@ -210,7 +212,7 @@ def train(autoencoder, gray_train, x_train, gray_test, x_test, args, folder, ima
         loss = training.evaluate(autoencoder, gray_test, x_test)["loss"]
         lower_rate_on_plateau(optimizer, loss, memory)
         best = folder / "saved_models"
-        keep_best(autoencoder, epoch, loss, memory, best, folder.name, settings)
+        keep_best(autoencoder, epoch, loss, memory, best, name, settings)
         rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
         print(f"epoch {epoch}: {part} MSE {loss:.5f}, next rate {rate:.2g}", flush=True)
         return {f"{part}_loss": loss}
@@ -226,7 +228,7 @@ def train(autoencoder, gray_train, x_train, gray_test, x_test, args, folder, ima
         memory=memory,
         augment=None if args.no_augmentation else mirror,
         save=lambda: weights.save(
-            autoencoder, args.output_dir / f"{folder.name}.h5", half=True, about=settings
+            autoencoder, args.output_dir / f"{name}.h5", half=True, about=settings
         ),
     )
     results.record(
@@ -324,7 +326,7 @@ def main(args):
     gray_test = datasets.rgb_to_gray(x_test)
     if not args.weights:
         data = datasets.rgb_to_gray(x_train), x_train, gray_test, x_test
-        train(autoencoder, *data, args, folder, source.settings)
+        train(autoencoder, *data, args, folder, folder.name, source.settings)
     draw(autoencoder, gray_test, x_test, args, folder)
     if args.weights or args.evaluate:
         evaluate(autoencoder, gray_test, x_test, args, folder)
