@@ -39,15 +39,22 @@ class Log:
         write_whole(self.path, write)
 
     def draw(self, losses):
-        """Draws log.png: the losses in one panel, each measure and the learning rates in others.
+        """Draws log.png: losses, accuracies and learning rates in a panel each, and other measures.
 
         Args:
-            losses: names of the columns that share the first panel.
+            losses: names of the columns that share the first panel, unless they are accuracies.
         """
         names = [n for n in dict.fromkeys(k for row in self.rows for k in row) if n not in COUNTS]
         rates = [name for name in names if name.startswith(RATE)]
-        measures = [name for name in names if name not in rates and name not in losses]
-        panels = [("loss", list(losses)), *((name, [name]) for name in measures), (RATE, rates)]
+        accuracies = [name for name in names if "accuracy" in name]
+        losses = [name for name in losses if name not in accuracies]
+        measures = [name for name in names if name not in (*losses, *accuracies, *rates)]
+        panels = [
+            ("loss", losses),
+            ("accuracy", accuracies),
+            *((name, [name]) for name in measures),
+        ]
+        panels = [(title, columns) for title, columns in (*panels, (RATE, rates)) if columns]
         rows = -(-len(panels) // PANELS_IN_A_ROW)
         size = (3.2 * PANELS_IN_A_ROW, 2.4 * rows)
         figure, axes = plt.subplots(rows, PANELS_IN_A_ROW, figsize=size, dpi=100, squeeze=False)
