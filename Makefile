@@ -1,7 +1,7 @@
 # make demo    draws digits with the shipped weights, all set-up included
 # make test    runs the tests
 # make smoke   runs every listing on a tiny budget and prints a table
-# make lint    checks style and format
+# make lint    checks style, format and spelling
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -20,6 +20,7 @@ smoke: .venv/runtime
 lint: .venv/development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

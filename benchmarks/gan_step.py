@@ -27,7 +27,7 @@ The contenders take turns, see rounds.py. One more, "peak", measures in the same
 machine reaches in large plain convolutions with TensorFlow (the best of a few shapes): a
 contender's share of the peak is its GFLOP/s, from its median, over the peak of its precision.
 
-CycleGAN translates CIFAR-10 between gray and colour; its listing has batches of 32.
+CycleGAN translates CIFAR-10 between gray and color; its listing has batches of 32.
 
 GFLOP are 2 x the multiply-adds of the Dense, Conv2D and Conv2DTranspose layers, padding included,
 forward and in those gradients, with respect to inputs and to weights, that a step needs.
@@ -93,7 +93,7 @@ def stackedgan_batch(rng, size):
 
 
 def cyclegan_batch(rng, size):
-    """(gray images, colour images)."""
+    """(gray images, color images)."""
     images = cifar10()
     gray = images.mean(axis=-1, keepdims=True)
     return tuple(x[rng.integers(0, len(x), size)] for x in (gray, images))

@@ -1,7 +1,7 @@
 """Autoencoder on MNIST with codes of two numbers, which a picture can show.
 
 The autoencoder of autoencoder-mnist-3.2.1.py with 2 numbers in place of 16. Two pictures tell what
-it learned: where the test digits lie in the plane of the codes, each class in a colour, and what
+it learned: where the test digits lie in the plane of the codes, each class in a color, and what
 the decoder draws at the points of a grid over that plane. The grid is the book's, [-4, 4] along
 both axes; nothing keeps the codes near 0, and those of some classes lie beyond it.
 

@@ -1,7 +1,7 @@
-"""Colorization autoencoder on CIFAR-10: it sees a gray photograph and draws it in colour.
+"""Colorization autoencoder on CIFAR-10: it sees a gray photograph and draws it in color.
 
 An autoencoder whose input is the gray version of its target. The gray image does not tell the
-colours, so that the network has to learn which ones are likely: blue skies, green grass.
+colors, so that the network has to learn which ones are likely: blue skies, green grass.
 
 Realizes listing 3.4.1 of "Advanced Deep Learning with Keras" (R. Atienza).
 
@@ -13,10 +13,10 @@ Realizes listing 3.4.1 of "Advanced Deep Learning with Keras" (R. Atienza).
 Measured on the test images, in [0, 1]: MSE and MAE, the mean squared and the mean absolute error
 over pixels and channels; PSNR, the mean over the images of 10 log10(1 / the image's MSE), in
 decibels. What has to be beaten is the gray image itself, as three equal channels: it is perfectly
-sharp and has no colour. The network's image is blurred, 256 numbers hold no more; put its colours
-on the gray image that one had all along, and both are there ("colours on gray").
+sharp and has no color. The network's image is blurred, 256 numbers hold no more; put its colors
+on the gray image that one had all along, and both are there ("colors on gray").
 
-Result to expect after 30 epochs: PSNR 22.6 dB and MSE 0.0071 on the test images; its colours on
+Result to expect after 30 epochs: PSNR 22.6 dB and MSE 0.0071 on the test images; its colors on
 gray 24.3 dB and 0.0055, the gray image itself 24.6 dB and 0.0066.
 
 Departures from the printed listing, and why:
@@ -29,7 +29,7 @@ Departures from the printed listing, and why:
     colorized_ae.h5 is the last epoch, and the numbers are its numbers.
  4. Half of the training images are mirrored, others in each epoch. Without it
     (`--no-augmentation`) the network learns its training images by heart even more, and ends at
-    22.0 dB and 0.0080; its colours on gray at 23.7 dB and 0.0063.
+    22.0 dB and 0.0080; its colors on gray at 23.7 dB and 0.0063.
  5. `--chroma` predicts how far red, green and blue are from the gray value, and adds the given gray
     image. The code then holds colors only; in the printed form most of it describes brightness.
     Its learning rate starts lower. The printed form is the default; no weights are shipped for
@@ -181,16 +181,16 @@ def keep_best(autoencoder, epoch, loss, memory, folder, name=MODEL_NAME, about=N
                 former.unlink()
 
 
-def mirror(gray, colour, rng):
-    """Turns half of the images around, left to right, the gray ones and the coloured ones alike."""
+def mirror(gray, color, rng):
+    """Turns half of the images around, left to right, the gray ones and the colored ones alike."""
     turned = rng.random(len(gray))[:, None, None, None] < 0.5
-    return tuple(np.where(turned, images[:, :, ::-1], images) for images in (gray, colour))
+    return tuple(np.where(turned, images[:, :, ::-1], images) for images in (gray, color))
 
 
 def train(
     autoencoder, gray_train, x_train, gray_test, x_test, args, folder, name=MODEL_NAME, images=None
 ):
-    """Trains the autoencoder to return colour images for gray ones, and saves it as `name`.h5."""
+    """Trains the autoencoder to return color images for gray ones, and saves it as `name`.h5."""
     optimizer = autoencoder.optimizer
     part = "held-out" if args.hold_out else "test"
     settings = {
@@ -256,7 +256,7 @@ def load(autoencoder, path, chroma):
 
 
 def draw(autoencoder, gray_test, x_test, args, folder):
-    """Draws the first test images in colour, in gray, and colorized."""
+    """Draws the first test images in color, in gray, and colorized."""
     colorized = np.clip(autoencoder.predict(gray_test[:SHOWN], verbose=0), 0, 1)
     for name, images in (
         ("test_color", x_test[:SHOWN]),

@@ -1,4 +1,4 @@
-"""CycleGAN: translates images between two domains without a single pair of examples.
+r"""CycleGAN: translates images between two domains without a single pair of examples.
 
 One generator translates source images to target images, the other one translates back. Two
 discriminators compare the translations with real images of each domain, and the cycle loss demands

@@ -206,7 +206,7 @@ class DQNAgent:
         return run_episode(env, self, 0.0, rng)[1]
 
     def targets(self, rewards, next_states, ended):
-        """r + gamma Q'(s', a') for all a' (rows, actions), or r where the episode ended."""
+        """Returns r + gamma Q'(s', a') for all a' (rows, actions), or r where the episode ended."""
         next_values = self.target_network.predict_on_batch(next_states)
         return rewards[:, None] + self.settings.gamma * (1 - ended[:, None]) * next_values
 

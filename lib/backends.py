@@ -47,6 +47,7 @@ STEPS_ON_ACCELERATORS = 8
 if BACKEND == "tensorflow":
 
     def vjp(function, variables, tensors, scope):
+        """Runs a function; returns outputs, aux and the pullback, see above."""
         inputs = [*(v.value for v in variables), *(tf.stop_gradient(t) for t in tensors)]
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(inputs)
@@ -65,6 +66,7 @@ if BACKEND == "tensorflow":
 elif BACKEND == "torch":
 
     def vjp(function, variables, tensors, scope):
+        """Runs a function; returns outputs, aux and the pullback, see above."""
         tensors = [t.detach().requires_grad_() for t in tensors]
         inputs = [*(v.value for v in variables), *tensors]
         outputs, aux = function(*tensors)
@@ -86,6 +88,7 @@ elif BACKEND == "torch":
 else:
 
     def vjp(function, variables, tensors, scope):
+        """Runs a function; returns outputs, aux and the pullback, see above."""
         own = {id(v) for v in variables}
 
         def pure(values, tensors):

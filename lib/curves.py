@@ -162,6 +162,7 @@ def draw_policies(path, results=ROOT / "results"):
 
 
 def main(args):
+    """Draws the figures."""
     for chapter, runs in RUNS.items():
         path = ROOT / chapter / "figures" / "fid-curves.png"
         draw(runs, path)

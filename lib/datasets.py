@@ -79,7 +79,7 @@ def svhn():
 
 
 def rgb_to_gray(images):
-    """Colour images (n, height, width, 3) -> their luminance (n, height, width, 1), float32."""
+    """Color images (n, height, width, 3) -> their luminance (n, height, width, 1), float32."""
     return (images @ np.float32(GRAY_WEIGHTS))[..., None]
 
 

@@ -16,11 +16,11 @@ STRIP_WIDTH = 2000  # pixels of grids beside each other
 
 
 def _without_alpha(png):
-    """The picture of a file in memory as RGB, or as gray if it has no colours: half the bytes."""
+    """The picture of a file in memory as RGB, or as gray if it has no colors: half the bytes."""
     picture = Image.open(png).convert("RGB")
     gray = picture.convert("L")
-    coloured = ImageChops.difference(picture, gray.convert("RGB")).getbbox()
-    return picture if coloured else gray
+    colored = ImageChops.difference(picture, gray.convert("RGB")).getbbox()
+    return picture if colored else gray
 
 
 def finish(figure, path, show=False):
@@ -110,7 +110,7 @@ def evolution(folder, path, last=None, most=8, show=False):
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, step, picture in zip(axes.flat, steps, pictures, strict=False):
-        # The colour map is for pictures that were saved without colours.
+        # The color map is for pictures that were saved without colors.
         axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
         axis.set_title(f"{step:,} steps", fontsize=8)
     finish(figure, path, show)
@@ -160,7 +160,7 @@ def latent_scatter(codes, labels, path, classes=tuple("0123456789"), show=False)
 
     Args:
         codes: array (n, 2): the first number is drawn to the right, the second upwards.
-        labels: the class of each code, array (n,) of integers from 0, told by its colour.
+        labels: the class of each code, array (n,) of integers from 0, told by its color.
         path: the PNG file.
         classes: the names of the classes; without colors if there are more than ten.
         show: also open a window.
@@ -195,7 +195,7 @@ def digits_over_latent(decode, path, cells=30, limit=4, show=False):
     images = np.asarray(decode(np.stack([first.ravel(), second.ravel()], axis=1)))
     height, width = images.shape[1:3]
     tiles = images.reshape(cells, cells, height, width, -1).swapaxes(1, 2)
-    # A tile is centred on its code: the picture reaches half a tile beyond the outermost codes.
+    # A tile is centered on its code: the picture reaches half a tile beyond the outermost codes.
     edge = limit + limit / (cells - 1)
     # So large that tiles of 28 pixels are not shrunk.
     figure, axis = plt.subplots(figsize=(11, 11))

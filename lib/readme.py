@@ -109,6 +109,7 @@ def pages():
 
 
 def main(args):
+    """Rewrites the pages, or says what differs."""
     if args.check:
         found = [line for path in pages() for line in differences(path)]
         for path in pages():

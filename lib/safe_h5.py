@@ -161,6 +161,7 @@ def _copy(source, target):
 
 
 def main(source, target):
+    """Copies a file with limits; the program of the child process."""
     _limit_resources()
     try:
         if not zipfile.is_zipfile(source):

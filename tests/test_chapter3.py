@@ -182,8 +182,8 @@ def test_colours_on_gray_keep_the_gray_and_take_the_colours():
     images = 0.3 + 0.3 * np.random.default_rng(0).random((2, 32, 32, 3), "float32")
     gray = datasets.rgb_to_gray(images)
     np.testing.assert_allclose(script.color_gray(gray, images + 0.2), images, atol=1e-6)
-    colourless = gray.repeat(3, axis=-1)
-    np.testing.assert_allclose(script.color_gray(gray, 0 * images), colourless, atol=1e-6)
+    colorless = gray.repeat(3, axis=-1)
+    np.testing.assert_allclose(script.color_gray(gray, 0 * images), colorless, atol=1e-6)
 
 
 def test_noise_has_the_mean_the_level_and_the_range():
@@ -306,7 +306,7 @@ def test_the_plateau_rule_is_that_of_keras():
 def test_rate_falls_after_five_epochs_without_progress_also_when_interrupted(tmp_path, monkeypatch):
     script = load_script(COLORIZATION)
     rng = np.random.default_rng(0)
-    gray, colour = rng.random((4, 32, 32, 1), "float32"), rng.random((4, 32, 32, 3), "float32")
+    gray, color = rng.random((4, 32, 32, 1), "float32"), rng.random((4, 32, 32, 3), "float32")
     # The second loss is lower, but by less than counts as progress.
     losses = [0.5, 0.49995, 0.6, 0.6, 0.6, 0.6, 0.3]
 
@@ -339,7 +339,7 @@ def test_rate_falls_after_five_epochs_without_progress_also_when_interrupted(tmp
         )
         folder.mkdir(exist_ok=True)
         try:
-            script.train(autoencoder, gray, colour, gray, colour, args, folder)
+            script.train(autoencoder, gray, color, gray, color, args, folder)
         except KeyboardInterrupt:
             return rates
         return rates[:-1]  # the last evaluation is that of the finished run
@@ -441,11 +441,11 @@ def test_weights_of_another_autoencoder_are_refused(tmp_path):
 
 def test_gray_and_colour_are_mirrored_alike():
     script = load_script(COLORIZATION)
-    colour = np.random.default_rng(0).random((40, 4, 6, 3), "float32")
-    gray = colour[..., :1]
-    mirrored_gray, mirrored = script.mirror(gray, colour, np.random.default_rng(1))
+    color = np.random.default_rng(0).random((40, 4, 6, 3), "float32")
+    gray = color[..., :1]
+    mirrored_gray, mirrored = script.mirror(gray, color, np.random.default_rng(1))
     np.testing.assert_array_equal(mirrored_gray, mirrored[..., :1])
-    turned = [not np.array_equal(a, b) for a, b in zip(mirrored, colour, strict=True)]
+    turned = [not np.array_equal(a, b) for a, b in zip(mirrored, color, strict=True)]
     assert 10 < sum(turned) < 30
-    for image, before, turn in zip(mirrored, colour, turned, strict=True):
+    for image, before, turn in zip(mirrored, color, turned, strict=True):
         np.testing.assert_array_equal(image, before[:, ::-1] if turn else before)

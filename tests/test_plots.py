@@ -18,7 +18,7 @@ def pixels_of(path):
 
 
 def quadrants(path):
-    """The colours at the centres of a picture's quadrants, in reading order, in 0..255."""
+    """The colors at the centers of a picture's quadrants, in reading order, in 0..255."""
     pixels = pixels_of(path)
     height, width = pixels.shape[:2]
     return [tuple(pixels[y * height // 4, x * width // 4].tolist()) for y in (1, 3) for x in (1, 3)]
@@ -47,7 +47,7 @@ def test_image_grid_shows_colours(tmp_path):
     images = np.ones((4, 8, 8, 3)) * np.reshape([red, green, blue, yellow], (4, 1, 1, 3))
     plots.image_grid(images, tmp_path / "grid.png")
     assert quadrants(tmp_path / "grid.png") == [
-        tuple(255 * part for part in colour) for colour in (red, green, blue, yellow)
+        tuple(255 * part for part in color) for color in (red, green, blue, yellow)
     ]
 
 
@@ -95,54 +95,54 @@ def test_image_grid_opens_a_window_only_when_asked(tmp_path, monkeypatch, show):
 
 
 def grids(folder, steps, width=8):
-    """Saves one picture for each step, each of a colour of its own; returns these colours."""
+    """Saves one picture for each step, each of a color of its own; returns these colors."""
     folder.mkdir()
-    colours = {}
+    colors = {}
     for i, step in enumerate(steps):
-        colours[step] = (0, 8 + 4 * i, 200)
-        picture = np.tile(np.uint8(colours[step]), (8, width, 1))
+        colors[step] = (0, 8 + 4 * i, 200)
+        picture = np.tile(np.uint8(colors[step]), (8, width, 1))
         plt.imsave(folder / f"{step:05d}.png", picture)
-    return colours
+    return colors
 
 
-def chosen(path, colours):
-    """The steps whose colour is in the picture, from left to right."""
+def chosen(path, colors):
+    """The steps whose color is in the picture, from left to right."""
     pixels = pixels_of(path)
     places = {}
-    for step, colour in colours.items():
-        columns = np.flatnonzero((pixels == colour).all(axis=2).any(axis=0))
+    for step, color in colors.items():
+        columns = np.flatnonzero((pixels == color).all(axis=2).any(axis=0))
         if len(columns):
             places[step] = columns.mean()
     return sorted(places, key=places.get)
 
 
 def test_evolution_spreads_over_the_logarithm_of_the_step(tmp_path):
-    colours = grids(tmp_path / "run", range(500, 20_500, 500))
+    colors = grids(tmp_path / "run", range(500, 20_500, 500))
     plots.evolution(tmp_path / "run", tmp_path / "evolution.png", most=4)
-    assert chosen(tmp_path / "evolution.png", colours) == [500, 1500, 6000, 20_000]
+    assert chosen(tmp_path / "evolution.png", colors) == [500, 1500, 6000, 20_000]
 
 
 def test_evolution_shows_first_and_last_and_at_most_eight(tmp_path):
-    colours = grids(tmp_path / "run", range(500, 20_500, 500))
+    colors = grids(tmp_path / "run", range(500, 20_500, 500))
     plots.evolution(tmp_path / "run", tmp_path / "evolution.png")
-    steps = chosen(tmp_path / "evolution.png", colours)
+    steps = chosen(tmp_path / "evolution.png", colors)
     assert len(steps) == 8
     assert (steps[0], steps[-1]) == (500, 20_000)
 
 
 def test_evolution_shows_a_single_grid(tmp_path):
-    colours = grids(tmp_path / "run", [300])
+    colors = grids(tmp_path / "run", [300])
     plots.evolution(tmp_path / "run", tmp_path / "evolution.png")
-    assert chosen(tmp_path / "evolution.png", colours) == [300]
+    assert chosen(tmp_path / "evolution.png", colors) == [300]
 
 
 def test_evolution_draws_wide_grids_in_rows_and_no_smaller_than_they_are(tmp_path):
-    colours = grids(tmp_path / "run", [500, 1000, 2000, 4000, 8000], width=900)
+    colors = grids(tmp_path / "run", [500, 1000, 2000, 4000, 8000], width=900)
     plots.evolution(tmp_path / "run", tmp_path / "evolution.png")
     pixels = pixels_of(tmp_path / "evolution.png")
     places = {}
-    for step, colour in colours.items():
-        rows, columns = np.nonzero((pixels == colour).all(axis=2))
+    for step, color in colors.items():
+        rows, columns = np.nonzero((pixels == color).all(axis=2))
         assert np.ptp(columns) == pytest.approx(900, abs=5), step
         places[step] = rows.mean()
     assert places[500] == places[1000] < places[2000] == places[4000] < places[8000]
@@ -157,11 +157,11 @@ def test_evolution_shows_gray_grids_as_gray(tmp_path):
 
 
 def test_evolution_passes_over_other_pictures(tmp_path):
-    colours = grids(tmp_path / "run", [500, 1000])
+    colors = grids(tmp_path / "run", [500, 1000])
     (tmp_path / "run" / "generated.png").write_text("no grid of a step")
     plots.evolution(tmp_path / "run", tmp_path / "run" / "evolution.png")
     plots.evolution(tmp_path / "run", tmp_path / "run" / "evolution.png")
-    assert chosen(tmp_path / "run" / "evolution.png", colours) == [500, 1000]
+    assert chosen(tmp_path / "run" / "evolution.png", colors) == [500, 1000]
 
 
 def test_model_diagram_without_graphviz_prints_one_line_and_writes_nothing(

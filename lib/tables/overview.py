@@ -45,7 +45,7 @@ def _value(found, key, form):
 
 
 def _minutes(found):
-    """ "3.6 (2 cores)", or "" where the record has no minutes."""
+    """Minutes and device as in "3.6 (2 cores)", or "" where the record has no minutes."""
     if "minutes" not in found:
         return ""
     where = found["device"].rpartition(",")[2].replace("CPU ", "").replace("NVIDIA ", "").strip()
