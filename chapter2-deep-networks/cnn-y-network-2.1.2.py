@@ -1,6 +1,6 @@
 """Y-network on MNIST: two branches see the same digit, one of them through dilated kernels.
 
-Each branch is a stack of convolutions; where the left one looks at neighbours, the right one leaves
+Each branch is a stack of convolutions; where the left one looks at neighbors, the right one leaves
 a gap of one pixel between the values that its kernels read, and so sees more of the digit at once.
 The branches meet in a concatenation, the leg of the Y.
 
