@@ -12,7 +12,7 @@ import numpy as np
 from keras import layers
 
 from lib import image_quality, metrics, plots, results, safe_h5, weights
-from lib.cli import UserError
+from lib.cli import LARGEST_IMAGE, UserError
 from lib.domains import DOMAINS, as_color, model_name, own_shape
 
 SHOWN = 100  # test images in a figure of the book
@@ -307,12 +307,14 @@ def adopt_settings(args, script):
         script: path of the script, whose folder has the pretrained weights.
 
     Raises:
-        UserError: if a file is missing.
+        UserError: if a file is missing or records a size that no image can have.
     """
     form = form_of(weights.find(args.generators[0], script))
     args.identity = form.get("identity", args.identity)
     args.patchgan = form.get("patchgan", args.patchgan)
     if args.task == "images":
+        if form.get("image_size", args.image_size) not in range(8, LARGEST_IMAGE + 1, 8):
+            raise UserError(f"'{args.generators[0]}' was trained on images of no usable size")
         args.image_size = form.get("image_size", args.image_size)
         args.color = form.get("color", args.color)
     if args.task == "svhn" and not args.target and form.get("task") == "mnist-m":

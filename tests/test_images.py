@@ -5,12 +5,13 @@ import os
 import sys
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 from conftest import load_script, run_script
 from PIL import Image
 
-from lib import cli, domains, images, weights
+from lib import cli, domains, images, translation, weights
 
 DCGAN = "chapter4-gan/dcgan-mnist-4.2.1.py"
 CGAN = "chapter4-gan/cgan-mnist-4.3.1.py"
@@ -197,6 +198,22 @@ def test_both_domains_of_a_cyclegan(folder):
     assert held_out.names == ("cats", "dogs")
     assert held_out.record["image_count"] == [16, 16]
     assert domains.model_name("images", True, args.images) == "cyclegan-cats-dogs"
+
+
+@pytest.mark.parametrize(("size", "fits"), [(16, True), (20, False), (10**6, False), ("a", False)])
+def test_a_cyclegan_takes_size_and_color_from_its_file(tmp_path, size, fits):
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    path = tmp_path / "g_source.h5"
+    weights.save(network, path, about={"image_size": size, "color": True})
+    args = SimpleNamespace(
+        task="images", generators=[path], identity=False, patchgan=True, image_size=32, color=False
+    )
+    if fits:
+        translation.adopt_settings(args, __file__)
+        assert (args.image_size, args.color) == (16, True)
+    else:
+        with pytest.raises(cli.UserError, match="no usable size"):
+            translation.adopt_settings(args, __file__)
 
 
 def assert_one_line_error(done, *parts):
