@@ -17,7 +17,7 @@ Adversarial Networks (2017), arXiv:1703.10593.
 
 Translate with trained generators (--mnist_svhn_g_source and --mnist_svhn_g_target for digits):
 
-    python3 cyclegan-7.1.1.py --cifar10_g_source=cyclegan_cifar10-g_source.h5 \\
+    python3 cyclegan-7.1.1.py --cifar10_g_source=cyclegan_cifar10-g_source.h5 \
         --cifar10_g_target=cyclegan_cifar10-g_target.h5 --evaluate
 
 Result to expect, seed 0, on the 10,000 test images. --cifar10, 12,000 steps, 47 minutes on one CPU

@@ -83,6 +83,11 @@ def dqn_welch():
 
 DQN_ABLATIONS = {
     "": "none",
+    "-replays": "1, updates",
+    "-success": "2, learns after success",
+    "-limit": "3, time limit",
+    "-gamma": "4, gamma",
+    "-epsilon": "5, exploration",
     "-huber": "6, loss",
     "-learning-rate": "7, learning rate",
     "-memory": "8, memory",
