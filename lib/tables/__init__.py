@@ -8,8 +8,28 @@ A page marks the place of a table with two lines:
 `python3 -m lib.readme` writes the table of that name between them.
 """
 
-from lib.tables import agents, autoencoders, classifiers, gans, overview, speed, translation, vaes
+from lib.tables import (
+    agents,
+    autoencoders,
+    classifiers,
+    figures,
+    gans,
+    overview,
+    speed,
+    translation,
+    vaes,
+)
 
 TABLES = {}
-for module in (overview, classifiers, autoencoders, gans, translation, vaes, agents, speed):
+for module in (
+    overview,
+    figures,
+    classifiers,
+    autoencoders,
+    gans,
+    translation,
+    vaes,
+    agents,
+    speed,
+):
     TABLES |= module.TABLES
