@@ -65,7 +65,7 @@ def choose_task(parser, args):
             wanted.append((task, files if all(files) else None))
     if len(wanted) != 1:
         found = {0: "none", 2: "both"}.get(len(wanted), "all")
-        parser.error(f"expected one task, --cifar10, --mnist-svhn or --images, found {found}")
+        parser.error(f"expected one task, --images, --cifar10 or --mnist-svhn, found {found}")
     [(task, args.generators)] = wanted
     if task != "mnist_svhn" and args.target:
         parser.error("--target goes with --mnist-svhn")

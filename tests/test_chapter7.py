@@ -382,6 +382,8 @@ def task_args(task, **changes):
             "seed": 0,
             "batch_size": 2,
             "normalization": "channel",
+            "tensorboard": False,
+            "steps_per_execution": None,
             **changes,
         }
     )
