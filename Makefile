@@ -1,11 +1,12 @@
 # make demo    draws digits with the shipped weights, all set-up included
 # make test    runs the tests
 # make smoke   runs every listing on a tiny budget and prints a table
+# make figures redraws the figures from the pretrained weights and the logs
 # make lint    checks style, format and spelling
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test smoke lint clean
+.PHONY: demo test smoke figures lint clean
 
 demo: .venv/runtime
 	cd chapter4-gan && ../$(BIN)/python dcgan-mnist-4.2.1.py --generator=dcgan_mnist.h5 --output-dir=../demo
@@ -16,6 +17,9 @@ test: .venv/development
 
 smoke: .venv/runtime
 	$(BIN)/python tests/smoke.py
+
+figures: .venv/runtime
+	$(BIN)/python -m lib.figures
 
 lint: .venv/development
 	$(BIN)/ruff check .

@@ -1,13 +1,16 @@
 """Figures, judged by their pixels."""
 
+import shutil
+
 import keras
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from conftest import ROOT
 from PIL import Image
 
-from lib import plots
+from lib import figures, plots
 
 matplotlib.use("Agg")
 
@@ -174,3 +177,25 @@ def test_model_diagram_without_graphviz_prints_one_line_and_writes_nothing(
     assert "model.png" in line
     assert "Graphviz" in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_figure_is_redrawn_from_its_weights(data_dir, monkeypatch):
+    monkeypatch.setenv("ADLK_DATA_DIR", str(data_dir))
+    jobs = figures.commands({1})
+    command = "mlp-mnist-1.3.2.py --weights=mlp_mnist.h5"
+    pictures = jobs[1, command]
+    if shutil.which("dot") is None:
+        pytest.skip("Graphviz is not installed")
+    assert figures.redraw(1, command, pictures, check=True) == []
+    folder = ROOT / "chapter1-keras-quick-tour" / "figures"
+    assert figures.alike(folder / "mlp-mnist.png", folder / "mlp-mnist.png")
+    assert not figures.alike(folder / "mlp-mnist.png", folder / "cnn-mnist.png")
+    assert not figures.alike(folder / "mlp-mnist.png", folder / "none.png")
+
+
+def test_every_command_of_the_figures_is_understood():
+    for chapter, command in figures.commands():
+        (folder,) = ROOT.glob(f"chapter{chapter}-*")
+        assert (folder / command.split()[0]).exists()
+        for figure in figures.commands()[chapter, command].values():
+            assert (folder / "figures" / figure).exists()

@@ -1,0 +1,110 @@
+"""Redraws the figures of the chapters from the pretrained weights and the logs in results/.
+
+    python3 -m lib.figures                   all of them, a quarter of an hour on two CPU cores
+    python3 -m lib.figures --chapters 1,8    those of some chapters
+    python3 -m lib.figures --check           compare the pictures instead of replacing them
+
+Strips of a training, videos and comparisons of several trainings need the trainings themselves.
+"""
+
+import csv
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from lib import cli
+from lib.cli import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+# Its columns: chapter, command, picture that the command draws, figure that it replaces.
+DRAWN = ROOT / "lib/data/redrawn.csv"
+ALIKE = 4  # gray levels out of 255 by which two pictures may differ in the mean
+
+
+def commands(chapters=None):
+    """Returns {(chapter, command): {picture that it draws: figure}} of some or all chapters."""
+    found = {}
+    with DRAWN.open(newline="") as file:
+        for row in csv.DictReader(file):
+            if chapters is None or int(row["chapter"]) in chapters:
+                key = int(row["chapter"]), row["command"]
+                found.setdefault(key, {})[row["drawn"]] = row["figure"]
+    return found
+
+
+def redraw(chapter, command, pictures, check=False):
+    """Runs a command in a folder of its own and copies its pictures to the figures of its chapter.
+
+    Args:
+        chapter: number of the chapter.
+        command: script and flags.
+        pictures: {picture that it draws: figure}.
+        check: compare instead.
+
+    Returns:
+        list: Names of figures that differ.
+
+    Raises:
+        UserError: if the command fails or does not draw a picture.
+    """
+    (folder,) = ROOT.glob(f"chapter{chapter}-*")
+    different = []
+    with tempfile.TemporaryDirectory() as output:
+        words = [sys.executable, *command.split(), "--output-dir", output]
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            raise UserError(f"'{command}' failed: {done.stderr.strip().splitlines()[-1:]}")
+        for drawn, figure in pictures.items():
+            source, target = Path(output) / drawn, folder / "figures" / figure
+            if not source.exists():
+                raise UserError(f"'{command}' has not drawn '{drawn}'")
+            if not alike(source, target):
+                different.append(figure)
+            if not check:
+                shutil.copyfile(source, target)
+    return different
+
+
+def alike(a, b):
+    """Whether two pictures have the same size and differ by at most ALIKE in the mean."""
+    from PIL import Image
+
+    if not b.exists():
+        return False
+    a, b = (np.asarray(Image.open(path).convert("RGB"), dtype="float32") for path in (a, b))
+    return a.shape == b.shape and np.abs(a - b).mean() <= ALIKE
+
+
+def main(args):
+    """Redraws or compares the figures."""
+    different = []
+    jobs = commands(args.chapters)
+    for number, ((chapter, command), pictures) in enumerate(jobs.items(), 1):
+        started = time.time()
+        found = redraw(chapter, command, pictures, args.check)
+        different += [f"chapter {chapter}: {figure}" for figure in found]
+        print(f"{number}/{len(jobs)} {command}: {time.time() - started:.0f} s", flush=True)
+    if not args.check and args.chapters is None:
+        subprocess.run([sys.executable, "-m", "lib.curves"], cwd=ROOT, check=True)
+    print("\n".join(["Different:", *different]) if different else "No figure has changed.")
+    raise SystemExit(args.check and bool(different))
+
+
+if __name__ == "__main__":
+    parser = cli.Parser(__doc__)
+    parser.add_argument(
+        "--chapters",
+        type=cli.reader(
+            lambda text: {int(part) for part in text.split(",")},
+            lambda numbers: numbers <= set(range(1, 11)),
+            "numbers of chapters, 1 to 10, separated by commas",
+        ),
+        help="(default all)",
+    )
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    cli.run(main, parser.parse_args(sys.argv[1:]))
