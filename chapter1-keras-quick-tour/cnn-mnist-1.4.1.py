@@ -145,12 +145,13 @@ def build_row(rates, optimizer, dropout):
 
 def main(args):
     folder = cli.prepare(args, MODEL_NAME)
-    data = datasets.mnist()
     if args.sweep:
         # The flag sets the rate of the rows with its optimizer.
         rates = {args.optimizer: args.learning_rate} if args.learning_rate else {}
         build = functools.partial(build_row, rates)
-        sweep.run(SWEEP_COLUMNS, SWEEP, build, data, args, folder, {"learning_rates": rates})
+        sweep.run(
+            SWEEP_COLUMNS, SWEEP, build, datasets.mnist(), args, folder, {"learning_rates": rates}
+        )
         return
     shift = 0 if args.no_shift else SHIFT
     model = build_classifier(args.dropout, shift)
@@ -158,12 +159,12 @@ def main(args):
     printed = build_classifier(args.dropout)
     printed.summary()
     plots.model_diagram(printed, folder / "cnn-mnist.png")
+    classification.load_weights(model, args, __file__)
     classification.train_and_test(
         model,
-        data,
+        datasets.mnist(),
         args,
         folder,
-        script=__file__,
         name=MODEL_NAME,
         compile_for=lambda steps: compile_classifier(
             model, None if args.constant else steps, args.optimizer, args.learning_rate

@@ -183,14 +183,17 @@ def build_row(rates, hidden, dropout, l2, optimizer, relu):
     return model
 
 
+def load_data():
+    return [(x.reshape(len(x), 784), y) for x, y in datasets.mnist()]
+
+
 def main(args):
     folder = cli.prepare(args, MODEL_NAME)
-    data = [(x.reshape(len(x), 784), y) for x, y in datasets.mnist()]
     if args.sweep:
         # The flag sets the rate of the rows with its optimizer.
         rates = {args.optimizer: args.learning_rate} if args.learning_rate else {}
         build = functools.partial(build_row, rates)
-        sweep.run(SWEEP_COLUMNS, SWEEP, build, data, args, folder, {"learning_rates": rates})
+        sweep.run(SWEEP_COLUMNS, SWEEP, build, load_data(), args, folder, {"learning_rates": rates})
         return
     shift = 0 if args.no_shift else SHIFT
     model = build_classifier(args.layers, args.dropout, args.l2, args.relu, shift)
@@ -198,12 +201,12 @@ def main(args):
     printed = build_classifier(args.layers, args.dropout, args.l2, args.relu)
     printed.summary()
     plots.model_diagram(printed, folder / "mlp-mnist.png")
+    classification.load_weights(model, args, __file__)
     classification.train_and_test(
         model,
-        data,
+        load_data(),
         args,
         folder,
-        script=__file__,
         name=MODEL_NAME,
         compile_for=lambda steps: compile_classifier(
             model, None if args.constant else steps, args.optimizer, args.learning_rate

@@ -143,22 +143,25 @@ def build_row(cell, depth, units, dropout, optimizer):
     return model
 
 
+def load_data():
+    return [(x.reshape(len(x), 28, 28), y) for x, y in datasets.mnist()]
+
+
 def main(args):
     folder = cli.prepare(args, MODEL_NAME)
-    data = [(x.reshape(len(x), 28, 28), y) for x, y in datasets.mnist()]
     if args.sweep:
-        sweep.run(SWEEP_COLUMNS, SWEEP, build_row, data, args, folder)
+        sweep.run(SWEEP_COLUMNS, SWEEP, build_row, load_data(), args, folder)
         return
     momentum = 0.0 if args.no_momentum else MOMENTUM
     model = build_classifier(args.cell, args.dropout, args.bidirectional, args.layers, args.units)
     model.summary()
     plots.model_diagram(model, folder / "rnn-mnist.png")
+    classification.load_weights(model, args, __file__)
     classification.train_and_test(
         model,
-        data,
+        load_data(),
         args,
         folder,
-        script=__file__,
         name=MODEL_NAME,
         compile_for=lambda steps: compile_classifier(
             model, None if args.constant else steps, args.optimizer, args.learning_rate, momentum

@@ -84,12 +84,12 @@ def main(args):
     model = build_classifier()
     model.summary()
     plots.model_diagram(model, folder / "cnn-functional.png")
+    classification.load_weights(model, args, __file__)
     classification.train_and_test(
         model,
         datasets.mnist(),
         args,
         folder,
-        script=__file__,
         name=MODEL_NAME,
         compile_for=lambda steps: compile_classifier(model, steps, args.constant),
         settings={"epochs": args.epochs, "constant rate": args.constant},

@@ -95,13 +95,13 @@ def main(args):
     model = build_classifier()
     model.summary()
     plots.model_diagram(model, folder / "cnn-y-network.png")
+    classification.load_weights(model, args, __file__)
     (x_train, y_train), (x_test, y_test) = datasets.mnist()
     classification.train_and_test(
         model,
         (((x_train, x_train), y_train), ((x_test, x_test), y_test)),
         args,
         folder,
-        script=__file__,
         name=MODEL_NAME,
         compile_for=lambda steps: compile_classifier(model, steps, args.constant),
         settings={"epochs": args.epochs, "constant rate": args.constant},

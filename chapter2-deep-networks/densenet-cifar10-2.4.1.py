@@ -201,6 +201,7 @@ def main(args):
     printed = build_densenet(args.depth, args.growth_rate, None, dropout)
     printed.summary()
     plots.model_diagram(printed, folder / f"{name}.png")
+    classification.load_weights(model, args, __file__)
     (x_train, y_train), (x_test, y_test) = recipe.hold_out(datasets.cifar10(), args.hold_out)
     pixel_mean = x_train.mean(axis=0)
     x_train -= pixel_mean
@@ -217,7 +218,6 @@ def main(args):
         ((x_train, y_train), (x_test, y_test)),
         args,
         folder,
-        script=__file__,
         name=name,
         compile_for=compile_for,
         settings=recipe.settings(args, ONE_CYCLE),

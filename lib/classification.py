@@ -11,13 +11,27 @@ from lib import backends, plots, results, training, weights
 TEST_BATCH_SIZE = 200
 
 
+def load_weights(model, args, script):
+    """Loads `args.weights`, if given; called before the data are, so that a bad file ends at once.
+
+    Args:
+        model: the network.
+        args: the parsed flags, with `weights`.
+        script: the script's `__file__`.
+
+    Raises:
+        UserError: if the file is missing, damaged or of another network.
+    """
+    if args.weights:
+        weights.load(model, weights.find(args.weights, script))
+
+
 def train_and_test(
     model,
     data,
     args,
     folder,
     *,
-    script,
     name,
     compile_for,
     settings=None,
@@ -25,7 +39,7 @@ def train_and_test(
     keep_best=False,
     whole_batches=False,
 ):
-    """Trains `model`, or loads `args.weights` into it, and tests it.
+    """Trains `model`, unless `load_weights` has loaded it, and tests it.
 
     A training run saves the weights beside `folder` and writes metrics.json into it; `--evaluate`
     and `--weights` write evaluation.json and confusion-matrix.png.
@@ -35,7 +49,6 @@ def train_and_test(
         data: (x_train, y_train), (x_test, y_test), where x may be a tuple of inputs.
         args: the parsed flags, with `weights`.
         folder: of the figures.
-        script: the script's `__file__`.
         name: of the weight file, without `.h5`.
         compile_for: function of the number of training steps that compiles `model`.
         settings: further hyper-parameters that a continuation must not change.
@@ -54,7 +67,6 @@ def train_and_test(
     facts = {}
     allow_compilation(model)
     if args.weights:
-        weights.load(model, weights.find(args.weights, script))
         compile_for(1)
     else:
         batch, steps = training.shuffled_epochs(x_train, y_train, args.batch_size, args.seed)

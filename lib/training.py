@@ -338,6 +338,11 @@ def load_restart(path, model, settings):
             found, progress = header["settings"], header["progress"]
             kept = {name[5:]: file[name] for name in file.files if name.startswith("kept_")}
             values = [file[f"v{i}"] for i in range(len(file.files) - 1 - len(kept))]
+        if not isinstance(found, dict) or not isinstance(progress, dict):
+            raise ValueError("its settings or its progress are not a dictionary")
+        for value in values:
+            if value.dtype.kind not in "biuf" or not np.isfinite(value).all():
+                raise ValueError("it has values that are not finite numbers")
     except FileNotFoundError:
         raise UserError(
             f"nothing to resume: no restart point '{path}'; start without --resume"

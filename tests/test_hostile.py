@@ -5,6 +5,7 @@ Each is one line and exit code 2, and the files that were there before remain as
 
 import errno
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -20,6 +21,8 @@ from conftest import ROOT, run_script
 
 from lib import cli, datasets, plots, results, training, weights
 
+MLP = "chapter1-keras-quick-tour/mlp-mnist-1.3.2.py"
+RESNET = "chapter2-deep-networks/resnet-cifar10-2.2.1.py"
 DCGAN = "chapter4-gan/dcgan-mnist-4.2.1.py"
 AUTOENCODER = "chapter3-autoencoders/autoencoder-mnist-3.2.1.py"
 VAE = "chapter8-vae/vae-mlp-mnist-8.1.1.py"
@@ -193,6 +196,29 @@ def test_damaged_checkpoints_are_refused(checkpoint):
     assert refused > len(damaged) / 2
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"header": json.dumps({"settings": [], "progress": {}})}, "not a dictionary"),
+        ({"header": json.dumps({"settings": {"seed": 0}, "progress": 3})}, "not a dictionary"),
+        ({"header": "[]"}, "not a usable"),
+        ({"v0": np.full((2, 3), np.nan, "float32")}, "not finite"),
+        ({"v0": np.full((2, 3), "text")}, "not finite"),
+        ({"v0": np.zeros((3, 3), "float32")}, "another network"),
+    ],
+)
+def test_made_up_checkpoints_are_refused(checkpoint, changes, reason):
+    model, settings, path = checkpoint
+    before = model.get_weights()
+    with np.load(path) as file:
+        content = dict(file)
+    np.savez(path, **{**content, **changes})
+    with pytest.raises(cli.UserError, match=reason):
+        training.load_restart(path, model, settings)
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("kind", ["folder", "pipe"])
 def test_a_checkpoint_that_is_no_file_is_refused_before_data_are_loaded(tmp_path, kind):
     folder = tmp_path / "dcgan_mnist"
@@ -221,7 +247,14 @@ def test_a_second_run_in_a_folder_is_refused_until_the_first_ends(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("script", "flag"), [(DCGAN, "--generator"), (AUTOENCODER, "--weights"), (VAE, "--weights")]
+    ("script", "flag"),
+    [
+        (MLP, "--weights"),
+        (RESNET, "--weights"),
+        (DCGAN, "--generator"),
+        (AUTOENCODER, "--weights"),
+        (VAE, "--weights"),
+    ],
 )
 def test_weights_of_another_network_are_refused_before_data_are_loaded(tmp_path, script, flag):
     weights.save(dense(0), tmp_path / "other.h5")
