@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -11,7 +12,7 @@ import pytest
 from conftest import load_script, run_script
 from keras import layers
 
-from benchmarks import devices, rounds
+from benchmarks import devices, long_run, rounds
 from lib import backends
 from lib.cli import UserError
 
@@ -331,6 +332,25 @@ def test_devices_are_measured(tmp_path):
         assert network["devices"]["2"]["communication_share"] < 1
     done = run_script("benchmarks/devices.py", "--devices=2", folder=tmp_path, data=tmp_path)
     assert done.returncode == 2 and "begin with 1" in done.stderr
+
+
+def test_growth_compares_the_last_quarter_with_the_second():
+    memory = [90, 95, 100, 102, 101, 103, 104, 106]
+    rows = [{"memory_mb": m, "files": 7, "threads": 9} for m in memory]
+    assert long_run.growth(rows) == {"memory_mb": 4, "files": 0, "threads": 0}
+
+
+def test_a_long_run_is_measured(tmp_path):
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("needs Linux")
+    flags = ("--steps=8", "--interval=2", "--resumes=4", "--output=run.json", "--figure=run.png")
+    done = run_script("benchmarks/long_run.py", *flags, folder=tmp_path, data=tmp_path)
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "run.json").read_text())
+    assert numbers["last"]["steps"]["step"] == 8 and numbers["last"]["resumes"]["resume"] == 4
+    for part in numbers["last"].values():
+        assert part["memory_mb"] > 100 and part["files"] > 2 and part["threads"] >= 1
+    assert (tmp_path / "run.png").stat().st_size > 1000
 
 
 def test_acting_is_timed_apart():
