@@ -3,7 +3,7 @@
     python3 benchmarks/long_run.py                            40,000 steps, and 100 resumes
     python3 benchmarks/long_run.py --output FILE.json --figure FILE.png
 
-A GAN, the LSGAN with batches of 8 images, trains as the script trains it, with figures, log.csv and
+A GAN, the LSGAN with batches of 2 images, trains as the script trains it, with figures, log.csv and
 checkpoints. After each interval the process counts its resident memory, its open files and its
 threads. Then a shorter run of the same GAN is resumed again and again in the same process, ten
 steps each time. Linux only.
@@ -25,7 +25,7 @@ from lib.cli import UserError
 STEPS = 40_000
 RESUMES = 100
 STEPS_PER_RESUME = 10
-BATCH_SIZE = 8
+BATCH_SIZE = 2
 IMAGES = 1024
 # Until then, TensorFlow and the allocator still fill their pools.
 SETTLED = 0.25
