@@ -65,7 +65,8 @@ def test_a_published_record_tells_how_it_was_made(path):
     record = json.loads(path.read_text())
     facts = {"command", "commit", "date", "device"}
     if record["command"].startswith("python3 benchmarks/"):
-        facts |= {"versions", "networks" if path.stem == "devices" else "contenders"}
+        measured = {"devices": "networks", "long-run": "growth"}.get(path.stem, "contenders")
+        facts |= {"versions", measured}
     else:
         facts |= {"backend", "precision", "seed"}
     if path.stem.endswith("-train"):
