@@ -12,11 +12,11 @@ On N devices, each network of epochs.py or gan_step.py is measured with two batc
 A third process takes a batch of one Nth on one device: what each device computes in the strong
 form. The rest of the strong form's time is communication, waiting and the start of the step.
 
-The page also needs what no clock tells: the bytes that a step exchanges, and the batch size that
-hides them. Each device sends and receives 2 (N - 1) / N times the bytes of the gradients (ring
-all-reduce: Patarasuk and Yuan, Bandwidth optimal all-reduce algorithms for clusters of
-workstations, 2009, Journal of Parallel and Distributed Computing 69). The exchange is hidden where
-the arithmetic of a device's share takes longer, at the rates of --tflops and --gigabytes.
+The program also computes the bytes that a step exchanges, and the batch size that hides them. Each
+device sends and receives 2 (N - 1) / N times the bytes of the gradients (ring all-reduce: Patarasuk
+and Yuan, Bandwidth optimal all-reduce algorithms for clusters of workstations, 2009, Journal of
+Parallel and Distributed Computing 69). The exchange is hidden where the arithmetic of a device's
+share takes longer, at the rates of --tflops and --gigabytes.
 
 Without GPUs the processor is divided, so that the speeds only show that the program works.
 """

@@ -1,7 +1,7 @@
 """Autoencoder on MNIST with codes of two numbers, which a picture can show.
 
 The autoencoder of autoencoder-mnist-3.2.1.py with 2 numbers in place of 16. Two pictures tell what
-it learned: where the test digits lie in the plane of the codes, each class in a color, and what
+it learned: the codes of the test digits in the plane, each class in a color, and what
 the decoder draws at the points of a grid over that plane. The grid is the book's, [-4, 4] along
 both axes; nothing keeps the codes near 0, and those of some classes lie beyond it.
 
@@ -83,7 +83,7 @@ def build_decoder(image_shape=IMAGE_SHAPE):
 
 
 def build_autoencoder(encoder, decoder):
-    """Images -> the same, as the code tells them; compiled."""
+    """Images -> images that are restored from the code; compiled."""
     inputs = keras.Input(encoder.input_shape[1:], name="images")
     autoencoder = keras.Model(inputs, decoder(encoder(inputs)), name="autoencoder")
     autoencoder.compile(loss="mse", optimizer=keras.optimizers.Adam(LEARNING_RATE))

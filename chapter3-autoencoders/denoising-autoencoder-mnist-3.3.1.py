@@ -107,7 +107,7 @@ def build_decoder(image_shape=IMAGE_SHAPE):
 
 
 def build_autoencoder(encoder, decoder):
-    """Images -> the same, as the code tells them; compiled."""
+    """Images -> images that are restored from the code; compiled."""
     inputs = keras.Input(encoder.input_shape[1:], name="images")
     autoencoder = keras.Model(inputs, decoder(encoder(inputs)), name="autoencoder")
     autoencoder.compile(loss="mse", optimizer=keras.optimizers.Adam(LEARNING_RATE))

@@ -335,7 +335,7 @@ def agents_parser(doc, *, env_id, episodes, what="episodes"):
 def run(main, args):
     """Runs `main(args)`: a UserError becomes its message and exit code 2, Ctrl-C exit code 130.
 
-    A full disk is an error of the user, too, wherever it shows.
+    A full disk is also an error of the user, wherever it shows.
     """
     try:
         main(args)
