@@ -382,7 +382,7 @@ def digits_to_draw(args, classes=DIGITS):
     """16 times the label of the requested digit or class, or random labels.
 
     Raises:
-        UserError: if there is no such class.
+        UserError: if the requested class is not one of them.
     """
     wanted = str(args.digit) if args.digit is not None else getattr(args, "class_name", None)
     if wanted is None:

@@ -210,7 +210,9 @@ def read(folder, shape, labels=False):
         beside = sum(path.parent == folder for path in paths)
         paths = [path for path in paths if path.parent != folder]
         if beside:
-            print(f"{folder}: left out {beside} images beside the class folders", file=sys.stderr)
+            print(
+                f"{folder}: left out {beside} images that are in no class folder", file=sys.stderr
+            )
     _check_memory(folder, len(paths), shape)
     x = np.empty((len(paths), *shape), np.uint8)
     kept, damaged = [], []
