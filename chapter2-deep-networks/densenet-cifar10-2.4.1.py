@@ -66,7 +66,7 @@ ONE_CYCLE = {
     "batch_size": 128,
     "learning_rate": 0.2,
     "warm_up": 0.25,
-    "weight_decay": 2e-4,
+    "weight_decay": 5e-4,
     "label_smoothing": 0.0,
     "optimizer": "sgd",
     "shift": 0.14,  # up to 4 pixels, each number of them as likely
