@@ -24,15 +24,17 @@ def _without_alpha(png):
 
 
 def finish(figure, path, show=False):
-    """Saves `figure` to `path`, opens it in a window if `show`, and closes it."""
+    """Saves `figure` to `path`, opens it in a window if `show`, and always closes it."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    drawn = io.BytesIO()
-    figure.savefig(drawn, bbox_inches="tight")
-    write_whole(path, lambda temporary: _without_alpha(drawn).save(temporary, optimize=True))
-    if show:
-        plt.show()
-    plt.close(figure)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, bbox_inches="tight")
+        write_whole(path, lambda temporary: _without_alpha(drawn).save(temporary, optimize=True))
+        if show:
+            plt.show()
+    finally:
+        plt.close(figure)
 
 
 def image_grid(images, path, columns=None, titles=None, row_titles=None, show=False):
