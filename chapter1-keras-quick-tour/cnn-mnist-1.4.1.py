@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli
+from lib import cli, console
 
 BATCH_SIZE = 128
 EPOCHS = 10
@@ -157,7 +157,7 @@ def main(args):
     model = build_classifier(args.dropout, shift)
     # The printed network: what shifts the images is not one of its layers.
     printed = build_classifier(args.dropout)
-    printed.summary()
+    console.introduce(args, folder, "convolutional network", "MNIST", printed)
     plots.model_diagram(printed, folder / "cnn-mnist.png")
     classification.load_weights(model, args, __file__)
     classification.train_and_test(

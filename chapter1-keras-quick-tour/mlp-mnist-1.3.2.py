@@ -33,7 +33,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli
+from lib import cli, console
 
 BATCH_SIZE = 128
 EPOCHS = 20
@@ -199,7 +199,7 @@ def main(args):
     model = build_classifier(args.layers, args.dropout, args.l2, args.relu, shift)
     # The printed network: what shifts the images is not one of its layers.
     printed = build_classifier(args.layers, args.dropout, args.l2, args.relu)
-    printed.summary()
+    console.introduce(args, folder, "multilayer perceptron", "MNIST", printed)
     plots.model_diagram(printed, folder / "mlp-mnist.png")
     classification.load_weights(model, args, __file__)
     classification.train_and_test(

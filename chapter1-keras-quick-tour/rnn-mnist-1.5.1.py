@@ -30,7 +30,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli
+from lib import cli, console
 
 BATCH_SIZE = 128
 EPOCHS = 20
@@ -154,7 +154,7 @@ def main(args):
         return
     momentum = 0.0 if args.no_momentum else MOMENTUM
     model = build_classifier(args.cell, args.dropout, args.bidirectional, args.layers, args.units)
-    model.summary()
+    console.introduce(args, folder, f"recurrent network, {args.cell}", "MNIST", model)
     plots.model_diagram(model, folder / "rnn-mnist.png")
     classification.load_weights(model, args, __file__)
     classification.train_and_test(

@@ -33,20 +33,19 @@ Departures from the printed listing. --book switches 2 to 9 off, a flag each of 
     is a constant. Here the action taken is scored, and the entropy has a gradient.
  2. The listing's encoder sees raw states and neglects the velocity, which is thirty times smaller
     than the position. Here states and features are standardized (--no-standardize).
- 3. The listing updates the networks after each step of an episode, the actor-critic during the
-    episode. Here an episode gives one update, the mean over its steps (--update-each-step).
+ 3. The listing updates the networks after each step. Here an episode gives one update, the mean
+    over its steps (--update-each-step).
  4. The listing's noise is white and hardly moves the car. Here it has the same distribution and a
     correlation of 0.9 from step to step (--correlation). The density of an action accounts for it.
- 5. The listing lets the standard deviation fall to 1e-10. Here it is at least 0.1 (--least-std),
-    because a policy without noise stops learning.
+ 5. The listing's standard deviation falls to 1e-10, and a policy without noise stops learning.
+    Here it is at least 0.1 (--least-std).
  6. The listing's learning rates are 0.001. Here they start at 0.005 for the actor and 0.3 for the
     value network, and decrease linearly to 0 (--learning-rate, --value-learning-rate, --no-decay).
- 7. The listing's Adam has an epsilon of 1e-7. Here the actor's is 0.1 (--epsilon), because Adam
-    would otherwise scale up the small gradients of episodes without a flag.
- 8. The listing's actor-critic takes the time limit for an end. Here the value of the last state
-    counts (--no-bootstrap-at-limit).
- 9. The listing weights the value gradient by gamma^t, except in A2C. Here all steps count equally
-    (--discount-value).
+ 7. The listing's Adam has an epsilon of 1e-7. Here the actor's is 0.1 (--epsilon): Adam would
+    otherwise scale up the small gradients of episodes without a flag.
+ 8. The listing's actor-critic gives no value to the state at the time limit. Here the critic's
+    estimate counts (--no-bootstrap-at-limit).
+ 9. Except in A2C, the listing weights the value gradient by gamma^t (--discount-value).
 """
 
 import sys
@@ -55,7 +54,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli
+from lib import cli, console
 from lib.settings import add_flags, changed, chosen, setting
 
 ENV_ID = "MountainCarContinuous-v0"
@@ -374,6 +373,7 @@ def main(args):
     settings = chosen(args, default)
     args.suffix = rl.suffix(args, ENV_ID, changed(args, default))
     folder = cli.prepare(args, f"car_{args.method}{args.suffix}")
+    console.introduce(args, folder, args.method, args.env_id)
     if args.record:
         rl_report.check_video(args)
     if args.method == "random":

@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli
+from lib import cli, console
 
 BATCH_SIZE = 32
 EPOCHS = 20
@@ -93,7 +93,7 @@ def compile_classifier(model, steps, constant=False):
 def main(args):
     folder = cli.prepare(args, MODEL_NAME)
     model = build_classifier()
-    model.summary()
+    console.introduce(args, folder, "Y-network", "MNIST", model)
     plots.model_diagram(model, folder / "cnn-y-network.png")
     classification.load_weights(model, args, __file__)
     (x_train, y_train), (x_test, y_test) = datasets.mnist()

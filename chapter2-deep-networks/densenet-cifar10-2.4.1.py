@@ -41,7 +41,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli, recipe
+from lib import cli, console, recipe
 
 DEPTH = 100
 GROWTH_RATE = 12
@@ -199,7 +199,7 @@ def main(args):
     # The printed network: what shifts and flips the images is not one of its layers.
     dropout = 0 if augmentation else DROPOUT
     printed = build_densenet(args.depth, args.growth_rate, None, dropout)
-    printed.summary()
+    console.introduce(args, folder, f"DenseNet-BC-{args.depth}", "CIFAR-10", printed)
     plots.model_diagram(printed, folder / f"{name}.png")
     classification.load_weights(model, args, __file__)
     (x_train, y_train), (x_test, y_test) = recipe.hold_out(datasets.cifar10(), args.hold_out)

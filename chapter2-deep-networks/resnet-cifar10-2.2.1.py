@@ -41,7 +41,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli, recipe
+from lib import cli, console, recipe
 
 N = 3  # v1: ResNet(6n+2), so 3 5 7 9 18 give 20 32 44 56 110; v2: ResNet(9n+2), 6 and 12: 56, 110
 VERSION = 1
@@ -220,7 +220,7 @@ def main(args):
     model = build_resnet(depth, args.version, augmentation)
     # The printed network: what shifts and flips the images is not one of its layers.
     printed = build_resnet(depth, args.version, augmentation=None)
-    printed.summary()
+    console.introduce(args, folder, f"ResNet{depth} v{args.version}", "CIFAR-10", printed)
     plots.model_diagram(printed, folder / f"{name}.png")
     classification.load_weights(model, args, __file__)
     (x_train, y_train), (x_test, y_test) = recipe.hold_out(datasets.cifar10(), args.hold_out)

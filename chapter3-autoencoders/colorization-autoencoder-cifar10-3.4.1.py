@@ -41,7 +41,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli, recipe
+from lib import cli, console, recipe
 
 BATCH_SIZE = 32
 EPOCHS = 30
@@ -256,14 +256,14 @@ def load(autoencoder, path, chroma):
 
 
 def draw(autoencoder, gray_test, x_test, args, folder):
-    """Draws the first test images in color, in gray, and colorized."""
-    colorized = np.clip(autoencoder.predict(gray_test[:SHOWN], verbose=0), 0, 1)
-    for name, images in (
-        ("test_color", x_test[:SHOWN]),
-        ("test_gray", gray_test[:SHOWN]),
-        ("colorized", colorized),
-        ("colours_on_gray", color_gray(gray_test[:SHOWN], colorized)),
-    ):
+    """Draws the first test images in gray, colorized, and in their true colors."""
+    gray, truth = gray_test[:SHOWN], x_test[:SHOWN]
+    colorized = np.clip(autoencoder.predict(gray, verbose=0), 0, 1)
+    grids = {"gray (input)": gray, "colorized": colorized, "true colors": truth}
+    plots.grids_side_by_side(grids, folder / "colorized.png", show=args.show)
+    grids["colors on the gray"] = color_gray(gray, colorized)
+    for title, images in grids.items():
+        name = title.split(" (")[0].replace(" ", "_")
         plots.image_grid(images, folder / "saved_images" / f"{name}.png", show=args.show)
 
 
@@ -317,8 +317,9 @@ def main(args):
     encoder = build_encoder(args.dropout, source.shape[0])
     decoder = build_decoder("tanh" if args.chroma else "sigmoid", source.shape[0])
     autoencoder = build_autoencoder(encoder, decoder, args.chroma, args.learning_rate)
-    for network in (encoder, decoder, autoencoder):
-        network.summary()
+    networks = (encoder, decoder, autoencoder)
+    console.introduce(args, folder, "colorization autoencoder", "CIFAR-10", *networks)
+    for network in networks:
         plots.model_diagram(network, folder / f"{network.name}.png")
     if args.weights:
         load(autoencoder, weights.find(args.weights, __file__), args.chroma)

@@ -32,7 +32,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli
+from lib import cli, console
 
 BATCH_SIZE = 32
 EPOCHS = 10
@@ -223,8 +223,9 @@ def main(args):
     folder = cli.prepare(args, source.name(MODEL_NAME))
     encoder, decoder = build_encoder(source.shape), build_decoder(source.shape)
     autoencoder = build_autoencoder(encoder, decoder)
-    for network in (encoder, decoder, autoencoder):
-        network.summary()
+    networks = (encoder, decoder, autoencoder)
+    console.introduce(args, folder, "denoising autoencoder", "MNIST", *networks)
+    for network in networks:
         plots.model_diagram(network, folder / f"{network.name}.png")
     if args.weights:
         weights.load(autoencoder, weights.find(args.weights, __file__))

@@ -180,8 +180,6 @@ def main(args):
         gan.test_generator(generator, inputs, args, folder, digits, source.classes)
     else:
         cgan = build_cgan(args.seed, args.ema, source.shape, len(source.classes))
-        cgan.generator.summary()
-        cgan.discriminator.summary()
         unaveraged = cgan.generator
         generator = cgan.average.network if args.ema else unaveraged
         gan.train(

@@ -208,8 +208,6 @@ def main(args):
         gan.test_generator(generator, inputs, args, folder)
     else:
         dcgan = build_dcgan(args.seed, args.bn, args.ema, source.shape)
-        dcgan.generator.summary()
-        dcgan.discriminator.summary()
         unaveraged = dcgan.generator
         generator = dcgan.average.network if args.ema else unaveraged
         gan.train(

@@ -117,7 +117,7 @@ def load_cgan(file):
 
 
 def draw_beside_cgan(cgan, generator, args, folder):
-    """Draws all ten digits from the same noise, four times, by a CGAN and by this generator."""
+    """Draws four rows of all digits by a CGAN and by this generator, from the same noise."""
     digits = np.tile(np.arange(NUM_LABELS), 4)
     inputs = [gan.sample_noise(args.seed, len(digits), LATENT_SIZE), gan.one_hot(digits)]
     images = [network.predict(inputs, verbose=0) for network in (cgan, generator)]

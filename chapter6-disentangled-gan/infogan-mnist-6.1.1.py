@@ -240,11 +240,12 @@ def main(args):
             settings={"code_loss": args.code_loss, "code_prior": args.code_prior},
             measure=measure_recovery,
         )
-    std = CODE_STD if args.code_prior == "gaussian" else 1 / np.sqrt(3)
+    gaussian = args.code_prior == "gaussian"
+    std, trained = (CODE_STD, 2 * CODE_STD) if gaussian else (1 / np.sqrt(3), 1)
     for which, wanted in ((1, args.p1), (2, args.p2)):
         if wanted:
             path = folder / f"code{which}.png"
-            codes.draw_sweep(generator, sweep_inputs, 1 + which, SWEEP, std, path, args)
+            codes.draw_sweep(generator, sweep_inputs, 1 + which, SWEEP, trained, std, path, args)
     if args.evaluate:
         digits = codes.digits_to_measure()
         given = random_inputs(digits)

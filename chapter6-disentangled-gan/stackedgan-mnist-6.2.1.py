@@ -375,7 +375,7 @@ def main(args):
     for level, bound, wanted in ((0, SWEEP_0, args.p0), (1, SWEEP_1, args.p1)):
         if wanted:
             path = folder / f"z{level}.png"
-            codes.draw_sweep(stack, inputs, 2 - level, bound, Z_STD, path, args)
+            codes.draw_sweep(stack, inputs, 2 - level, bound, 2 * Z_STD, Z_STD, path, args)
     if args.evaluate:
         further = codes.measure_stack(
             generators, encoders, random_inputs(codes.digits_to_measure())

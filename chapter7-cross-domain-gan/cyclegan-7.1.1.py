@@ -37,8 +37,7 @@ Departures from the printed listing:
     `--no-orientation`, seeds 2, 3 and 4 invert, and theirs are off by 0.37.
  3. One batch of fakes serves all three updates of a training step. The listing generates another
     batch for the generators.
- 4. `--identity` gives gray images three equal channels, because a generator must then accept
-    images of both domains.
+ 4. `--identity` gives gray images three channels: a generator then accepts both domains.
  5. Figures show moving averages of the generators' weights, which are also saved. `--ema 0`
     shows and saves the weights of the last step.
  6. RMSprop has Keras 2's epsilon, see lib/optimizers.py. Keras 3 adds its epsilon in another place.
@@ -53,7 +52,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli, domains
+from lib import cli, console, domains
 
 IMAGE_SIZE = 32
 ENCODER_FILTERS = (32, 64, 128, 256)
@@ -340,6 +339,7 @@ def train(source, target, held_out, args, folder):
     model = build_cyclegan(args.task, **settings, images=images, **domains.own_shape(args))
     settings |= held_out.record
     generators = model.translators()
+    console.introduce(args, folder, "CycleGAN", " and ".join(domains.DOMAINS.get(args.task, ())), *generators)
     args.generators = [f"{folder.name}-{generator.name}.h5" for generator in generators]
 
     def draw_and_measure(step, losses):
@@ -385,7 +385,7 @@ def main(args):
         generators = model.translators()
         unaveraged = (model.g_source, model.g_target) if args.ema else None
     del training_images  # the evaluation needs the memory
-    translation.draw_grids(generators, held_out, folder, args.show)
+    translation.draw_grids(generators, held_out, args.task, folder, args.show)
     autoencoder = None
     if args.task == "cifar10":
         autoencoder = translation.load_autoencoder()

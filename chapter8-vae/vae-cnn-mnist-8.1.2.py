@@ -28,7 +28,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli
+from lib import cli, console
 
 BATCH_SIZE = 128
 EPOCHS = 30
@@ -101,8 +101,9 @@ def main(args):
     encoder = build_encoder(args.latent_dim, source.shape)
     decoder = build_decoder(args.latent_dim, source.shape)
     model = build_vae(encoder, decoder, args.seed)
-    for network in (encoder, decoder, model):
-        network.summary()
+    networks = (encoder, decoder, model)
+    console.introduce(args, folder, "VAE with convolutions", "MNIST", *networks)
+    for network in networks:
         plots.model_diagram(network, folder / f"{network.name}.png")
 
     def encode(x):

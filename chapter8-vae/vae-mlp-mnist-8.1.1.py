@@ -29,7 +29,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli
+from lib import cli, console
 
 BATCH_SIZE = 128
 EPOCHS = 50
@@ -85,8 +85,9 @@ def main(args):
     folder = cli.prepare(args, MODEL_NAME)
     encoder, decoder = build_encoder(args.latent_dim), build_decoder(args.latent_dim)
     model = build_vae(encoder, decoder, args.seed)
-    for network in (encoder, decoder, model):
-        network.summary()
+    networks = (encoder, decoder, model)
+    console.introduce(args, folder, "VAE with Dense layers", "MNIST", *networks)
+    for network in networks:
         plots.model_diagram(network, folder / f"{network.name}.png")
 
     def encode(x):

@@ -54,7 +54,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli
+from lib import cli, console
 from lib.settings import add_flags, changed, chosen, setting
 
 ENV_ID = "CartPole-v0"
@@ -287,6 +287,7 @@ def main(args):
     settings = chosen(args, default)
     args.name = f"{args.method}_cartpole{rl.suffix(args, ENV_ID, changed(args, default))}"
     folder = cli.prepare(args, args.name)
+    console.introduce(args, folder, args.method.upper(), args.env_id)
     env = rl.make_discrete(args.env_id)
     if args.record:
         rl_report.check_video(args)

@@ -16,10 +16,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+from lib import console
+
 # TensorFlow's C++ parts talk of optimizations that they skip.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Without AVX-512 VNNI TensorFlow leaves oneDNN off, which there, too, makes convolutions faster.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+_FOLDERS = []  # output folders of this process
 
 
 class UserError(Exception):
@@ -117,11 +122,13 @@ class _ScriptParser(Parser):
             check(parsed)
         if hasattr(parsed, "images"):
             _check_images(self, parsed)
-        _load_keras()
+        if getattr(parsed, "export", None) and getattr(parsed, "images", None):
+            self.error("--export writes trained weights; leave out --images")
+        load_keras()
         return parsed
 
 
-def _load_keras():
+def load_keras():
     """Imports Keras, holding back what TensorFlow's C++ parts say while they are loaded.
 
     No log level silences that (github.com/tensorflow/tensorflow/issues/100442).
@@ -205,6 +212,10 @@ def _add_resume(parser):
     )
 
 
+def _add_summary(parser):
+    parser.add_argument("--summary", action="store_true", help="print the layers of the networks")
+
+
 def add_record(parser):
     """Adds `--record`: "auto" without a value, or the kind of video."""
     parser.add_argument(
@@ -213,6 +224,16 @@ def add_record(parser):
         const="auto",
         choices=("auto", "mp4", "gif"),
         help="write a video of the trained agent: mp4, or gif where ffmpeg is missing",
+    )
+
+
+def _add_export(parser):
+    parser.add_argument(
+        "--export",
+        type=reader(Path, lambda path: path.suffix == ".onnx", "a file name that ends in .onnx"),
+        metavar="FILE.onnx",
+        help="write the pretrained network, or the weights that another flag names, as ONNX; "
+        "do not train (requirements-export.txt)",
     )
 
 
@@ -237,6 +258,7 @@ def training_parser(doc, *, batch_size, train_steps=None, epochs=None):
     )
     _add_seed_and_folder(parser)
     _add_resume(parser)
+    _add_export(parser)
     parser.add_argument(
         "--mixed-precision",
         action="store_true",
@@ -246,7 +268,8 @@ def training_parser(doc, *, batch_size, train_steps=None, epochs=None):
     parser.add_argument(
         "--evaluate", action="store_true", help="measure the weights that are loaded or trained"
     )
-    parser.add_argument("--show", action="store_true", help="open the figures in windows, too")
+    parser.add_argument("--show", action="store_true", help="also open the figures in windows")
+    _add_summary(parser)
     parser.add_argument(
         "--devices",
         type=positive_int,
@@ -327,6 +350,7 @@ def agents_parser(doc, *, env_id, episodes, what="episodes"):
         "--seeds", type=positive_int, default=1, help="runs, with seeds one after the other"
     )
     _add_resume(parser)
+    _add_export(parser)
     add_record(parser)
     parser.add_argument("--show", action="store_true", help="watch in a window")
     return parser
@@ -335,10 +359,19 @@ def agents_parser(doc, *, env_id, episodes, what="episodes"):
 def run(main, args):
     """Runs `main(args)`: a UserError becomes its message and exit code 2, Ctrl-C exit code 130.
 
-    A full disk is also an error of the user, wherever it shows.
+    At the end it prints the published results and the files that were written. A full disk is also
+    an error of the user, wherever it shows. With `--export`, the networks of the script are
+    exported instead.
     """
     try:
-        main(args)
+        if getattr(args, "export", None):
+            from lib import export
+
+            export.of_script(args, sys.argv[0])
+        else:
+            main(args)
+            if _FOLDERS:
+                console.conclude(args, _FOLDERS[-1])
     except UserError as error:
         fail(error)
     except OSError as error:
@@ -432,6 +465,7 @@ def make_folder(args, name):
             f"'{error.strerror}'; name another one with --output-dir"
         ) from None
     lock_folder(folder)
+    _FOLDERS.append(folder)
     return folder
 
 

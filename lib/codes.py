@@ -4,7 +4,7 @@ import numpy as np
 
 from lib import gan, metrics, plots
 
-SWEEP_STEPS = 16
+SWEEP_STEPS = 15
 SAMPLES = 3000
 
 
@@ -28,7 +28,7 @@ def sweep(generator, inputs, which, values):
     return images.reshape(rows, steps, *images.shape[1:])
 
 
-def draw_sweep(generator, inputs, which, bound, std, path, args):
+def draw_sweep(generator, inputs, which, bound, trained, std, path, args):
     """Draws one row for each digit, or for `args.digit`; one input goes from -bound to bound.
 
     Args:
@@ -36,19 +36,22 @@ def draw_sweep(generator, inputs, which, bound, std, path, args):
         inputs: function of digits (n,) that returns what the network takes.
         which: index of the input to sweep.
         bound: the last value. SWEEP_STEPS values are drawn.
+        trained: values up to this one are common in training; the figure marks them.
         std: standard deviation of the input in training. The titles count in it.
         path: the PNG file.
         args: the parsed flags.
     """
     digits = np.arange(gan.NUM_LABELS) if args.digit is None else np.array([args.digit])
-    images = sweep(generator, inputs(digits), which, np.linspace(-bound, bound, SWEEP_STEPS))
-    titles = [f"{value:.1f}σ" for value in np.linspace(-bound / std, bound / std, SWEEP_STEPS)]
+    values = np.linspace(-bound, bound, SWEEP_STEPS)
+    images = sweep(generator, inputs(digits), which, values)
+    inside = np.flatnonzero(np.abs(values) <= trained)
     plots.image_grid(
         images.reshape(-1, *images.shape[2:]),
         path,
         columns=SWEEP_STEPS,
-        titles=titles + [""] * (len(digits) - 1) * SWEEP_STEPS,
+        titles=[f"{value:.1f}σ" for value in values / std],
         row_titles=[str(digit) for digit in digits],
+        marked=(inside[0], inside[-1], f"trained range: ±{trained / std:.1f}σ"),
         show=args.show,
     )
 

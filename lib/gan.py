@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from lib import backends, datasets, metrics, plots, results, training, weights
+from lib import backends, console, datasets, metrics, plots, results, training, weights
 from lib.alternating import AlternatingModel, Turn
 from lib.averaging import MovingAverage, estimate_batch_statistics
 from lib.cli import UserError
@@ -23,6 +23,8 @@ NUM_LABELS = 10
 SAVE_INTERVAL = 500
 MEASURE_INTERVAL = 2500
 QUICK_SAMPLES = 2000
+SHOWN = 20  # samples in a figure
+COLUMNS = 10  # one for each digit
 
 
 def generator(inputs, image_size, activation="sigmoid", labels=None, codes=None, channels=1):
@@ -276,9 +278,9 @@ def mnist_batches(args, conditional, n_critic=1, source=None):
 
 
 def plot_images(generator, inputs, path, titles=None, show=False):
-    """Draws what the generator makes of `inputs`, an array or a list of them, as a square grid."""
+    """Draws the images generated from `inputs`, an array or a list of arrays, in ten columns."""
     images = generator.predict(inputs, verbose=0)
-    plots.image_grid(images, path, titles=titles, show=show)
+    plots.image_grid(images, path, columns=COLUMNS, titles=titles, show=show)
 
 
 def train(
@@ -316,8 +318,9 @@ def train(
     """
     own = source is not None and source.own
     settings = {"ema": args.ema, **(settings or {}), **(source.settings if own else {})}
+    console.introduce(args, folder, type(model).__name__, "MNIST", *save.values())
     num_labels = len(source.classes) if own else NUM_LABELS
-    few = inputs(np.arange(16) % num_labels)
+    few = inputs(np.arange(SHOWN) % num_labels)
     many = inputs(np.arange(QUICK_SAMPLES) % num_labels)
 
     def after_interval(step, losses):
@@ -359,38 +362,41 @@ def train(
 
 
 def test_generator(generator, inputs, args, folder, digits=None, classes=DIGITS):
-    """Draws 16 images to generated.png.
+    """Draws SHOWN images to generated.png.
 
     Args:
         generator: the trained network.
         inputs: function of digits (n,) that returns inputs of the generator.
         args: the parsed flags.
         folder: of the figure.
-        digits: array (16,), if the generator is conditional.
+        digits: array (SHOWN,), if the generator is conditional.
         classes: the names of the labels.
     """
     name, titles = "generated", None
     if digits is not None:
         titles = [classes[digit] for digit in digits]
-        name += f"-{plain(titles[0])}" if len(set(titles)) == 1 else ""
-    given = inputs(np.arange(16) if digits is None else digits)
+        if len(set(titles)) == 1:
+            name, titles = f"{name}-{plain(titles[0])}", None
+        elif titles[:COLUMNS] == titles[COLUMNS:]:
+            titles = titles[:COLUMNS]
+    given = inputs(np.arange(SHOWN) if digits is None else digits)
     plot_images(generator, given, folder / f"{name}.png", titles, show=args.show)
     print(f"Drawn: {folder / name}.png")
 
 
 def digits_to_draw(args, classes=DIGITS):
-    """16 times the label of the requested digit or class, or random labels.
+    """Returns SHOWN times the label of the requested digit or class, or all labels in order.
 
     Raises:
         UserError: if the requested class is not one of them.
     """
     wanted = str(args.digit) if args.digit is not None else getattr(args, "class_name", None)
     if wanted is None:
-        return np.random.default_rng(args.seed).integers(0, len(classes), 16)
+        return np.arange(SHOWN) % len(classes)
     if wanted not in classes:
         known = ", ".join(classes[:20])
         raise UserError(f"no class '{wanted}': expected --class with one of {known}")
-    return np.full(16, classes.index(wanted))
+    return np.full(SHOWN, classes.index(wanted))
 
 
 def evaluate(

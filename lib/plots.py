@@ -12,7 +12,12 @@ from PIL import Image, ImageChops
 
 from lib.files import write_whole
 
-STRIP_WIDTH = 2000  # pixels of grids beside each other
+DPI = 160
+TEXT = 8  # points
+PAGE = 900  # pixels: about the width of a page
+TILE = 64  # pixels: small images are enlarged up to this size
+GAP = 3  # pixels between two images of a grid
+BLUE = "#1f77b4"
 
 
 def _without_alpha(png):
@@ -29,7 +34,7 @@ def finish(figure, path, show=False):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         drawn = io.BytesIO()
-        figure.savefig(drawn, bbox_inches="tight")
+        figure.savefig(drawn, bbox_inches="tight", pad_inches=0.05)
         write_whole(path, lambda temporary: _without_alpha(drawn).save(temporary, optimize=True))
         if show:
             plt.show()
@@ -37,89 +42,150 @@ def finish(figure, path, show=False):
         plt.close(figure)
 
 
-def image_grid(images, path, columns=None, titles=None, row_titles=None, show=False):
-    """Draws images as a grid without axes.
+def _as_color(images):
+    """Returns gray or color images as color images (n, height, width, 3) in [0, 1]."""
+    images = np.clip(np.asarray(images, dtype="float32"), 0, 1)
+    images = images[..., None] if images.ndim == 3 else images
+    return np.broadcast_to(images, (*images.shape[:3], 3))
+
+
+def _mosaic(images, columns, zoom, spaces):
+    """Places images on white, each enlarged `zoom` times.
+
+    Args:
+        images: array (n, height, width, 3).
+        columns: images in a row.
+        zoom: integer factor.
+        spaces: pixels to leave free above each row.
+
+    Returns:
+        The picture (height, width, 3) and the corners (n, 2) of the images in it, top and left.
+    """
+    height, width = (size * zoom for size in images.shape[1:3])
+    tops = np.cumsum(spaces) + np.arange(len(spaces)) * (height + GAP)
+    picture = np.ones((tops[-1] + height, columns * (width + GAP) - GAP, 3), "float32")
+    corners = []
+    for i, image in enumerate(images):
+        top, left = tops[i // columns], i % columns * (width + GAP)
+        picture[top : top + height, left : left + width] = image.repeat(zoom, 0).repeat(zoom, 1)
+        corners.append((top, left))
+    return picture, np.array(corners)
+
+
+def _show_pixels(picture):
+    """Returns a figure that shows an array (height, width, 3) pixel by pixel, and its axis."""
+    height, width = picture.shape[:2]
+    figure = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.imshow(picture, interpolation="nearest")
+    axis.set_axis_off()
+    return figure, axis
+
+
+def _write_over(axis, left, width, bottom, text):
+    """Writes centered text over a place in a picture, in a smaller font if it is too long."""
+    fitting = width / max(1, 0.62 * len(text)) * 72 / DPI
+    size = min(TEXT, max(4, fitting))
+    axis.text(left + width / 2, bottom - 6, text, ha="center", va="bottom", fontsize=size)
+
+
+def _zoom(images, columns):
+    """Returns how many times an image is enlarged: up to TILE, if the grid fits on a PAGE."""
+    width = images.shape[2]
+    return max(1, min(TILE // width, (PAGE // columns - GAP) // width))
+
+
+def image_grid(images, path, columns=None, titles=None, row_titles=None, marked=None, show=False):
+    """Draws images as a grid with equal gaps.
 
     Args:
         images: array (n, height, width, channels) or (n, height, width), values in [0, 1];
             one channel is drawn in gray.
         path: the PNG file.
         columns: images in a row; by default the grid is square.
-        titles: a short text over each image.
+        titles: a short text over each column, or over each image if there are as many.
         row_titles: a short text left of each row.
+        marked: (first column, last column, text): a line under these columns, with the text.
         show: also open a window.
     """
-    images = np.clip(np.asarray(images, dtype="float32"), 0, 1)
+    images = _as_color(images)
     columns = columns or int(np.ceil(np.sqrt(len(images))))
-    rows = int(np.ceil(len(images) / columns))
-    height, width = images.shape[1:3]
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(0.55 * columns, 0.55 * rows * height / width + (0.2 * rows if titles else 0)),
-        squeeze=False,
-        gridspec_kw={"wspace": 0.05, "hspace": 0.35 if titles else 0.05},
-    )
-    for i, axis in enumerate(axes.flat):
-        axis.set(xticks=[], yticks=[])
-        axis.set_frame_on(False)
-        if i < len(images):
-            axis.imshow(images[i].squeeze(), cmap="gray", vmin=0, vmax=1)
-            if titles:
-                axis.set_title(titles[i], fontsize=7, pad=2)
-        if row_titles and i % columns == 0:
-            axis.set_ylabel(
-                row_titles[i // columns], rotation=0, ha="right", va="center", fontsize=7
-            )
+    rows, zoom = -(-len(images) // columns), _zoom(images, columns)
+    height, width = (size * zoom for size in images.shape[1:3])
+    titles = list(titles or [])
+    line = int(TEXT * 1.7 * DPI / 72)
+    spaces = np.full(rows, line if len(titles) > columns else 0)
+    picture, corners = _mosaic(images, columns, zoom, spaces)
+    figure, axis = _show_pixels(picture)
+    for (top, left), title in zip(corners, titles, strict=False):
+        _write_over(axis, left, width, top, title)
+    for row, title in enumerate(row_titles or []):
+        middle = corners[row * columns][0] + height / 2
+        axis.text(-8, middle, title, ha="right", va="center", fontsize=TEXT)
+    if marked:
+        first, last, text = marked
+        (left, right), bottom = corners[[first, last], 1], len(picture) + 9
+        right += width
+        axis.plot((left, right), (bottom, bottom), color=BLUE, linewidth=3, clip_on=False)
+        axis.text((left + right) / 2, bottom + 8, text, ha="center", va="top", fontsize=TEXT)
+        axis.set(xlim=(-0.5, picture.shape[1] - 0.5), ylim=(len(picture) - 0.5, -0.5))
     finish(figure, path, show)
 
 
-def evolution(folder, path, last=None, most=8, show=False):
-    """Draws how samples change while a network learns, from the grids saved as NNNNN.png.
+def grids_side_by_side(grids, path, columns=10, show=False):
+    """Draws several grids of equally many images beside each other.
 
     Args:
-        folder: where the grids lie; the file name is the step.
+        grids: {title: images}, see `image_grid`.
+        path: the PNG file.
+        columns: images in a row of a grid.
+        show: also open a window.
+    """
+    between = 8 * GAP
+    pictures = [
+        _mosaic(_as_color(images), columns, 1, np.zeros(-(-len(images) // columns), int))[0]
+        for images in grids.values()
+    ]
+    height, width = pictures[0].shape[:2]
+    space = np.ones((height, between, 3), "float32")
+    spaced = [part for picture in pictures for part in (picture, space)][:-1]
+    figure, axis = _show_pixels(np.concatenate(spaced, axis=1))
+    for i, title in enumerate(grids):
+        _write_over(axis, i * (width + between), width, 0, title)
+    finish(figure, path, show)
+
+
+def evolution(folder, path, last=None, most=5, show=False):
+    """Draws how samples change during a training, from the grids saved as NNNNN.png.
+
+    Args:
+        folder: where the grids are; the file name is the step.
         path: the PNG file.
         last: the last step to show, where the folder may hold grids of an older, longer run.
-        most: at most so many grids, spread evenly over the logarithm of the step.
+        most: at most so many grids, one below the other, spread evenly over the logarithm of the
+            step.
         show: also open a window.
     """
     grids = {int(p.stem): p for p in Path(folder).glob("*.png") if p.stem.isdigit()}
     grids = {step: grids[step] for step in grids if last is None or step <= last}
     wanted = np.geomspace(min(grids), max(grids), most)
     steps = sorted({min(grids, key=lambda step: abs(step - target)) for target in wanted})
-    pictures = [plt.imread(grids[step]) for step in steps]
-    # Wide grids go into several rows, so that one can still see what is in them.
-    height, width = pictures[-1].shape[:2]
-    columns = min(len(steps), max(1, STRIP_WIDTH // width))
-    rows = -(-len(steps) // columns)
-    wide, title, between = max(2, width / 100), 0.3, 0.06  # inches
-    high = wide * height / width
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=((wide + between) * columns - between, (high + title) * rows),
-        squeeze=False,
-        gridspec_kw={
-            "left": 0,
-            "right": 1,
-            "bottom": 0,
-            "top": 1 - title / ((high + title) * rows),
-            "wspace": between / wide,
-            "hspace": title / high,
-        },
-    )
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for axis, step, picture in zip(axes.flat, steps, pictures, strict=False):
-        # The color map is for pictures that were saved without colors.
-        axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
-        axis.set_title(f"{step:,} steps", fontsize=8)
+    pictures = [np.asarray(Image.open(grids[step]).convert("RGB")) / 255 for step in steps]
+    height = sum(map(len, pictures))
+    joined = np.ones((height, max(picture.shape[1] for picture in pictures), 3))
+    figure_top, middles = 0, []
+    for picture in pictures:
+        joined[figure_top : figure_top + len(picture), : picture.shape[1]] = picture
+        middles.append(figure_top + len(picture) / 2)
+        figure_top += len(picture)
+    figure, axis = _show_pixels(joined)
+    for middle, step in zip(middles, steps, strict=True):
+        axis.text(-8, middle, f"{step:,} steps", ha="right", va="center", fontsize=TEXT)
     finish(figure, path, show)
 
 
 def confusion_matrix(counts, path, names=None, show=False):
-    """Draws how often each true class (row) was taken for each class (column).
+    """Draws how often each true class (row) was predicted as each class (column).
 
     Args:
         counts: array (classes, classes).
@@ -129,17 +195,17 @@ def confusion_matrix(counts, path, names=None, show=False):
     """
     counts = np.asarray(counts)
     names = names or [str(i) for i in range(len(counts))]
-    figure, axis = plt.subplots(figsize=(4.2, 4.2))
-    # The square root shows the few errors beside the many hits.
+    figure, axis = plt.subplots(figsize=(4.6, 4.6), dpi=DPI)
+    # The square root makes the few errors visible next to the many correct predictions.
     axis.imshow(np.sqrt(counts), cmap="Blues")
     for (row, column), count in np.ndenumerate(counts):
         if count:
             color = "white" if row == column else "black"
-            axis.text(column, row, count, ha="center", va="center", fontsize=6, color=color)
+            axis.text(column, row, count, ha="center", va="center", fontsize=TEXT, color=color)
     turn = 90 if max(map(len, names)) > 2 else 0
-    axis.set_xticks(range(len(names)), names, rotation=turn, fontsize=7)
-    axis.set_yticks(range(len(names)), names, fontsize=7)
-    axis.set(xlabel="judged", ylabel="true")
+    axis.set_xticks(range(len(names)), names, rotation=turn, fontsize=TEXT)
+    axis.set_yticks(range(len(names)), names, fontsize=TEXT)
+    axis.set(xlabel="predicted class", ylabel="true class")
     finish(figure, path, show)
 
 
@@ -157,31 +223,54 @@ def model_diagram(model, path):
     )
 
 
-def latent_scatter(codes, labels, path, classes=tuple("0123456789"), show=False):
-    """Draws where the codes of images lie in a two-dimensional latent space.
+def latent_scatter(
+    codes, labels, path, classes=tuple("0123456789"), limit=None, kl=None, show=False
+):
+    """Draws the codes of images in a two-dimensional latent space.
 
     Args:
         codes: array (n, 2): the first number is drawn to the right, the second upwards.
-        labels: the class of each code, array (n,) of integers from 0, told by its color.
+        labels: the class of each code, array (n,) of integers from 0, shown as its color.
         path: the PNG file.
         classes: the names of the classes; without colors if there are more than ten.
+        limit: both axes are drawn from -limit to limit, so that figures can be compared; by
+            default as far as the codes reach.
+        kl: mean KL divergence of each dimension in nats, drawn next to the plane.
         show: also open a window.
     """
     codes = np.asarray(codes, dtype="float32")
-    figure, axis = plt.subplots(figsize=(6, 5))
-    if not 2 <= len(classes) <= 10:
-        labels = np.zeros_like(labels)
-    points = axis.scatter(*codes.T, c=labels, cmap="tab10", vmin=-0.5, vmax=9.5, s=2, alpha=0.6)
-    if 2 <= len(classes) <= 10:
-        colorbar = figure.colorbar(points, ax=axis, ticks=range(len(classes)))
-        colorbar.ax.set_yticklabels(classes)
-        colorbar.solids.set_alpha(1)
-    axis.set(xlabel="z[0]", ylabel="z[1]")
-    finish(figure, path, show)
+    limit = limit or 1.05 * float(np.abs(codes).max())
+    with plt.rc_context({"font.size": TEXT, "axes.titlesize": TEXT}):
+        figure, axes = plt.subplots(
+            1,
+            1 if kl is None else 2,
+            figsize=(3.6 if kl is None else 4.4, 3),
+            dpi=DPI,
+            squeeze=False,
+            width_ratios=[1] if kl is None else [4, 1],
+            layout="constrained",
+        )
+        axis = axes[0, 0]
+        colored = 2 <= len(classes) <= 10
+        labels = labels if colored else np.zeros_like(labels)
+        points = axis.scatter(*codes.T, c=labels, cmap="tab10", vmin=-0.5, vmax=9.5, s=2, alpha=0.6)
+        if colored:
+            colorbar = figure.colorbar(points, ax=axis, ticks=range(len(classes)))
+            colorbar.ax.set_ylim(-0.5, len(classes) - 0.5)
+            colorbar.ax.set_yticklabels(classes)
+            colorbar.solids.set_alpha(1)
+        axis.set(xlabel="z[0]", ylabel="z[1]", xlim=(-limit, limit), ylim=(-limit, limit))
+        axis.set_aspect("equal")
+        if kl is not None:
+            bars = axes[0, 1].bar([f"z[{i}]" for i in range(len(kl))], kl, color=BLUE)
+            axes[0, 1].bar_label(bars, fmt="%.2f", fontsize=TEXT)
+            axes[0, 1].set(title="KL (nats)", ylim=(0, 3.2))
+            axes[0, 1].spines[["top", "right"]].set_visible(False)
+        finish(figure, path, show)
 
 
 def digits_over_latent(decode, path, cells=30, limit=4, show=False):
-    """Draws what a decoder makes of a grid of codes over a two-dimensional latent space.
+    """Draws the images decoded from a grid of codes over a two-dimensional latent space.
 
     Args:
         decode: called once, with codes (cells**2, 2), float32; returns their images in [0, 1],
@@ -200,7 +289,7 @@ def digits_over_latent(decode, path, cells=30, limit=4, show=False):
     # A tile is centered on its code: the picture reaches half a tile beyond the outermost codes.
     edge = limit + limit / (cells - 1)
     # So large that tiles of 28 pixels are not shrunk.
-    figure, axis = plt.subplots(figsize=(11, 11))
+    figure, axis = plt.subplots(figsize=(7, 7), dpi=DPI)
     axis.imshow(
         tiles.reshape(cells * height, cells * width, -1).squeeze(),
         cmap="gray",

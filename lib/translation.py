@@ -58,7 +58,7 @@ def brightness_correlation(images, translated):
 # Figures
 
 
-def draw_cycles(generators, held_out, task, path, columns=8):
+def draw_cycles(generators, held_out, task, path, columns=10):
     """Draws test images in rows: source, target, source again; target, source, target again.
 
     Prints a warning if gray photographs become negatives.
@@ -84,12 +84,21 @@ def draw_cycles(generators, held_out, task, path, columns=8):
         print("Inverted mapping: dark becomes bright. Start again with another --seed.")
 
 
-def draw_grids(generators, held_out, folder, show):
-    """Draws the first 100 test images, translated, and reconstructed: the book's figures."""
+def draw_grids(generators, held_out, task, folder, show):
+    """Draws the first test images of each domain, translated, and translated back.
+
+    Ten of each domain in rows (cycles.png), and 100 in grids, as in the book.
+    """
+    draw_cycles(generators, held_out, task, folder / "cycles.png")
     source, target = held_out.source[:SHOWN], held_out.target[:SHOWN]
-    grids = {"test_source": source, "test_target": target}
-    for name, images in {**grids, **translate(generators, source, target)}.items():
-        plots.image_grid(images, folder / f"{name}.png", show=show)
+    made = translate(generators, source, target)
+    a, b = held_out.names or DOMAINS[task]
+    grids = {a: source, f"→ {b}": made["predicted_target"]}
+    grids[f"→ {b} → {a}"] = made["reconstructed_source"]
+    plots.grids_side_by_side(grids, folder / "source-to-target.png", show=show)
+    grids = {b: target, f"→ {a}": made["predicted_source"]}
+    grids[f"→ {a} → {b}"] = made["reconstructed_target"]
+    plots.grids_side_by_side(grids, folder / "target-to-source.png", show=show)
 
 
 def draw_comparison(networks, held_out, path, show, columns=20):

@@ -22,6 +22,7 @@ LOG_2_PI = float(np.log(2 * np.pi))
 # Pixels of 0 and 1 have a finite cross-entropy only if no probability is exactly 0 or 1.
 EPSILON = 1e-7
 SHOWN = 8  # test images in the figure of the reconstructions
+PLANE_LIMIT = 5  # all planes of codes are drawn from -5 to 5, so that they can be compared
 
 
 @keras.saving.register_keras_serializable(package="adlk")
@@ -261,9 +262,10 @@ def record(numbers, args, folder, name):
 
 
 def draw(encode, decoders, x, labels, args, folder, classes=DIGITS):
-    """Draws vae_mean.png, where test images lie in the latent plane, and what is decoded over it.
+    """Draws the codes of test images in the latent plane and the images decoded over it.
 
-    Only codes of two numbers have a plane; for others it says so.
+    The codes are drawn in vae_mean.png, next to the KL divergence of each dimension. Codes of more
+    than two numbers are not drawn; one line says so.
 
     Args:
         encode: see `elbo`.
@@ -277,8 +279,16 @@ def draw(encode, decoders, x, labels, args, folder, classes=DIGITS):
     if args.latent_dim != 2:
         print(f"no figures of the latent plane: the codes have {args.latent_dim} numbers, not 2")
         return
-    mean, _ = encode(x)
-    plots.latent_scatter(mean, labels, folder / "vae_mean.png", classes, show=args.show)
+    mean, log_variance = encode(x)
+    plots.latent_scatter(
+        mean,
+        labels,
+        folder / "vae_mean.png",
+        classes,
+        limit=PLANE_LIMIT,
+        kl=ops.convert_to_numpy(kl_divergence(mean, log_variance)).mean(axis=0),
+        show=args.show,
+    )
     for name, decode in decoders.items():
         plots.digits_over_latent(decode, folder / name, show=args.show)
 

@@ -379,7 +379,10 @@ def test_only_the_best_epoch_is_kept(tmp_path):
         (
             COLORIZATION,
             "colorized_ae",
-            tuple(f"saved_images/{name}.png" for name in ("test_color", "test_gray", "colorized")),
+            (
+                "colorized.png",
+                *(f"saved_images/{name}.png" for name in ("gray", "colorized", "true_colors")),
+            ),
         ),
     ],
 )

@@ -737,14 +737,7 @@ def rows_of(path):
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-GRIDS = (
-    "test_source",
-    "test_target",
-    "predicted_source",
-    "predicted_target",
-    "reconstructed_source",
-    "reconstructed_target",
-)
+GRIDS = ("source-to-target", "target-to-source", "cycles")
 
 
 def test_color_task_trains_then_loads(tmp_path, data_dir):

@@ -75,12 +75,46 @@ def test_image_grid_has_the_columns_asked_for(tmp_path, columns, wider):
 
 def test_image_grid_writes_titles_over_and_beside_the_tiles(tmp_path):
     images = tiles(0, 0, 0, 0)
-    plots.image_grid(images, tmp_path / "plain.png")
-    plots.image_grid(images, tmp_path / "over.png", titles="abcd")
-    plots.image_grid(images, tmp_path / "beside.png", row_titles=("first", "second"))
-    height, width = plt.imread(tmp_path / "plain.png").shape[:2]
-    assert plt.imread(tmp_path / "over.png").shape[0] > height
-    assert plt.imread(tmp_path / "beside.png").shape[1] > width
+
+    def size(name, **texts):
+        plots.image_grid(images, tmp_path / name, **texts)
+        return pixels_of(tmp_path / name).shape[:2]
+
+    height, width = size("plain.png")
+    over_columns, _ = size("columns.png", titles="ab")
+    over_each, _ = size("each.png", titles="abcd")
+    assert height < over_columns < over_each
+    assert size("beside.png", row_titles=("first", "second"))[1] > width
+    marked_height, _ = size("marked.png", marked=(0, 1, "trained"))
+    assert marked_height > height
+
+
+def test_image_grid_marks_the_columns_asked_for(tmp_path):
+    plots.image_grid(tiles(*[0] * 6), tmp_path / "grid.png", columns=6, marked=(2, 3, "trained"))
+    pixels = pixels_of(tmp_path / "grid.png")
+    images = np.flatnonzero((pixels[len(pixels) // 4] == 0).all(axis=1))
+    blue = (pixels[..., 2] > pixels[..., 0] + 100).any(axis=0)
+    first, last = np.flatnonzero(blue)[[0, -1]]
+    width = (images[-1] + 1 - images[0]) / 6
+    assert (first - images[0]) / width == pytest.approx(2, abs=0.15)
+    assert (last - images[0]) / width == pytest.approx(4, abs=0.15)
+
+
+def test_image_grid_enlarges_small_images_by_whole_factors_with_equal_gaps(tmp_path):
+    image = np.indices((28, 28)).sum(axis=0) % 2  # a chessboard
+    plots.image_grid(np.tile(image, (20, 1, 1)), tmp_path / "grid.png", columns=10)
+    dark = (pixels_of(tmp_path / "grid.png") == 0).all(axis=2)
+    changes = np.flatnonzero(np.diff(dark[dark.any(axis=1).argmax()].astype(int)))
+    gaps = np.diff(changes)
+    assert set(np.unique(gaps).tolist()) <= {2, 2 + plots.GAP, 2 + plots.GAP + 2}
+    assert (gaps == 2).sum() > 0.9 * len(gaps)
+
+
+def test_grids_side_by_side_keep_their_order(tmp_path):
+    grids = {"dark": tiles(0, 0, 0, 0), "gray": tiles(*[0.2] * 4), "light": tiles(*[0.8] * 4)}
+    plots.grids_side_by_side(grids, tmp_path / "grids.png", columns=2)
+    row = pixels_of(tmp_path / "grids.png")[-12, :, 0]
+    assert [level for level in dict.fromkeys(row.tolist()) if level in (0, 51, 204)] == [0, 51, 204]
 
 
 def test_image_grid_makes_the_folder_and_closes_its_figure(tmp_path):
@@ -109,13 +143,13 @@ def grids(folder, steps, width=8):
 
 
 def chosen(path, colors):
-    """The steps whose color is in the picture, from left to right."""
+    """The steps whose color is in the picture, from top to bottom."""
     pixels = pixels_of(path)
     places = {}
     for step, color in colors.items():
-        columns = np.flatnonzero((pixels == color).all(axis=2).any(axis=0))
-        if len(columns):
-            places[step] = columns.mean()
+        rows = np.flatnonzero((pixels == color).all(axis=2).any(axis=1))
+        if len(rows):
+            places[step] = rows.mean()
     return sorted(places, key=places.get)
 
 
@@ -125,11 +159,11 @@ def test_evolution_spreads_over_the_logarithm_of_the_step(tmp_path):
     assert chosen(tmp_path / "evolution.png", colors) == [500, 1500, 6000, 20_000]
 
 
-def test_evolution_shows_first_and_last_and_at_most_eight(tmp_path):
+def test_evolution_shows_first_and_last_and_at_most_five(tmp_path):
     colors = grids(tmp_path / "run", range(500, 20_500, 500))
     plots.evolution(tmp_path / "run", tmp_path / "evolution.png")
     steps = chosen(tmp_path / "evolution.png", colors)
-    assert len(steps) == 8
+    assert len(steps) == 5
     assert (steps[0], steps[-1]) == (500, 20_000)
 
 
@@ -139,16 +173,14 @@ def test_evolution_shows_a_single_grid(tmp_path):
     assert chosen(tmp_path / "evolution.png", colors) == [300]
 
 
-def test_evolution_draws_wide_grids_in_rows_and_no_smaller_than_they_are(tmp_path):
-    colors = grids(tmp_path / "run", [500, 1000, 2000, 4000, 8000], width=900)
+def test_evolution_draws_grids_no_smaller_than_they_are(tmp_path):
+    colors = grids(tmp_path / "run", [500, 1000, 2000], width=900)
     plots.evolution(tmp_path / "run", tmp_path / "evolution.png")
     pixels = pixels_of(tmp_path / "evolution.png")
-    places = {}
     for step, color in colors.items():
         rows, columns = np.nonzero((pixels == color).all(axis=2))
-        assert np.ptp(columns) == pytest.approx(900, abs=5), step
-        places[step] = rows.mean()
-    assert places[500] == places[1000] < places[2000] == places[4000] < places[8000]
+        assert np.ptp(columns) == pytest.approx(899, abs=1), step
+        assert np.ptp(rows) == pytest.approx(7, abs=1), step
 
 
 def test_evolution_shows_gray_grids_as_gray(tmp_path):

@@ -28,20 +28,21 @@ def chapter(number):
         lines = [line for line in csv.DictReader(file) if int(line["chapter"]) == number]
     for line in lines:
         script, name = line["script"], line["script"] + line["record"]
-        found = record(f"{name}evaluate" if name.endswith("-") else name)
-        trained = record(f"{name}train") if name.endswith("-") else found
+        trained = record(f"{name}train" if name.endswith("-") else name)
         link = "" if script in shown else f"[{script}]({folder.name}/{script}.py)"
         minutes = "" if name in shown else _minutes(trained)
         shown |= {script, name}
-        here = _value(found, line["key"], line["format"])
-        rows.append([link, line["measure"], here, line["book"], minutes])
+        rows.append([link, line["measure"], published(line), line["book"], minutes])
     return table(header, rows)
 
 
-def _value(found, key, form):
-    for part in key.split("/"):
+def published(row):
+    """Returns the measured number of a row of ROWS as text."""
+    name = row["script"] + row["record"]
+    found = record(f"{name}evaluate" if name.endswith("-") else name)
+    for part in row["key"].split("/"):
         found = found[int(part)] if isinstance(found, list) else found[part]
-    return format(found, form).replace("%", " %")
+    return format(found, row["format"]).replace("%", " %")
 
 
 def _minutes(found):

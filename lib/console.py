@@ -1,0 +1,62 @@
+"""The first and the last lines that a run prints."""
+
+import csv
+import sys
+import time
+from pathlib import Path
+
+STARTED = time.time()
+# Its columns: chapter, script, measure, record, key in it, format, the book's value.
+PUBLISHED = Path(__file__).parent / "data/overview.csv"
+
+
+def introduce(args, folder, method, data, *networks):
+    """Prints method, data, parameters and output folder of a run; with `--summary` also the layers.
+
+    Args:
+        args: the parsed flags.
+        folder: of the figures.
+        method: its name.
+        data: the name of the data set or environment, unless `--images` names folders.
+        networks: the Keras models.
+    """
+    images = getattr(args, "images", None)
+    if images:
+        paths = images if isinstance(images, list) else [images]
+        data = "images in " + " and ".join(f"'{path}'" for path in paths)
+    counts = [f"{network.name} {network.count_params():,}" for network in networks]
+    print(f"Method: {method}")
+    print(f"Data: {data}")
+    if counts:
+        print(f"Parameters: {', '.join(counts)}")
+    print(f"Output: {folder}/", flush=True)
+    if getattr(args, "summary", False):
+        for network in networks:
+            network.summary()
+
+
+def conclude(args, folder):
+    """Prints the published results of the script, with the book's, and the files just written.
+
+    Args:
+        args: the parsed flags.
+        folder: of the figures. The weights are next to it.
+    """
+    from lib.tables import overview
+
+    script = Path(sys.argv[0]).stem
+    with PUBLISHED.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["script"] == script]
+    for row in [] if getattr(args, "images", None) else rows:
+        book = row["book"]
+        book = "the book shows pictures" if book == "pictures" else f"the book: {book}"
+        print(f"Published: {row['measure']} {overview.published(row)} ({book})")
+    for place in dict.fromkeys((folder, args.output_dir)):
+        written = sorted(
+            path.name
+            for path in place.iterdir()
+            # The grids of single steps are too many to list.
+            if path.is_file() and path.stat().st_mtime >= STARTED and not path.stem.isdigit()
+        )
+        if written:
+            print(f"Files in {place}/: {', '.join(written)}")
