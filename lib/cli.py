@@ -353,6 +353,7 @@ def agents_parser(doc, *, env_id, episodes, what="episodes"):
     _add_export(parser)
     add_record(parser)
     parser.add_argument("--show", action="store_true", help="watch in a window")
+    _add_summary(parser)
     return parser
 
 

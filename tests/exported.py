@@ -1,0 +1,24 @@
+"""Networks that the tests export once: each worker finds what another one has exported."""
+
+import fcntl
+
+from lib import export
+
+
+def export_once(name, root):
+    """Exports the networks of a pretrained model into root/onnx, unless they are there already.
+
+    Returns:
+        dict: {path: largest difference from Keras}.
+    """
+    folder = root / "onnx"
+    folder.mkdir(exist_ok=True)
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        record = root / f"{name}.txt"
+        if not record.exists():
+            found = export.export_all([name], lambda name, suffix: folder / f"{name}{suffix}.onnx")
+            lines = [f"{path.name} {difference}" for path, difference in found.items()]
+            record.write_text("\n".join(lines))
+        lines = [line.split() for line in record.read_text().splitlines()]
+    return {folder / file: float(difference) for file, difference in lines}

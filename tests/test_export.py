@@ -1,0 +1,158 @@
+"""Exported networks compute what Keras computes; what cannot be exported is one clear line."""
+
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT, run_script
+
+from lib import cli, export
+
+pytest.importorskip("tf2onnx", reason="requirements-export.txt is not installed")
+pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+from exported import export_once  # noqa: E402
+
+
+@pytest.fixture
+def shared(tmp_path_factory):
+    """A folder that the workers of this run share."""
+    return tmp_path_factory.getbasetemp().parent
+
+
+def session(path):
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+# The same layers as another network here, or more of them; `python3 -m lib.export` checks them all.
+SIMILAR = {
+    "cifar10_resnet56v2",
+    "cifar10_densenet100k12",
+    "cyclegan_cifar10_plain",
+    "cyclegan_mnist_m_plain",
+    "beta-cvae_cnn_mnist",
+    "beta12-cvae_cnn_mnist",
+    "ddqn_cartpole",
+}
+
+
+@pytest.mark.parametrize("name", [name for name in export.PRETRAINED if name not in SIMILAR])
+def test_a_file_differs_from_keras_by_less_than_the_tolerance(name, shared):
+    differences = export_once(name, shared)
+    assert export.CHECKED == 100
+    assert all(difference < 1e-4 for difference in differences.values())
+    for path in differences:
+        network = session(path)
+        tensors = [*network.get_inputs(), *network.get_outputs()]
+        assert all(tensor.shape[0] == "batch" for tensor in tensors)
+        assert all(tensor.type == "tensor(float)" for tensor in tensors)
+
+
+def test_every_pretrained_file_is_exported_or_belongs_to_training():
+    exported = {file for entry in export.PRETRAINED.values() for file in entry.files}
+    shipped = {path.name for path in ROOT.glob("chapter*/weights/*.h5")}
+    assert exported <= shipped
+    # Only training needs the value network.
+    assert {file for file in shipped - exported if not file.endswith("_value.h5")} == set()
+
+
+def test_inputs_and_outputs_have_names(shared):
+    (path,) = export_once("infogan_mnist", shared)
+    network = session(path)
+    assert [x.name for x in network.get_inputs()] == ["noise", "labels", "code1", "code2"]
+    assert [x.name for x in network.get_outputs()] == ["output"]
+    encoder, _ = export_once("vae_mlp_mnist", shared)
+    assert [x.name for x in session(encoder).get_outputs()] == ["z_mean", "z_log_var"]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_batch_size_is_free(count, shared):
+    (path,) = export_once("dcgan_mnist", shared)
+    (images,) = session(path).run(None, {"noise": np.zeros((count, 100), "float32")})
+    assert images.shape == (count, 28, 28, 1)
+
+
+def test_a_script_exports_its_network(tmp_path):
+    script = "chapter9-drl/dqn-cartpole-9.6.1.py"
+    done = run_script(script, "-d", "--export", "new/q.onnx", folder=tmp_path, data=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "differs from Keras by at most" in done.stdout
+    (values,) = session(tmp_path / "new/q.onnx").run(None, {"states": np.zeros((1, 4), "f")})
+    expected = export.build("ddqn_cartpole")[""](np.zeros((1, 4), "f"))
+    np.testing.assert_allclose(values, expected, atol=1e-5)
+
+
+def test_a_script_exports_the_weights_that_a_flag_names(tmp_path):
+    done = run_script(
+        "chapter4-gan/dcgan-mnist-4.2.1.py",
+        "--export=d.onnx",
+        "--generator=missing.h5",
+        folder=tmp_path,
+        data=tmp_path,
+    )
+    assert done.returncode == 2
+    assert "no weight file 'missing.h5'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--export=d.h5"], "expected a file name that ends in .onnx, found 'd.h5'"),
+        (["--export=d.onnx", "--images=."], "--export writes trained weights; leave out --images"),
+    ],
+)
+def test_wrong_flags_are_one_line(flags, message, tmp_path):
+    done = run_script("chapter4-gan/dcgan-mnist-4.2.1.py", *flags, folder=tmp_path, data=tmp_path)
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert message in line
+
+
+@pytest.mark.parametrize("package", export.PACKAGES)
+def test_a_missing_package_is_one_line(package, monkeypatch):
+    find = export.importlib.util.find_spec
+    monkeypatch.setattr(
+        export.importlib.util, "find_spec", lambda name: None if name == package else find(name)
+    )
+    with pytest.raises(cli.UserError, match=f"the package {package}.*requirements-export.txt"):
+        export.check_packages()
+
+
+def test_an_unknown_name_is_one_line(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(sys, "argv", ["export.py"])
+    args = cli.argparse.Namespace(names=["dcgan"], output_dir=tmp_path, no_check=False)
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(export.main, args)
+    assert stopped.value.code == 2
+    assert "no pretrained network 'dcgan'" in capsys.readouterr().err
+
+
+def test_a_network_that_differs_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(export, "difference", lambda *_: float("nan"))
+    with pytest.raises(cli.UserError, match="differs from Keras by nan"):
+        export.export_all(["dqn_cartpole"], lambda *_: tmp_path / "q.onnx")
+
+
+CHOICES = [
+    ("resnet-cifar10-2.2.1", {"weights": "cifar10_resnet56v2.h5"}, "cifar10_resnet56v2"),
+    ("resnet-cifar10-2.2.1", {"weights": None}, "cifar10_resnet20v1"),
+    ("policygradient-car-10.1.1", {"method": "a2c"}, "car_a2c"),
+    ("cyclegan-7.1.1", {"task": "mnist-m", "patchgan": False}, "cyclegan_mnist_m_plain"),
+    ("cyclegan-7.1.1", {"task": "cifar10", "patchgan": True}, "cyclegan_cifar10"),
+]
+
+
+@pytest.mark.parametrize(("script", "flags", "expected"), CHOICES)
+def test_the_flags_choose_the_network(script, flags, expected):
+    entries = {k: v for k, v in export.PRETRAINED.items() if v.script.endswith(f"{script}.py")}
+    if "task" in flags:
+        flags = {"generators": None, **flags}
+    assert export.chosen(entries, cli.argparse.Namespace(**flags)) == expected
+
+
+def test_a_cycle_without_pretrained_weights_is_one_line():
+    entries = {k: v for k, v in export.PRETRAINED.items() if "cyclegan" in k}
+    args = cli.argparse.Namespace(generators=None, task="svhn", patchgan=True)
+    with pytest.raises(cli.UserError, match="no pretrained weights for 'cyclegan_mnist_svhn'"):
+        export.chosen(entries, args)
