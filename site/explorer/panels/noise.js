@@ -1,0 +1,54 @@
+// Chapters 4 and 5: DCGAN, WGAN and LSGAN draw from the same noise.
+import { latest, tensor } from "../engine.js";
+import { drawDigits } from "../paint.js";
+import { generator, uniform } from "../random.js";
+import { Status, moveSlider, player, slider } from "../ui.js";
+
+const COLUMNS = 8;
+const SIZE = 100;
+const SECONDS = 4; // from one noise to the next
+
+export async function start(panel) {
+  const status = new Status(panel);
+  const rows = [...panel.querySelectorAll(".digits")];
+  const input = panel.querySelector(".between");
+  let seed = 0;
+  let ends = [0, 1].map((each) => uniform(generator(each), COLUMNS * SIZE));
+
+  const update = latest(
+    status.guard(async () => {
+      const t = between();
+      const noise = ends[0].map((value, i) => (1 - t) * value + t * ends[1][i]);
+      for (const row of rows) {
+        const { model } = row.dataset;
+        const { outputs, ms } = await status.run(model, { noise: tensor(noise, SIZE) });
+        const name = row.previousElementSibling.textContent;
+        drawDigits(row, outputs.output.data, `${COLUMNS} digits by ${name}`);
+        status.time({ [`${name}, a digit`]: ms / COLUMNS });
+      }
+    }),
+  );
+
+  const between = slider(input, update);
+
+  function next() {
+    seed += 1;
+    ends = [ends[1], uniform(generator(seed + 1), COLUMNS * SIZE)];
+  }
+  panel.querySelector(".fresh").addEventListener("click", () => {
+    next();
+    moveSlider(input, 0);
+  });
+
+  let place = 0;
+  player(panel.querySelector(".walk"), ["Walk", "Stop"], async (seconds) => {
+    place = between() + seconds / SECONDS;
+    if (place >= 1) {
+      next();
+      place -= 1;
+    }
+    moveSlider(input, place);
+    await update();
+  });
+  await update();
+}

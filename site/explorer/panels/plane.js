@@ -1,0 +1,88 @@
+// Chapter 8: the decoder of a VAE over its plane of codes.
+import { latest, tensor } from "../engine.js";
+import { drawDigit } from "../paint.js";
+import { Status, radios } from "../ui.js";
+
+const SIDE = 28;
+const EXTENT = 4; // codes from -4 to 4, as in figure 8.1.7
+const GRID = 17;
+const NETWORKS = [
+  ["vae_mlp_mnist-decoder", "Dense layers"],
+  ["vae_cnn_mnist-decoder", "Convolutions"],
+];
+
+/** Draws the digits of a grid of codes, (GRID * GRID, 28, 28), as one picture. */
+function drawAtlas(canvas, data) {
+  canvas.width = canvas.height = GRID * SIDE;
+  const context = canvas.getContext("2d");
+  const tile = new OffscreenCanvas(SIDE, SIDE);
+  for (let i = 0; i < GRID * GRID; i++) {
+    drawDigit(tile, data, i * SIDE * SIDE);
+    context.drawImage(tile, (i % GRID) * SIDE, Math.floor(i / GRID) * SIDE);
+  }
+}
+
+export async function start(panel) {
+  const status = new Status(panel);
+  const map = panel.querySelector(".map");
+  const cross = panel.querySelector(".cross");
+  let [model] = NETWORKS[0];
+  let point = [0, 0];
+
+  async function decode(codes) {
+    const { outputs, ms } = await status.run(model, { codes: tensor(codes, 2) });
+    return { data: outputs.output.data, ms };
+  }
+
+  const update = latest(
+    status.guard(async () => {
+      const started = performance.now();
+      const { data } = await decode(Float32Array.from(point));
+      drawDigit(panel.querySelector(".decoded"), data);
+      status.time({ "from the cross to the digit": performance.now() - started });
+    }),
+  );
+
+  const updateAtlas = latest(
+    status.guard(async () => {
+      const codes = new Float32Array(GRID * GRID * 2);
+      for (let i = 0; i < GRID * GRID; i++) {
+        const place = (index) => (2 * EXTENT * (index + 0.5)) / GRID - EXTENT;
+        codes[2 * i] = place(i % GRID);
+        codes[2 * i + 1] = -place(Math.floor(i / GRID));
+      }
+      drawAtlas(panel.querySelector(".atlas"), (await decode(codes)).data);
+    }),
+  );
+
+  function move(x, y) {
+    point = [x, y].map((value) => Math.min(Math.max(value, -EXTENT), EXTENT));
+    cross.style.left = `${(50 * (point[0] + EXTENT)) / EXTENT}%`;
+    cross.style.top = `${(50 * (EXTENT - point[1])) / EXTENT}%`;
+    const text = point.map((value) => value.toFixed(2).replace("-", "−")).join(", ");
+    panel.querySelector(".codes").textContent = `code ${text}`;
+    return update();
+  }
+
+  map.addEventListener("pointermove", (event) => {
+    const box = map.getBoundingClientRect();
+    move(
+      (2 * EXTENT * (event.clientX - box.left)) / box.width - EXTENT,
+      EXTENT - (2 * EXTENT * (event.clientY - box.top)) / box.height,
+    );
+  });
+  map.addEventListener("keydown", (event) => {
+    const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+    if (!(event.key in moves)) return;
+    event.preventDefault();
+    const [dx, dy] = moves[event.key];
+    move(point[0] + 0.1 * dx, point[1] + 0.1 * dy);
+  });
+  radios(panel.querySelector(".radios"), NETWORKS, model, async (value) => {
+    model = value;
+    await updateAtlas();
+    update();
+  });
+  await updateAtlas();
+  await move(0.4, -1.2);
+}

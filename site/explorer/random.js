@@ -1,0 +1,35 @@
+// Random numbers that one seed repeats.
+
+/** Mulberry32: returns a function that draws numbers in [0, 1). */
+export function generator(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+/** `count` numbers, uniform in [low, high). */
+export function uniform(random, count, low = -1, high = 1) {
+  return Float32Array.from({ length: count }, () => low + (high - low) * random());
+}
+
+/** `count` numbers from N(0, std^2), by the method of Box and Muller. */
+export function normal(random, count, std = 1) {
+  return Float32Array.from({ length: count }, () => {
+    const radius = Math.sqrt(-2 * Math.log(1 - random()));
+    return std * radius * Math.cos(2 * Math.PI * random());
+  });
+}
+
+/** One-hot rows (labels.length, 10). */
+export function oneHot(labels) {
+  const rows = new Float32Array(labels.length * 10);
+  labels.forEach((label, row) => {
+    rows[row * 10 + label] = 1;
+  });
+  return rows;
+}

@@ -1,0 +1,112 @@
+// Small parts that the panels share.
+import { loaded, run } from "./engine.js";
+import { manifest } from "./manifest.js";
+
+/** Says below a panel what it does: loading, ready with a time, or an error. */
+export class Status {
+  constructor(panel) {
+    this.panel = panel;
+    this.element = panel.querySelector(".status");
+    this.times = {};
+  }
+
+  /** Runs networks one after the other, and says so while they are fetched. */
+  async run(model, inputs) {
+    if (!loaded(model)) {
+      const size = (manifest.models[model] / 1e6).toFixed(1);
+      this.say(`Loading ${model}.onnx, ${size} MB …`);
+    }
+    return run(model, inputs);
+  }
+
+  say(text) {
+    this.element.textContent = text;
+  }
+
+  /** Shows the milliseconds of one image, by name. */
+  time(times) {
+    Object.assign(this.times, times);
+    this.say(
+      Object.entries(this.times)
+        .map(([name, ms]) => `${name} ${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`)
+        .join(" · "),
+    );
+    this.panel.dataset.state = "ready";
+  }
+
+  /** Wraps an update so that an error becomes a line in the panel. */
+  guard(task) {
+    return async (...args) => {
+      try {
+        await task(...args);
+      } catch (error) {
+        this.panel.dataset.state = "error";
+        this.say(`This panel could not run: ${error.message}`);
+      }
+    };
+  }
+}
+
+/** Makes a row of radio buttons; calls `choose` with the value of the chosen one. */
+export function radios(fieldset, options, chosen, choose) {
+  for (const [value, text] of options) {
+    const label = document.createElement("label");
+    const input = document.createElement("input");
+    input.type = "radio";
+    input.name = fieldset.dataset.name;
+    input.value = value;
+    input.checked = value === chosen;
+    input.addEventListener("change", () => choose(value));
+    const span = document.createElement("span");
+    span.textContent = text;
+    label.append(input, span);
+    fieldset.append(label);
+  }
+}
+
+/** Shows the value of a slider and calls `changed` when it moves; returns a function for it. */
+export function slider(input, changed) {
+  const output = input.parentElement.querySelector("output");
+  const show = () => {
+    output.textContent = Number(input.value).toFixed(input.dataset.digits ?? 2);
+  };
+  input.addEventListener("input", () => {
+    show();
+    changed();
+  });
+  show();
+  return () => Number(input.value);
+}
+
+/** Moves a slider to a value, as if by hand. */
+export function moveSlider(input, value) {
+  input.value = value;
+  input.dispatchEvent(new Event("input"));
+}
+
+/** Makes a button start and stop `tick`, which is called for each frame that it has finished. */
+export function player(button, names, tick) {
+  let playing = false;
+  let previous = 0;
+  async function frame(now) {
+    if (!playing) return;
+    const seconds = Math.min((now - previous) / 1000, 0.1);
+    previous = now;
+    if ((await tick(seconds)) === false) set(false);
+    if (playing) requestAnimationFrame(frame);
+  }
+  function set(value) {
+    if (playing === value) return;
+    playing = value;
+    button.textContent = names[playing ? 1 : 0];
+    button.setAttribute("aria-pressed", playing);
+    if (playing) {
+      previous = performance.now();
+      requestAnimationFrame(frame);
+    }
+  }
+  button.textContent = names[0];
+  button.setAttribute("aria-pressed", "false");
+  button.addEventListener("click", () => set(!playing));
+  return set;
+}
