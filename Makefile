@@ -2,11 +2,12 @@
 # make test    runs the tests
 # make smoke   runs every listing on a tiny budget and prints a table
 # make figures redraws the figures from the pretrained weights and the logs
+# make site    builds the explorer into site/_build/html; needs node and npm
 # make lint    checks style, format and spelling
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test smoke figures lint clean
+.PHONY: demo test smoke figures site lint clean
 
 demo: .venv/runtime
 	cd chapter4-gan && ../$(BIN)/python dcgan-mnist-4.2.1.py --generator=dcgan_mnist.h5 --output-dir=../demo
@@ -21,6 +22,10 @@ smoke: .venv/runtime
 figures: .venv/runtime
 	$(BIN)/python -m lib.figures
 
+# then: python3 -m http.server --directory site/_build/html
+site: .venv/site site/node_modules/.package-lock.json
+	$(BIN)/python site/build_explorer.py
+
 lint: .venv/development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,9 +38,17 @@ lint: .venv/development
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	touch $@
 
-.venv/development: requirements-dev.txt requirements.txt | .venv/bin/python
+.venv/development: requirements-dev.txt requirements-export.txt requirements.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@ .venv/runtime
 
+.venv/site: requirements-site.txt requirements-export.txt requirements.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -r requirements-site.txt
+	touch $@
+
+site/node_modules/.package-lock.json: site/package-lock.json
+	cd site && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo onnx site/_build site/node_modules

@@ -11,6 +11,7 @@ two minutes on one core. The packages are in requirements-site.txt.
 
 import base64
 import html
+import itertools
 import json
 import shutil
 import sys
@@ -69,6 +70,10 @@ def _evaluated(script, name, measure, key, scale=1, form=".2f", unit=""):
     return script, name, measure, f"{script}-evaluate", key, scale, form, unit
 
 
+def _requested(script, name):
+    return _evaluated(script, name, "digit as requested", "conditional_accuracy", 100, ".1f", "%")
+
+
 def _reward(method, name):
     script = "policygradient-car-10.1.1"
     return script, name, "reward", f"{script}-{method}", "test_reward/mean", 1, ".1f", ""
@@ -91,7 +96,7 @@ MEASURED = {
         ),
         _evaluated(
             "denoising-autoencoder-mnist-3.3.1",
-            "its noisy input",
+            "noisy input",
             "PSNR",
             "noise_levels/0.5/corrupted/psnr",
             form=".1f",
@@ -107,30 +112,28 @@ MEASURED = {
             form=".1f",
             unit="dB",
         ),
-        _evaluated("cyclegan-7.1.1", "CycleGAN", "PSNR", "cyclegan/psnr", form=".1f", unit="dB"),
         _evaluated(
             "colorization-autoencoder-cifar10-3.4.1", "Autoencoder", "colorfulness", "colorfulness"
         ),
+        _evaluated("cyclegan-7.1.1", "CycleGAN", "PSNR", "cyclegan/psnr", form=".1f", unit="dB"),
         _evaluated("cyclegan-7.1.1", "CycleGAN", "colorfulness", "cyclegan/colorfulness"),
+        _evaluated(
+            "cyclegan-7.1.1", "gray picture", "PSNR", "gray_copy/psnr", form=".1f", unit="dB"
+        ),
         _evaluated("cyclegan-7.1.1", "true colors", "colorfulness", "true_colorfulness"),
     ),
     "noise": (
+        _evaluated("dcgan-mnist-4.2.1", "real digits", "FID-MNIST", "fid_mnist_floor", form=".1f"),
         _fid("dcgan-mnist-4.2.1", "DCGAN"),
         _fid("wgan-mnist-5.1.2", "WGAN"),
         _fid("lsgan-mnist-5.2.1", "LSGAN"),
-        _evaluated("dcgan-mnist-4.2.1", "real digits", "FID-MNIST", "fid_mnist_floor", form=".1f"),
     ),
     "digit": (
-        *(
-            _evaluated(script, name, "digit as requested", "conditional_accuracy", 100, ".1f", "%")
-            for script, name in (
-                ("cgan-mnist-4.3.1", "CGAN"),
-                ("acgan-mnist-5.3.1", "ACGAN"),
-                ("cvae-cnn-mnist-8.2.1", "CVAE"),
-            )
-        ),
+        _requested("cgan-mnist-4.3.1", "CGAN"),
         _fid("cgan-mnist-4.3.1", "CGAN"),
+        _requested("acgan-mnist-5.3.1", "ACGAN"),
         _fid("acgan-mnist-5.3.1", "ACGAN"),
+        _requested("cvae-cnn-mnist-8.2.1", "CVAE"),
     ),
     "infogan": (
         _evaluated(
@@ -148,7 +151,7 @@ MEASURED = {
         _evaluated(
             "vae-mlp-mnist-8.1.1",
             "Dense layers",
-            "test -ELBO",
+            "negative ELBO",
             "negative_elbo",
             form=".1f",
             unit="nats",
@@ -156,7 +159,7 @@ MEASURED = {
         _evaluated(
             "vae-cnn-mnist-8.1.2",
             "Convolutions",
-            "test -ELBO",
+            "negative ELBO",
             "negative_elbo",
             form=".1f",
             unit="nats",
@@ -220,13 +223,16 @@ def path_of(script):
 
 
 def measured_html(rows, base):
-    """The table of measured results of a panel, with links to the scripts below `base`."""
+    """The table of measured results of a panel; the scripts are links below `base`."""
     lines = ['<table class="measured"><caption>Measured</caption><tbody>']
-    for row in rows:
-        link = f'<a href="{html.escape(base + row["script"])}">{html.escape(row["script"])}</a>'
-        cells = (row["method"], row["measure"], row["value"])
-        texts = "".join(f"<td>{html.escape(text)}</td>" for text in cells)
-        lines.append(f"<tr>{texts}<td>{link}</td></tr>")
+    for script, group in itertools.groupby(rows, key=lambda row: row["script"]):
+        group = list(group)
+        link = f'<a href="{html.escape(base + script)}">{html.escape(script)}</a>'
+        for number, row in enumerate(group):
+            cells = (row["method"], row["measure"], row["value"])
+            texts = "".join(f"<td>{html.escape(text)}</td>" for text in cells)
+            last = f'<td rowspan="{len(group)}">{link}</td>' if number == 0 else ""
+            lines.append(f"<tr>{texts}{last}</tr>")
     return "\n".join([*lines, "</tbody></table>"])
 
 
@@ -241,12 +247,12 @@ def sample_digits():
 def export_models(folder):
     """Exports the networks of MODELS into `folder`, but for those that it has already."""
     missing = [name for name in MODELS if not (folder / f"{name}.onnx").exists()]
-    names = [name for name in export.PRETRAINED if any(_made_by(name, file) for file in missing)]
+    names = [name for name in export.PRETRAINED if any(made_by(name, file) for file in missing)]
     if names:
         export.export_all(names, lambda name, suffix: folder / f"{name}{suffix}.onnx")
 
 
-def _made_by(name, file):
+def made_by(name, file):
     """Whether the weights `name` are exported to `file`, among others."""
     return file == name or file.startswith(f"{name}-")
 

@@ -1,8 +1,15 @@
 """Networks that the tests export once: each worker finds what another one has exported."""
 
 import fcntl
+import os
 
 from lib import export
+
+
+def shared_folder(tmp_path_factory):
+    """A temporary folder that the workers of this run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 def export_once(name, root):

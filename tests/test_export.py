@@ -12,13 +12,12 @@ pytest.importorskip("tf2onnx", reason="requirements-export.txt is not installed"
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from exported import export_once  # noqa: E402
+from exported import export_once, shared_folder  # noqa: E402
 
 
 @pytest.fixture
 def shared(tmp_path_factory):
-    """A folder that the workers of this run share."""
-    return tmp_path_factory.getbasetemp().parent
+    return shared_folder(tmp_path_factory)
 
 
 def session(path):

@@ -10,6 +10,7 @@ async function start(panel) {
   try {
     const { start } = await import(`./panels/${panel.id}.js`);
     await start(panel);
+    if (panel.dataset.state === "loading") panel.dataset.state = "ready";
   } catch (error) {
     panel.dataset.state = "error";
     panel.querySelector(".status").textContent = `This panel could not start: ${error.message}`;
@@ -34,8 +35,10 @@ const shown = new IntersectionObserver(
     for (const { target, isIntersecting } of entries) {
       if (!isIntersecting) continue;
       for (const [id, link] of links) {
-        if (id === target.id) link.setAttribute("aria-current", "true");
-        else link.removeAttribute("aria-current");
+        if (id === target.id) {
+          link.setAttribute("aria-current", "true");
+          link.parentElement.scrollTo({ left: link.offsetLeft - link.parentElement.clientWidth / 3 });
+        } else link.removeAttribute("aria-current");
       }
     }
   },

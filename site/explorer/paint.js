@@ -33,6 +33,7 @@ export function drawDigits(parent, data, label) {
 export function drawPicture(canvas, data, channels) {
   const side = Math.round(Math.sqrt(data.length / channels));
   canvas.width = canvas.height = side;
+  canvas.style.imageRendering = side > 64 ? "auto" : "pixelated";
   const image = new ImageData(side, side);
   for (let i = 0; i < side * side; i++) {
     for (let c = 0; c < 3; c++) {
@@ -46,6 +47,14 @@ export function drawPicture(canvas, data, channels) {
 /** A color of the style sheet. */
 export function color(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}
+
+/** Red, green, blue of a color of the style sheet, 0 to 255. */
+export function rgb(name) {
+  const context = new OffscreenCanvas(1, 1).getContext("2d");
+  context.fillStyle = color(name);
+  context.fillRect(0, 0, 1, 1);
+  return context.getImageData(0, 0, 1, 1).data;
 }
 
 /** Fits the pixels of a canvas to its size on the screen; returns its context in CSS pixels. */

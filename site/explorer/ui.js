@@ -4,8 +4,10 @@ import { manifest } from "./manifest.js";
 
 /** Says below a panel what it does: loading, ready with a time, or an error. */
 export class Status {
-  constructor(panel) {
+  /** @param {string} what begins the line with the times, such as "One digit" */
+  constructor(panel, what) {
     this.panel = panel;
+    this.what = what;
     this.element = panel.querySelector(".status");
     this.times = {};
   }
@@ -23,15 +25,13 @@ export class Status {
     this.element.textContent = text;
   }
 
-  /** Shows the milliseconds of one image, by name. */
+  /** Shows the milliseconds of each network, by name. */
   time(times) {
     Object.assign(this.times, times);
-    this.say(
-      Object.entries(this.times)
-        .map(([name, ms]) => `${name} ${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`)
-        .join(" · "),
+    const parts = Object.entries(this.times).map(
+      ([name, ms]) => `${name} ${ms < 10 ? ms.toFixed(1) : Math.round(ms)}\u00a0ms`,
     );
-    this.panel.dataset.state = "ready";
+    this.say(`${this.what}: ${parts.join(" · ")}`);
   }
 
   /** Wraps an update so that an error becomes a line in the panel. */

@@ -1,7 +1,7 @@
 // Chapter 10: a policy drives the car of MountainCarContinuous.
 import { latest, tensor } from "../engine.js";
 import { GOAL, HIGH, LIMIT, LOW, MAX_SPEED, height, reset, step } from "../mountaincar.js";
-import { color, fit, redraw } from "../paint.js";
+import { color, fit, redraw, rgb } from "../paint.js";
 import { generator } from "../random.js";
 import { Status, player, radios } from "../ui.js";
 
@@ -15,7 +15,7 @@ const STEPS_A_SECOND = 45;
 const MAP = [48, 36]; // states in the picture of the policy: positions and velocities
 
 export async function start(panel) {
-  const status = new Status(panel);
+  const status = new Status(panel, "The policy");
   const find = (name) => panel.querySelector(name);
   const human = find(".human");
   const keys = { left: false, right: false };
@@ -77,15 +77,16 @@ export async function start(panel) {
     const { context, width, height: tall } = fit(find(".phase"));
     if (forces) {
       const [columns, rows] = MAP;
-      const [across, down] = [width / columns, tall / rows];
+      const image = new ImageData(columns, rows);
+      const [right, left] = [rgb("accent"), rgb("bad")];
       for (let i = 0; i < columns * rows; i++) {
         const push = Math.min(Math.max(forces[2 * i], -1), 1);
-        context.globalAlpha = 0.75 * Math.abs(push);
-        context.fillStyle = color(push > 0 ? "accent" : "bad");
-        const [column, row] = [i % columns, Math.floor(i / columns)];
-        context.fillRect(column * across, row * down, across + 0.5, down + 0.5);
+        image.data.set(push > 0 ? right : left, 4 * i);
+        image.data[4 * i + 3] = 190 * Math.abs(push);
       }
-      context.globalAlpha = 1;
+      const small = new OffscreenCanvas(columns, rows);
+      small.getContext("2d").putImageData(image, 0, 0);
+      context.drawImage(small, 0, 0, width, tall);
     }
     const x = (position) => ((position - LOW) / (HIGH - LOW)) * width;
     const y = (velocity) => (0.5 - velocity / (2 * MAX_SPEED)) * tall;
@@ -123,8 +124,9 @@ export async function start(panel) {
         states[2 * i] = LOW + ((HIGH - LOW) * ((i % columns) + 0.5)) / columns;
         states[2 * i + 1] = MAX_SPEED * (1 - (2 * (Math.floor(i / columns) + 0.5)) / rows);
       }
-      const { outputs } = await status.run(model, { states: tensor(states, 2) });
+      const { outputs, ms } = await status.run(model, { states: tensor(states, 2) });
       forces = outputs.output.data;
+      status.time({ [`${(columns * rows).toLocaleString("en")} states`]: ms });
       show();
     }),
   );
@@ -144,7 +146,7 @@ export async function start(panel) {
       const { outputs, ms } = await status.run(model, { states: tensor(states, 2) });
       [force] = outputs.output.data;
       force = Math.min(Math.max(force, -1), 1);
-      status.time({ "an action": ms });
+      status.time({ "one action": ms });
     }
     car = step(car, force);
     path.push(car);
@@ -199,6 +201,5 @@ export async function start(panel) {
   restart();
   redraw(show);
   await updateMap();
-  panel.dataset.state = "ready";
   if (!matchMedia("(prefers-reduced-motion: reduce)").matches) play(true);
 }

@@ -72,7 +72,7 @@ export function colorGray(gray, small) {
 }
 
 export async function start(panel) {
-  const status = new Status(panel);
+  const status = new Status(panel, "One picture");
   const canvas = (name) => panel.querySelector(`.${name}`);
 
   const update = latest(

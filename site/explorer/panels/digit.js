@@ -12,7 +12,7 @@ const NOISE = {
 };
 
 export async function start(panel) {
-  const status = new Status(panel);
+  const status = new Status(panel, "One digit");
   let digit = 8;
   let seed = 0;
 
@@ -25,7 +25,7 @@ export async function start(panel) {
         const { outputs, ms } = await status.run(model, inputs);
         const name = row.previousElementSibling.textContent;
         drawDigits(row, outputs.output.data, `the digit ${digit}, ${COLUMNS} times, by ${name}`);
-        status.time({ [`${name}, a digit`]: ms / COLUMNS });
+        status.time({ [name]: ms / COLUMNS });
       }
     }),
   );

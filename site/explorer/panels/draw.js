@@ -150,7 +150,7 @@ class Pad {
 }
 
 export async function start(panel) {
-  const status = new Status(panel);
+  const status = new Status(panel, "One digit");
   const find = (name) => panel.querySelector(name);
   const bars = find(".bars");
   addBars(bars);

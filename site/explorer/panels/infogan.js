@@ -8,7 +8,7 @@ const DIGITS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 const SIZE = 62;
 
 export async function start(panel) {
-  const status = new Status(panel);
+  const status = new Status(panel, "One digit");
   const row = panel.querySelector(".digits");
   const labels = tensor(oneHot(DIGITS), 10);
   let seed = 0;
@@ -22,7 +22,7 @@ export async function start(panel) {
         code2: tensor(new Float32Array(10).fill(code2()), 1),
       });
       drawDigits(row, outputs.output.data, "the digits 0 to 9 with these codes");
-      status.time({ "a digit": ms / 10 });
+      status.time({ InfoGAN: ms / 10 });
     }),
   );
 

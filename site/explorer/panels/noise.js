@@ -9,7 +9,7 @@ const SIZE = 100;
 const SECONDS = 4; // from one noise to the next
 
 export async function start(panel) {
-  const status = new Status(panel);
+  const status = new Status(panel, "One digit");
   const rows = [...panel.querySelectorAll(".digits")];
   const input = panel.querySelector(".between");
   let seed = 0;
@@ -24,7 +24,7 @@ export async function start(panel) {
         const { outputs, ms } = await status.run(model, { noise: tensor(noise, SIZE) });
         const name = row.previousElementSibling.textContent;
         drawDigits(row, outputs.output.data, `${COLUMNS} digits by ${name}`);
-        status.time({ [`${name}, a digit`]: ms / COLUMNS });
+        status.time({ [name]: ms / COLUMNS });
       }
     }),
   );

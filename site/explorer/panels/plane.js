@@ -23,7 +23,7 @@ function drawAtlas(canvas, data) {
 }
 
 export async function start(panel) {
-  const status = new Status(panel);
+  const status = new Status(panel, "One digit");
   const map = panel.querySelector(".map");
   const cross = panel.querySelector(".cross");
   let [model] = NETWORKS[0];
@@ -37,9 +37,9 @@ export async function start(panel) {
   const update = latest(
     status.guard(async () => {
       const started = performance.now();
-      const { data } = await decode(Float32Array.from(point));
+      const { data, ms } = await decode(Float32Array.from(point));
       drawDigit(panel.querySelector(".decoded"), data);
-      status.time({ "from the cross to the digit": performance.now() - started });
+      status.time({ "the network": ms, "from cross to picture": performance.now() - started });
     }),
   );
 

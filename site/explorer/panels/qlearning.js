@@ -130,5 +130,4 @@ export async function start(panel) {
     reset();
   });
   reset();
-  panel.dataset.state = "ready";
 }

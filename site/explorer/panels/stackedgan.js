@@ -8,7 +8,7 @@ const DIGITS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 const SIZE = 50;
 
 export async function start(panel) {
-  const status = new Status(panel);
+  const status = new Status(panel, "One digit");
   const row = panel.querySelector(".digits");
   const labels = tensor(oneHot(DIGITS), 10);
   const constant = (value) => tensor(new Float32Array(10 * SIZE).fill(value), SIZE);
@@ -20,7 +20,7 @@ export async function start(panel) {
       const inputs = { features, z0: constant(z0()) };
       const { outputs, ms } = await status.run("stackedgan_mnist-gen0", inputs);
       drawDigits(row, outputs.output.data, "the digits 0 to 9 with this noise");
-      status.time({ "a digit": (below.ms + ms) / 10 });
+      status.time({ StackedGAN: (below.ms + ms) / 10 });
     }),
   );
 

@@ -1,0 +1,537 @@
+"""The explorer in a real browser: every panel draws, reacts, and computes what Keras computes."""
+
+import fcntl
+import functools
+import http.server
+import json
+import shutil
+import statistics
+import sys
+import threading
+
+import numpy as np
+import pytest
+from conftest import ROOT, load_script
+
+from lib import datasets, export
+
+for package in (*export.PACKAGES, "playwright"):
+    pytest.importorskip(package, reason="requirements-dev.txt is not installed")
+
+from exported import export_once, shared_folder  # noqa: E402
+from playwright.sync_api import sync_playwright  # noqa: E402
+
+sys.path.insert(0, str(ROOT / "site"))
+import build_explorer  # noqa: E402
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+CARS = [model for model in build_explorer.MODELS if model.startswith("car_")]
+PANELS = [*build_explorer.MEASURED, "qlearning"]
+GANS = ("dcgan_mnist", "wgan_mnist", "lsgan_mnist", "cgan_mnist", "acgan_mnist", "infogan_mnist")
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
+    pytest.mark.skipif(
+        not build_explorer.RUNTIME.exists(), reason="no ONNX Runtime Web: run npm ci in site/"
+    ),
+]
+
+
+class Server(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder of the built explorer, which the workers of this run share."""
+    root = shared_folder(tmp_path_factory)
+    names = {
+        name
+        for name in export.PRETRAINED
+        for file in build_explorer.MODELS
+        if build_explorer.made_by(name, file)
+    }
+    for name in sorted(names):
+        export_once(name, root)
+    folder = root / "explorer"
+    with (root / "explorer.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            build_explorer.build(folder, exported=root / "onnx")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    handler = functools.partial(Server, directory=site)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def open_page(browser, address, width=1280, scheme="light"):
+    """Opens the page; page.faults gets console errors, failed and foreign requests."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    page = context.new_page()
+    page.faults = []
+
+    def request(request):
+        if not request.url.startswith((address, "data:", "blob:")):
+            page.faults.append(f"foreign request {request.url}")
+
+    page.on("console", lambda m: m.type in ("error", "warning") and page.faults.append(m.text))
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.on("requestfailed", lambda r: page.faults.append(f"failed {r.url}"))
+    page.on("request", request)
+    page.goto(address)
+    return page
+
+
+@pytest.fixture(scope="module")
+def page(browser, address):
+    """The page with every panel started and every network used."""
+    page = open_page(browser, address)
+    for name in PANELS:
+        page.locator(f"#{name}").scroll_into_view_if_needed()
+        page.wait_for_selector(f"#{name}[data-state=ready]", timeout=120_000)
+    for model in (*CARS, "car_a2c", "vae_cnn_mnist-decoder"):
+        page.locator(f"input[value={model}]").check(force=True)
+        page.wait_for_function("model => explorer.last[model]", arg=model)
+    yield page
+    page.context.close()
+
+
+@pytest.fixture(autouse=True)
+def no_faults(request):
+    yield
+    if "page" in request.fixturenames:
+        assert request.getfixturevalue("page").faults == []
+
+
+SHOWN = """panel => [
+  ...document.querySelectorAll(`#${panel} canvas, #${panel} svg, #${panel} .update`),
+].map(each => each.toDataURL?.() ?? each.innerHTML).join()"""
+
+
+def pictures(page, panel):
+    """What the pictures of a panel show, and the latest update of the Q-table, as one text."""
+    return page.evaluate(
+        f"({SHOWN})({json.dumps(panel)})",
+    )
+
+
+def changes(page, panel, act):
+    """Waits until `act` has changed the pictures of a panel."""
+    before = pictures(page, panel)
+    act()
+    page.wait_for_function(
+        f"([panel, before]) => before !== ({SHOWN})(panel)",
+        arg=[panel, before],
+    )
+
+
+def press(page, selector, key):
+    page.locator(selector).focus()
+    page.keyboard.press(key)
+
+
+# Drawing
+
+
+def test_every_panel_draws(page):
+    empty = page.evaluate(
+        """() => [...document.querySelectorAll(".panel canvas")].filter(canvas => {
+          const blank = document.createElement("canvas");
+          [blank.width, blank.height] = [canvas.width, canvas.height];
+          return canvas.toDataURL() === blank.toDataURL();
+        }).map(canvas => canvas.className)"""
+    )
+    assert empty == []
+    assert page.locator("#qlearning svg polygon").count() == 16
+    for name in set(PANELS) - {"qlearning"}:
+        assert "\N{NO-BREAK SPACE}ms" in page.inner_text(f"#{name} .status")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_the_window(browser, address, width, scheme):
+    page = open_page(browser, address, width, scheme)
+    page.wait_for_selector("#draw[data-state=ready]", timeout=120_000)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (background == "rgb(19, 21, 23)") == (scheme == "dark")
+    assert page.faults == []
+    page.context.close()
+
+
+def test_everything_that_can_be_used_has_a_name(page):
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, canvas[tabindex], div[tabindex]")]
+        .filter(e => !(e.getAttribute("aria-label") || e.innerText))
+        .filter(e => !e.closest("label")?.innerText)
+        .map(e => e.outerHTML)"""
+    )
+    assert nameless == []
+
+
+# What the networks compute
+
+
+def keras_output(model, inputs):
+    """What Keras computes for the inputs of an exported file."""
+    (name,) = (name for name in export.PRETRAINED if build_explorer.made_by(name, model))
+    network = export.build(name)[model.removeprefix(name)]
+    arrays = [
+        np.array(inputs[tensor]["data"], "float32").reshape(inputs[tensor]["dims"])
+        for tensor in export.tensor_names(network)[0]
+    ]
+    return np.asarray(network(arrays if len(arrays) > 1 else arrays[0]))
+
+
+def last(page, model):
+    """The latest inputs and output of a network in the page."""
+    return page.evaluate(
+        """model => {
+          const plain = tensors => Object.fromEntries(Object.entries(tensors)
+            .map(([name, {data, dims}]) => [name, {data: [...data], dims: [...dims]}]));
+          const {inputs, outputs} = explorer.last[model];
+          return [plain(inputs), plain(outputs)];
+        }""",
+        model,
+    )
+
+
+@pytest.mark.parametrize("model", build_explorer.MODELS)
+def test_the_browser_computes_what_keras_computes(page, model):
+    inputs, outputs = last(page, model)
+    expected = keras_output(model, inputs)
+    found = np.array(outputs["output"]["data"]).reshape(outputs["output"]["dims"])
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_one_seed_gives_one_noise(page):
+    noise = "[...explorer.random.uniform(explorer.random.generator(0), 800)]"
+    made = page.evaluate(noise)
+    assert made == page.evaluate(noise)
+    assert abs(np.mean(made)) < 0.1
+    assert np.std(made) == pytest.approx(np.sqrt(1 / 3), abs=0.03)
+    normal = page.evaluate("[...explorer.random.normal(explorer.random.generator(1), 4000, 0.5)]")
+    assert np.std(normal) == pytest.approx(0.5, abs=0.02)
+    page.locator("#noise .between").evaluate(
+        "e => { e.value = 0; e.dispatchEvent(new Event('input')); }"
+    )
+    inputs, _ = last(page, "dcgan_mnist")
+    np.testing.assert_allclose(inputs["noise"]["data"], made, atol=1e-6)
+
+
+def test_a_vae_draws_a_digit_in_20_ms_and_a_gan_in_100(page):
+    measure = """async model => {
+      const {inputs} = explorer.last[model];
+      const one = Object.fromEntries(Object.entries(inputs).map(([name, {data, dims}]) =>
+        [name, {data: data.slice(0, data.length / dims[0]), dims: [1, ...dims.slice(1)]}]));
+      const times = [];
+      for (let i = 0; i < 9; i++) {
+        const started = performance.now();
+        await explorer.run(model, one);
+        times.push(performance.now() - started);
+      }
+      return times;
+    }"""
+    limits = {"vae_mlp_mnist-decoder": 20, "vae_cnn_mnist-decoder": 20, **dict.fromkeys(GANS, 100)}
+    for model, limit in limits.items():
+        found = statistics.median(page.evaluate(measure, model))
+        print(f"{model}: {found:.1f} ms")
+        assert found < limit, model
+
+
+def test_an_error_is_a_line_in_the_panel(browser, address):
+    context = browser.new_context(reduced_motion="reduce")
+    page = context.new_page()
+    page.route("**/models/mlp_mnist.onnx", lambda route: route.abort())
+    page.goto(address)
+    page.wait_for_selector("#draw[data-state=error]", timeout=60_000)
+    assert "This panel could not run" in page.inner_text("#draw .status")
+    context.close()
+
+
+# Controls
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_a_sample_digit_is_read(page, digit):
+    page.get_by_label(f"sample {digit}", exact=True).click()
+    cnn = page.locator("#draw [data-model=cnn_mnist] .verdict b")
+    page.wait_for_function(
+        "([e, digit]) => e.innerText === digit", arg=[cnn.element_handle(), str(digit)]
+    )
+
+
+def test_drawing_with_the_mouse_and_with_the_keyboard(page):
+    press(page, "#draw .clear", "Enter")
+    box = page.locator("#draw .pad").bounding_box()
+    middle = box["x"] + box["width"] / 2
+
+    def stroke():
+        page.mouse.move(middle, box["y"] + 40)
+        page.mouse.down()
+        page.mouse.move(middle, box["y"] + 240, steps=8)
+        page.mouse.up()
+
+    page.locator("#draw .pad").scroll_into_view_if_needed()
+    box = page.locator("#draw .pad").bounding_box()
+    changes(page, "draw", stroke)
+    verdict = page.locator("#draw [data-model=cnn_mnist] .verdict b").element_handle()
+    page.wait_for_function("e => e.innerText === '1'", arg=verdict)
+    page.locator("#draw .pad").focus()
+    changes(page, "draw", lambda: page.keyboard.press("Delete"))
+    page.keyboard.press("Space")
+    changes(page, "draw", lambda: [page.keyboard.press("ArrowDown") for _ in range(5)])
+
+
+def test_a_drawing_is_centered(page):
+    x, y = page.evaluate(
+        """async () => {
+          const {centered} = await import("./panels/draw.js");
+          const pad = new OffscreenCanvas(280, 280);
+          pad.getContext("2d").fillRect(20, 30, 40, 80);
+          const digit = centered(pad);
+          let [mass, x, y] = [0, 0, 0];
+          digit.forEach((ink, i) => {
+            mass += ink;
+            x += ink * (i % 28 + 0.5);
+            y += ink * (Math.floor(i / 28) + 0.5);
+          });
+          return [x / mass, y / mass];
+        }"""
+    )
+    assert x == pytest.approx(14, abs=0.2)
+    assert y == pytest.approx(14, abs=0.2)
+
+
+CONTROLS = [
+    ("draw", "#draw .level", "ArrowRight"),
+    ("noise", "#noise .between", "ArrowRight"),
+    ("noise", "#noise .fresh", "Enter"),
+    ("digit", "#digit .fresh", "Enter"),
+    ("digit", "#digit input[value='8']", "ArrowLeft"),
+    ("infogan", "#infogan .code1", "End"),
+    ("infogan", "#infogan .code2", "Home"),
+    ("infogan", "#infogan .fresh", "Enter"),
+    ("stackedgan", "#stackedgan .z1", "End"),
+    ("stackedgan", "#stackedgan .z0", "Home"),
+    ("plane", "#plane .map", "ArrowLeft"),
+    ("color", "#color .photos button:first-child", "Enter"),
+    ("qlearning", "#qlearning .step", "Enter"),
+    ("qlearning", "#qlearning .many", "Enter"),
+    ("qlearning", "#qlearning .reset", "Enter"),
+    ("car", "#car .reset", "Enter"),
+    ("car", "#car input[value=car_a2c]", "ArrowLeft"),
+]
+
+
+@pytest.mark.parametrize(("panel", "control", "key"), CONTROLS)
+def test_a_control_works_by_keyboard(page, panel, control, key):
+    changes(page, panel, lambda: press(page, control, key))
+
+
+def test_the_plane_follows_the_mouse(page):
+    box = page.locator("#plane .map").bounding_box()
+    page.locator("#plane .map").scroll_into_view_if_needed()
+    box = page.locator("#plane .map").bounding_box()
+    changes(page, "plane", lambda: page.mouse.move(box["x"] + 20, box["y"] + 20))
+    assert "code −3" in page.inner_text("#plane .codes")
+
+
+def test_walking_and_stopping(page):
+    walk = page.locator("#noise .walk")
+    changes(page, "noise", walk.click)
+    assert walk.inner_text() == "Stop"
+    walk.click()
+    assert walk.inner_text() == "Walk"
+
+
+def test_a_picture_of_ones_own(page, tmp_path):
+    from PIL import Image
+
+    picture = tmp_path / "picture.png"
+    ramp = np.linspace(0, 255, 300, dtype="uint8")
+    Image.fromarray(np.dstack([np.tile(ramp, (200, 1))] * 3)).save(picture)
+    changes(page, "color", lambda: page.set_input_files("#color .file", picture))
+    page.wait_for_function("document.querySelector('#color .truth').width === 200")
+    page.wait_for_function("document.querySelector('#color .cycle-full').width === 200")
+
+
+def test_the_car_reaches_the_flag(page):
+    page.locator("#car .play").scroll_into_view_if_needed()
+    changes(page, "car", page.locator("#car .play").click)
+    page.wait_for_function(
+        "document.querySelector('#car .facts').innerText.includes('reached the flag')",
+        timeout=60_000,
+    )
+    assert page.locator("#car .play").inner_text() == "Drive"
+
+
+def test_a_reader_drives_the_car(page):
+    page.locator("#car .human").check()
+    page.keyboard.down("ArrowRight")
+    page.wait_for_function("/step [1-9]/.test(document.querySelector('#car .facts').innerText)")
+    changes(page, "car", lambda: None)
+    page.keyboard.up("ArrowRight")
+    page.locator("#car .human").uncheck()
+    page.locator("#car .play").click()
+
+
+# The numerics in JavaScript
+
+
+def test_a_step_on_the_grid_is_that_of_the_script(page):
+    script = load_script("chapter9-drl/q-learning-9.3.1.py")
+    found = page.evaluate(
+        """async () => {
+          const {step} = await import("./gridworld.js");
+          return [0, 1, 2, 3, 4, 5].map(s => [0, 1, 2, 3].map(a => Object.values(step(s, a))));
+        }"""
+    )
+    for state in range(6):
+        for action in range(4):
+            assert tuple(found[state][action]) == script.step(state, action)
+
+
+def test_the_table_learns_as_in_the_script(page):
+    script = load_script("chapter9-drl/q-learning-9.3.1.py")
+    moves, tables, epsilon = page.evaluate(
+        """async () => {
+          const {QAgent, START, step} = await import("./gridworld.js");
+          const agent = new QAgent(explorer.random.generator(3));
+          const moves = [];
+          let wins = 0;
+          for (let episode = 0; episode < 300; episode++) {
+            for (let state = START, done = false; !done; ) {
+              const action = agent.act(state);
+              const found = step(state, action);
+              agent.update(state, action, found.reward, found.next);
+              moves.push([state, action]);
+              ({next: state, done} = found);
+            }
+            agent.endEpisode();
+          }
+          return [moves, agent.table, agent.epsilon];
+        }"""
+    )
+    agent = script.QAgent(0)
+    for state, action in moves:
+        following, reward, _ = script.step(state, action)
+        agent.update_q_table(state, action, reward, following)
+    np.testing.assert_allclose(tables, agent.q_table, atol=1e-9)
+    np.testing.assert_allclose(tables[0], [81, 72.9, 90, 81], atol=1e-9)
+    assert epsilon == script.EPSILON_MIN
+
+
+def test_the_car_moves_as_in_gymnasium(page):
+    import gymnasium
+
+    rng = np.random.default_rng(0)
+    env = gymnasium.make("MountainCarContinuous-v0").unwrapped
+    state, _ = env.reset(seed=0)
+    # Long pushes to both sides: the car meets the left wall and reaches the flag.
+    actions = np.repeat(rng.uniform(-1.5, 1.5, 40), 25)
+    actions[400:] = np.sign(np.sin(np.arange(600) / 18))
+    expected, rewards = [], []
+    env.state = state.copy()
+    for action in actions:
+        push = np.array([np.clip(action, -1, 1)], "float32")
+        state, reward, flag, _, _ = env.step(push)
+        expected.append(state)
+        rewards.append(reward)
+        if flag:
+            break
+    found = page.evaluate(
+        """async ([position, actions]) => {
+          const {step} = await import("./mountaincar.js");
+          let car = {position, velocity: 0, steps: 0, reward: 0};
+          return actions.map(action => (car = step(car, action)));
+        }""",
+        [float(env.reset(seed=0)[0][0]), actions[: len(expected)].tolist()],
+    )
+    places = [[car["position"], car["velocity"]] for car in found]
+    np.testing.assert_allclose(places, expected, atol=2e-5)
+    assert found[-1]["reward"] == pytest.approx(sum(rewards), abs=1e-3)
+    assert found[-1]["flag"] == flag
+
+
+def test_colors_on_gray_are_those_of_the_script(page):
+    script = load_script("chapter3-autoencoders/colorization-autoencoder-cifar10-3.4.1.py")
+    rng = np.random.default_rng(0)
+    gray = rng.random((32, 32, 1), "float32")
+    colors = rng.random((32, 32, 3), "float32")
+    found_gray, found = page.evaluate(
+        """async ([gray, colors]) => {
+          const {colorGray, toGray} = await import("./panels/color.js");
+          return [[...toGray(colors)], [...colorGray(gray, colors)]];
+        }""",
+        [gray.ravel().tolist(), colors.ravel().tolist()],
+    )
+    np.testing.assert_allclose(found_gray, datasets.rgb_to_gray(colors).ravel(), atol=1e-4)
+    expected = script.color_gray(gray, colors)
+    np.testing.assert_allclose(found, expected.ravel(), atol=1e-4)
+
+
+# The build
+
+
+def test_measured_results_come_from_the_records(site, page):
+    manifest = json.loads((site / "manifest.json").read_text())
+    dcgan = json.loads((ROOT / "results/dcgan-mnist-4.2.1-evaluate.json").read_text())
+    rows = {row["method"]: row["value"] for row in manifest["measured"]["noise"]}
+    assert rows["DCGAN"] == f"{dcgan['fid_mnist']:.1f}"
+    for panel, rows in manifest["measured"].items():
+        shown = page.locator(f"#{panel} .measured").inner_text()
+        assert all(row["value"] in shown and row["script"] in shown for row in rows)
+
+
+def test_links_to_the_scripts(site, page):
+    links = page.eval_on_selector_all(".measured a", "links => links.map(a => a.href)")
+    assert len(links) >= 19
+    for link in set(links):
+        assert page.request.get(link).ok, link
+    rows = build_explorer.measured("noise")
+    html = build_explorer.measured_html(rows, "https://example.org/adlk/")
+    assert 'href="https://example.org/adlk/chapter4-gan/dcgan-mnist-4.2.1.py"' in html
+
+
+def test_half_precision_loses_nothing(site, tmp_path):
+    import onnxruntime
+
+    (encoder_free,) = (path for path in (site / "models").glob("colorized_ae.onnx"))
+    exported = site.parent / "onnx" / encoder_free.name
+    assert encoder_free.stat().st_size < 0.55 * exported.stat().st_size
+    x = {"images": np.random.default_rng(0).random((2, 32, 32, 1), "float32")}
+    halved, whole = (
+        onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, x)[0]
+        for path in (encoder_free, exported)
+    )
+    np.testing.assert_allclose(halved, whole, atol=1e-6)
+
+
+def test_the_build_without_the_runtime_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(build_explorer, "RUNTIME", tmp_path)
+    with pytest.raises(build_explorer.UserError, match="run 'npm ci' in site/"):
+        build_explorer.build(tmp_path / "explorer")
+
+
+def test_the_lock_file_names_no_registry():
+    text = (ROOT / "site/package-lock.json").read_text()
+    assert "resolved" not in text
+    assert "://" not in text
