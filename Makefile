@@ -2,7 +2,7 @@
 # make test    runs the tests
 # make smoke   runs every listing on a tiny budget and prints a table
 # make figures redraws the figures from the pretrained weights and the logs
-# make site    builds the explorer into site/_build/html; needs node and npm
+# make site    builds the pages and the explorer into site/_build/html; needs node and npm
 # make lint    checks style, format and spelling
 PYTHON ?= python3
 BIN := .venv/bin
@@ -25,6 +25,7 @@ figures: .venv/runtime
 # then: python3 -m http.server --directory site/_build/html
 site: .venv/site site/node_modules/.package-lock.json
 	$(BIN)/python site/build_explorer.py
+	$(BIN)/python site/build_pages.py
 
 lint: .venv/development
 	$(BIN)/ruff check .
