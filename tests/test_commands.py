@@ -9,7 +9,7 @@ import sys
 import pytest
 from conftest import ROOT, load_script
 
-from lib import readme
+from lib import notebooks, readme
 
 SCRIPTS = {path.name: path for path in ROOT.glob("chapter*/*.py")}
 # What a docstring lets a word stand for.
@@ -39,6 +39,10 @@ def all_commands():
         pages[path.name] = ast.get_docstring(ast.parse(path.read_text()))
     for path in (ROOT / "results").glob("*.json"):
         pages[path.name] = f"`{json.loads(path.read_text())['command']}`"
+    for chapter in range(1, 11):
+        rows = notebooks.rows(chapter)
+        told = [f"`python3 {row['command']} {row['tiny']}`" for row in rows]
+        pages[f"chapter{chapter}.ipynb"] = "\n".join(told)
     found = {}
     for page, text in pages.items():
         for command in commands_in(text):
