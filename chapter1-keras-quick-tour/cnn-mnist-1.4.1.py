@@ -1,25 +1,27 @@
-"""CNN on MNIST: three convolutions and one Dense layer tell the ten digits apart.
+"""CNN on MNIST: three convolutions and one Dense layer classify digits.
+
+Convolutions share their weights over the image. With 80,266 parameters, the CNN makes fewer errors
+than the multilayer perceptron with 269,322.
 
 Realizes listing 1.4.1 of "Advanced Deep Learning with Keras" (R. Atienza), with its sequential API,
-and repeats the book's table of other optimizers and dropout rates.
+and the book's table of other optimizers and dropout rates.
 
     python3 cnn-mnist-1.4.1.py                               train, 10 epochs
     python3 cnn-mnist-1.4.1.py --epochs 20                   train for longer
     python3 cnn-mnist-1.4.1.py --optimizer rmsprop --dropout 0.4
     python3 cnn-mnist-1.4.1.py --sweep                       train all 4 rows of the book's table
-    python3 cnn-mnist-1.4.1.py --sweep --resume              go on with a sweep that was interrupted
-    python3 cnn-mnist-1.4.1.py --weights=cnn_mnist.h5        load trained weights and test them
+    python3 cnn-mnist-1.4.1.py --sweep --resume              continue an interrupted sweep
+    python3 cnn-mnist-1.4.1.py --weights=cnn_mnist.h5        test pretrained weights
 
 Result to expect: 99.5 % test accuracy (99.53 % and 99.52 % with seeds 0 and 1; the book: 99.4 %).
 
-Departures from the printed listing, and why:
- 1. The learning rate falls from three times the optimizer's default to 0 along a cosine, so that
-    the last epoch is a settled one. `--constant` holds the default, as printed, and so does
-    `--sweep`.
- 2. Training shifts each image at random by up to one pixel each way. `--no-shift`, with which the
-    first departure alone gives 99.35 %, leaves them as they are, as printed, and so does `--sweep`.
- 3. Labels are integers and the loss is the sparse cross-entropy. The listing one-hot encodes them
-    with to_categorical. The two losses are the same number; integers need no conversion.
+Departures from the printed listing. `--sweep` has the first two as printed:
+ 1. The listing's learning rate is constant. Here it decreases along a cosine, from three times the
+    optimizer's default to 0, so that the last epoch is stable (`--constant` restores the listing).
+ 2. The listing trains on the images as they are. Here each training image is shifted at random by
+    up to one pixel. `--no-shift` restores the listing and has 99.35 %.
+ 3. The listing encodes labels as one-hot vectors with to_categorical. Here they are integers, with
+    the sparse cross-entropy. Both losses have the same value; integers need no conversion.
 """
 
 import sys
@@ -85,7 +87,7 @@ import functools
 import keras
 from keras import layers
 
-from lib import classification, datasets, plots, sweep
+from lib import classification, datasets, sweep
 
 
 def build_classifier(dropout=DROPOUT, shift=0):
@@ -157,8 +159,7 @@ def main(args):
     model = build_classifier(args.dropout, shift)
     # The printed network: what shifts the images is not one of its layers.
     printed = build_classifier(args.dropout)
-    console.introduce(args, folder, "convolutional network", "MNIST", printed)
-    plots.model_diagram(printed, folder / "cnn-mnist.png")
+    console.introduce(args, folder, "convolutional network", "MNIST", printed, diagram="cnn-mnist")
     classification.load_weights(model, args, __file__)
     classification.train_and_test(
         model,

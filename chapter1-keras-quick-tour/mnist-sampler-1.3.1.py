@@ -1,4 +1,6 @@
-"""MNIST: how many images each digit has, and what 25 of them look like.
+"""MNIST: counts the images of each digit and draws 25 of them.
+
+MNIST has 60,000 training and 10,000 test images of 28 by 28 gray pixels.
 
 Realizes listing 1.3.1 of "Advanced Deep Learning with Keras" (R. Atienza).
 
@@ -6,7 +8,7 @@ Realizes listing 1.3.1 of "Advanced Deep Learning with Keras" (R. Atienza).
     python3 mnist-sampler-1.3.1.py --seed 1                  draw 25 others
 
 Result to expect, in seconds: each digit has between 5,421 (the 5) and 6,742 (the 1) training
-images, 892 to 1,135 test images; mnist_samples/mnist-samples.png is a grid of 5 by 5 digits.
+images, and 892 to 1,135 test images. mnist_samples/mnist-samples.png is a grid of 5 by 5 digits.
 """
 
 import sys
@@ -24,9 +26,9 @@ def parse_args():
     parser = cli.Parser(__doc__)
     parser.add_argument("--seed", type=cli.seed_int, default=0, help="of the choice (default 0)")
     parser.add_argument(
-        "--output-dir", type=Path, default=Path(), help="where outputs go (default: here)"
+        "--output-dir", type=Path, default=Path(), help="output directory (default: current)"
     )
-    parser.add_argument("--show", action="store_true", help="open the figure in a window, too")
+    parser.add_argument("--show", action="store_true", help="also open the figure in a window")
     parser.set_defaults(mixed_precision=False, devices=1)
     return parser.parse_args()
 

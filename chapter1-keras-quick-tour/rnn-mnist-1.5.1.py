@@ -1,4 +1,7 @@
-"""RNN on MNIST: a recurrent layer reads each image row by row and tells the ten digits apart.
+"""RNN on MNIST: a recurrent layer reads each image row by row.
+
+The image is a sequence of 28 rows with 28 pixels each. After the last row, a Dense layer classifies
+the state of the recurrent layer.
 
 Realizes listing 1.5.1 of "Advanced Deep Learning with Keras" (R. Atienza), with its sequential API.
 
@@ -8,21 +11,19 @@ Realizes listing 1.5.1 of "Advanced Deep Learning with Keras" (R. Atienza), with
     python3 rnn-mnist-1.5.1.py --layers 2 --units 128        two recurrent layers
     python3 rnn-mnist-1.5.1.py --sweep                       the settings of the book's table 1.5.1
     python3 rnn-mnist-1.5.1.py --sweep --resume              continue an interrupted sweep
-    python3 rnn-mnist-1.5.1.py --weights=rnn_mnist.h5        load trained weights and test them
+    python3 rnn-mnist-1.5.1.py --weights=rnn_mnist.h5        test pretrained weights
 
 Result to expect: 98.8 % test accuracy (98.81 %, 98.86 % and 98.68 % with seeds 0, 1 and 2; the
-book: 98 %, the lowest of its three networks). With --constant --no-momentum, which is the printed
-listing, 98.08 % with seed 0.
+book: 98 %, the lowest of its three networks). The printed listing (--constant --no-momentum) has
+98.08 % with seed 0.
 
-Departures from the printed listing, and why:
- 1. SGD has a momentum of 0.9: without it the network is still learning after 20 epochs, and its
-    accuracy wanders from one to the next. `--no-momentum` takes it away.
- 2. The learning rate falls from the optimizer's default to 0 along a cosine, so that the last epoch
-    is a settled one. `--constant` holds it, as printed.
- 3. Labels are integers and the loss is the sparse cross-entropy. The listing one-hot encodes them
-    with to_categorical. The two losses are the same number; integers need no conversion.
-
-`--sweep` trains the rows of table 1.5.1 in the printed form: no momentum, constant rate.
+Departures from the printed listing. `--sweep` has the first two as printed:
+ 1. The listing's SGD has no momentum, and the accuracy changes strongly from epoch to epoch. Here
+    the momentum is 0.9 (`--no-momentum` restores the listing).
+ 2. The listing's learning rate is constant. Here it decreases to 0 along a cosine, so that the last
+    epoch is stable (`--constant` restores the listing).
+ 3. The listing encodes labels as one-hot vectors with to_categorical. Here they are integers, with
+    the sparse cross-entropy. Both losses have the same value; integers need no conversion.
 """
 
 import sys
@@ -66,7 +67,7 @@ def parse_args():
         "--units", type=cli.positive_int, default=UNITS, help=f"of each of them ({UNITS})"
     )
     parser.add_argument(
-        "--bidirectional", action="store_true", help="read the rows from the last to the first, too"
+        "--bidirectional", action="store_true", help="also read the rows from the last to the first"
     )
     parser.add_argument(
         "--dropout",
@@ -98,7 +99,7 @@ if __name__ == "__main__":
 import keras
 from keras import layers
 
-from lib import classification, datasets, plots, sweep
+from lib import classification, datasets, sweep
 
 
 def build_classifier(cell=CELL, dropout=DROPOUT, bidirectional=False, depth=LAYERS, units=UNITS):
@@ -154,8 +155,9 @@ def main(args):
         return
     momentum = 0.0 if args.no_momentum else MOMENTUM
     model = build_classifier(args.cell, args.dropout, args.bidirectional, args.layers, args.units)
-    console.introduce(args, folder, f"recurrent network, {args.cell}", "MNIST", model)
-    plots.model_diagram(model, folder / "rnn-mnist.png")
+    console.introduce(
+        args, folder, f"recurrent network, {args.cell}", "MNIST", model, diagram="rnn-mnist"
+    )
     classification.load_weights(model, args, __file__)
     classification.train_and_test(
         model,

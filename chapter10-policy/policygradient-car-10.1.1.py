@@ -373,7 +373,6 @@ def main(args):
     settings = chosen(args, default)
     args.suffix = rl.suffix(args, ENV_ID, changed(args, default))
     folder = cli.prepare(args, f"car_{args.method}{args.suffix}")
-    console.introduce(args, folder, args.method, args.env_id)
     if args.record:
         rl_report.check_video(args)
     if args.method == "random":
@@ -382,8 +381,9 @@ def main(args):
     space = rl.make_continuous(args.env_id).observation_space
     encoder = load_or_train(args, space, settings.standardize, __file__, folder)
     facts = {"env_id": args.env_id, "method": args.method, "settings": asdict(settings)}
+    agent = PolicyAgent(args.method, encoder, settings)
+    console.introduce(args, folder, args.method, args.env_id, encoder, *agent.networks.values())
     if args.actor_weights and not args.train:
-        agent = PolicyAgent(args.method, encoder, settings)
         load(agent, encoder, args)
         play = partial(reward_without_noise, policy=agent.policy)
         rewards = rl_report.test(args, play, TEST_EPISODES, args.seed)

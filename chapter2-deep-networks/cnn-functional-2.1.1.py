@@ -1,22 +1,22 @@
 """CNN on MNIST with the functional API: a layer is a function from tensor to tensor.
 
-The network of cnn-mnist-1.4.1.py, written as y = layer(x) instead of as a list of layers, with more
-dropout. What the chapter builds next has branches and shortcuts, and no list can say that.
+The network is that of cnn-mnist-1.4.1.py with more dropout, written as y = layer(x) instead of a
+list of layers. The networks of the next sections have branches, which a list cannot express.
 
 Realizes listing 2.1.1 of "Advanced Deep Learning with Keras" (R. Atienza).
 
     python3 cnn-functional-2.1.1.py                                  train, 20 epochs
-    python3 cnn-functional-2.1.1.py --weights=cnn_functional.h5      load trained weights, test them
+    python3 cnn-functional-2.1.1.py --weights=cnn_functional.h5      test pretrained weights
 
-Result to expect: 99.42 % test accuracy after 20 epochs with --mixed-precision, 6 minutes on 2 CPU
-cores that had other work, too (the book: 99.3 to 99.4 %).
+Result to expect: 99.42 % test accuracy after 20 epochs with --mixed-precision, in 6 minutes on two
+busy CPU cores (the book: 99.3 to 99.4 %).
 
-Departures from the printed listing, and why:
- 1. It loads the data set, which the printed listing leaves out.
- 2. Adam's learning rate falls from 1e-3 to 0 along a cosine, so that the last epoch is a settled
-    one. `--constant` holds it, as printed.
- 3. Labels are integers and the loss is the sparse cross-entropy. The listing one-hot encodes them
-    with to_categorical. The two losses are the same number; integers need no conversion.
+Departures from the printed listing:
+ 1. The printed listing does not load the data set. Here it does.
+ 2. The listing's learning rate is constant. Here Adam's decreases from 1e-3 to 0 along a cosine, so
+    that the last epoch is stable (`--constant` restores the listing).
+ 3. The listing encodes labels as one-hot vectors with to_categorical. Here they are integers, with
+    the sparse cross-entropy. Both losses have the same value; integers need no conversion.
 """
 
 import sys
@@ -49,7 +49,7 @@ if __name__ == "__main__":
 import keras
 from keras import layers
 
-from lib import classification, datasets, plots
+from lib import classification, datasets
 
 
 def build_classifier():
@@ -82,8 +82,9 @@ def compile_classifier(model, steps, constant=False):
 def main(args):
     folder = cli.prepare(args, MODEL_NAME)
     model = build_classifier()
-    console.introduce(args, folder, "convolutional network", "MNIST", model)
-    plots.model_diagram(model, folder / "cnn-functional.png")
+    console.introduce(
+        args, folder, "convolutional network", "MNIST", model, diagram="cnn-functional"
+    )
     classification.load_weights(model, args, __file__)
     classification.train_and_test(
         model,

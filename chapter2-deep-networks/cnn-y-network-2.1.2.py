@@ -1,22 +1,21 @@
 """Y-network on MNIST: two branches see the same digit, one of them through dilated kernels.
 
-Each branch is a stack of convolutions; where the left one looks at neighbors, the right one leaves
-a gap of one pixel between the values that its kernels read, and so sees more of the digit at once.
-The branches meet in a concatenation, the leg of the Y.
+Each branch is a stack of convolutions. The kernels of the right branch skip every second pixel and
+thereby cover a larger area. A concatenation joins the branches.
 
 Realizes listing 2.1.2 of "Advanced Deep Learning with Keras" (R. Atienza).
 
     python3 cnn-y-network-2.1.2.py                               train, 20 epochs
-    python3 cnn-y-network-2.1.2.py --weights=cnn_y_network.h5    load trained weights, test them
+    python3 cnn-y-network-2.1.2.py --weights=cnn_y_network.h5    test pretrained weights
 
-Result to expect: 99.54 % test accuracy after 20 epochs with --mixed-precision, 21 minutes on 2 CPU
-cores that had other work, too (the book: 99.4 to 99.5 %).
+Result to expect: 99.54 % test accuracy after 20 epochs with --mixed-precision, in 21 minutes on two
+busy CPU cores (the book: 99.4 to 99.5 %).
 
-Departures from the printed listing, and why:
- 1. Adam's learning rate falls from 1e-3 to 0 along a cosine, so that the last epoch is a settled
-    one. `--constant` holds it, as printed.
- 2. Labels are integers and the loss is the sparse cross-entropy. The listing one-hot encodes them
-    with to_categorical. The two losses are the same number; integers need no conversion.
+Departures from the printed listing:
+ 1. The listing's learning rate is constant. Here Adam's decreases from 1e-3 to 0 along a cosine, so
+    that the last epoch is stable (`--constant` restores the listing).
+ 2. The listing encodes labels as one-hot vectors with to_categorical. Here they are integers, with
+    the sparse cross-entropy. Both losses have the same value; integers need no conversion.
 """
 
 import sys
@@ -49,7 +48,7 @@ if __name__ == "__main__":
 import keras
 from keras import layers
 
-from lib import classification, datasets, plots
+from lib import classification, datasets
 
 
 def build_branch(images, dilation_rate):
@@ -93,8 +92,7 @@ def compile_classifier(model, steps, constant=False):
 def main(args):
     folder = cli.prepare(args, MODEL_NAME)
     model = build_classifier()
-    console.introduce(args, folder, "Y-network", "MNIST", model)
-    plots.model_diagram(model, folder / "cnn-y-network.png")
+    console.introduce(args, folder, "Y-network", "MNIST", model, diagram="cnn-y-network")
     classification.load_weights(model, args, __file__)
     (x_train, y_train), (x_test, y_test) = datasets.mnist()
     classification.train_and_test(

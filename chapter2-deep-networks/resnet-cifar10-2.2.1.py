@@ -1,8 +1,8 @@
-"""ResNet on CIFAR-10: shortcuts let a network of 20, 56 or 110 layers learn.
+"""ResNet on CIFAR-10: shortcuts let networks of 20, 56 or 110 layers learn.
 
-Each residual block adds what its convolutions compute to what came in, so that the gradient has a
-straight way back through any number of blocks. Version 1 adds, then applies ReLU; version 2 applies
-batch normalization and ReLU before each convolution and leaves the shortcut untouched.
+Each residual block adds the output of its convolutions to its input, so that the gradient reaches
+the first layers unchanged. Version 1 applies ReLU after the addition. Version 2 applies batch
+normalization and ReLU before each convolution, and leaves the shortcut untouched.
 
 Realizes listing 2.2.1 of "Advanced Deep Learning with Keras" (R. Atienza), with 2.2.2 to 2.4.
 Papers: He et al., Deep Residual Learning for Image Recognition (2015), arXiv:1512.03385, and
@@ -12,28 +12,27 @@ Identity Mappings in Deep Residual Networks (2016), arXiv:1603.05027.
     python3 resnet-cifar10-2.2.1.py --recipe one-cycle           the same network in 60 epochs
     python3 resnet-cifar10-2.2.1.py --n 6 --version 2            ResNet56 v2
     python3 resnet-cifar10-2.2.1.py --epochs 30                  a shorter run
-    python3 resnet-cifar10-2.2.1.py --weights=cifar10_resnet20v1.h5    test trained weights
+    python3 resnet-cifar10-2.2.1.py --weights=cifar10_resnet20v1.h5    test pretrained weights
     python3 resnet-cifar10-2.2.1.py --n 6 --version 2 --weights=cifar10_resnet56v2.h5
 
-Result to expect of ResNet20 v1: 92.17 % after 200 epochs, in three and a half hours on one to
-two CPU cores with bfloat16 (the book: 92.16 %); 89.14 % after 35, in 40 minutes on one core. Of
+Result to expect of ResNet20 v1: 92.17 % after 200 epochs, in three and a half hours on one to two
+CPU cores with bfloat16 (the book: 92.16 %); 89.14 % after 35 epochs, in 40 minutes on one core.
 ResNet56 v2: 88.65 % after 24 epochs, in two hours on one core (the book: 93.01 % after 200). The
-README has few epochs of the other ones.
+README has the other networks, after a few epochs.
 
-Departures from the printed listing, and why:
- 1. The learning rate is one schedule over the steps. In the book a plateau rule and a schedule both
-    set it, and the schedule, which comes last, wins. Its milestones (40, 60, 80 and 90 % of the
-    epochs) scale with `--epochs`, so that a shorter run settles, too.
- 2. Augmentation is two layers at the network's entry, active in training alone: the generator that
-    the book feeds the network with is gone from Keras 3. They shift by whole pixels, as that
-    generator did until the end of 2017: between pixels a shift blurs the image.
- 3. The best epoch is chosen by its test accuracy, as in the book, which flatters it: the last
-    epoch's accuracy is the one to quote, and both are written down.
- 4. Labels are integers and the loss is the sparse cross-entropy. The listing one-hot encodes them
-    with to_categorical. The two losses are the same number; integers need no conversion.
- 5. `--recipe one-cycle` trains for 60 epochs with SGD, Nesterov momentum, batches of 128, one
-    rise and fall of the learning rate, shifts of up to 4 pixels with reflection, and weight decay
-    on all kernels. It keeps no best epoch. Its accuracy has not been measured yet.
+Departures from the printed listing:
+ 1. In the listing, a plateau rule and a schedule both set the learning rate, and only the schedule
+    has an effect. Here one schedule decreases it at 40, 60, 80 and 90 % of the epochs.
+ 2. The listing augments the images with ImageDataGenerator, which Keras 3 does not have. Here two
+    layers at the input do it, in training only. They shift by whole pixels, as the generator did
+    until the end of 2017; a shift by a part of a pixel blurs the image.
+ 3. The listing keeps the epoch with the highest test accuracy, which is optimistic. Here this epoch
+    is also kept, but the published accuracy is that of the last epoch.
+ 4. The listing encodes labels as one-hot vectors with to_categorical. Here they are integers, with
+    the sparse cross-entropy. Both losses have the same value; integers need no conversion.
+ 5. `--recipe one-cycle` is not in the book: 60 epochs of SGD with Nesterov momentum, batches of
+    128, one rise and fall of the learning rate, shifts of up to 4 pixels with reflection, and
+    weight decay on all kernels. It keeps no best epoch.
 """
 
 import sys
@@ -89,7 +88,7 @@ import functools
 import keras
 from keras import layers
 
-from lib import classification, datasets, plots
+from lib import classification, datasets
 
 
 def augment(images, shift=SHIFT, fill_mode="nearest", flip=True):
@@ -220,8 +219,9 @@ def main(args):
     model = build_resnet(depth, args.version, augmentation)
     # The printed network: what shifts and flips the images is not one of its layers.
     printed = build_resnet(depth, args.version, augmentation=None)
-    console.introduce(args, folder, f"ResNet{depth} v{args.version}", "CIFAR-10", printed)
-    plots.model_diagram(printed, folder / f"{name}.png")
+    console.introduce(
+        args, folder, f"ResNet{depth} v{args.version}", "CIFAR-10", printed, diagram=name
+    )
     classification.load_weights(model, args, __file__)
     (x_train, y_train), (x_test, y_test) = recipe.hold_out(datasets.cifar10(), args.hold_out)
     pixel_mean = x_train.mean(axis=0)

@@ -1,23 +1,23 @@
 """Autoencoder on MNIST with codes of two numbers, which a picture can show.
 
-The autoencoder of autoencoder-mnist-3.2.1.py with 2 numbers in place of 16. Two pictures tell what
-it learned: the codes of the test digits in the plane, each class in a color, and what
-the decoder draws at the points of a grid over that plane. The grid is the book's, [-4, 4] along
-both axes; nothing keeps the codes near 0, and those of some classes lie beyond it.
+The autoencoder is that of autoencoder-mnist-3.2.1.py with 2 numbers instead of 16. One picture
+shows the codes of the test digits in the plane, with a color for each class. The other one shows
+the images decoded from a grid over [-4, 4] along both axes, as in the book. Nothing keeps the codes
+near 0, and some classes are outside of this square.
 
 Realizes listing 3.2.2 of "Advanced Deep Learning with Keras" (R. Atienza).
 
     python3 autoencoder-2dim-mnist-3.2.2.py                                 train, 20 epochs
-    python3 autoencoder-2dim-mnist-3.2.2.py --resume                        go on when interrupted
+    python3 autoencoder-2dim-mnist-3.2.2.py --resume                        continue a run
     python3 autoencoder-2dim-mnist-3.2.2.py --weights=autoencoder_2dim.h5   load, measure, draw
 
-MSE is the mean squared error over the pixels of the test images, in [0, 1]; PSNR is the mean over
+MSE is the mean squared error over the pixels of the test images, in [0, 1]. PSNR is the mean over
 the images of 10 log10(1 / the image's MSE), in decibels.
 
 Result to expect: test MSE 0.0416, PSNR 14.5 dB after 20 epochs.
 
-Departures from the printed listing are the first of autoencoder-mnist-3.2.1.py, and:
- 2. The 900 images of the grid come from one call of the decoder, not from 900.
+Departures from the printed listing: the first of autoencoder-mnist-3.2.1.py, and
+ 2. The listing calls the decoder 900 times for the grid. Here one call decodes all images.
 """
 
 import sys
@@ -121,7 +121,7 @@ def train(autoencoder, x_train, x_test, args, folder, settings):
 
 
 def draw(encoder, decoder, x_test, y_test, args, folder, classes=DIGITS):
-    """Draws where the test digits lie in the latent plane, and what the decoder draws over it."""
+    """Draws the codes of the test digits in the plane, and the images decoded over it."""
     codes = encoder.predict(x_test, batch_size=1000, verbose=0)
     plots.latent_scatter(codes, y_test, folder / "latent_2dim.png", classes, show=args.show)
     plots.digits_over_latent(
@@ -153,10 +153,7 @@ def main(args):
     folder = cli.prepare(args, source.name(MODEL_NAME))
     encoder, decoder = build_encoder(source.shape), build_decoder(source.shape)
     autoencoder = build_autoencoder(encoder, decoder)
-    networks = (encoder, decoder, autoencoder)
-    console.introduce(args, folder, "autoencoder", "MNIST", *networks)
-    for network in networks:
-        plots.model_diagram(network, folder / f"{network.name}.png")
+    console.introduce(args, folder, "autoencoder", "MNIST", encoder, decoder, autoencoder)
     if args.weights:
         weights.load(autoencoder, weights.find(args.weights, __file__))
     (x_train, _), (x_test, y_test) = source.split(datasets.mnist)

@@ -1,8 +1,7 @@
-"""Autoencoder on MNIST: a digit squeezed into 16 numbers and drawn again from them.
+"""Autoencoder on MNIST: compresses a digit to 16 numbers and reconstructs it.
 
-The encoder makes a code of 16 numbers from an image of 784 pixels, the decoder an image from the
-code. Nothing but the wish to get the same image back trains the two, so that the code has to hold
-what matters.
+The encoder maps an image of 784 pixels to a code of 16 numbers, and the decoder maps the code to an
+image. The loss compares this image with the input, so that the code must keep what matters.
 
 Realizes listing 3.2.1 of "Advanced Deep Learning with Keras" (R. Atienza).
 
@@ -10,16 +9,17 @@ Realizes listing 3.2.1 of "Advanced Deep Learning with Keras" (R. Atienza).
     python3 autoencoder-mnist-3.2.1.py --epochs 20                      train for longer
     python3 autoencoder-mnist-3.2.1.py --weights=autoencoder_mnist.h5   load, measure, draw
 
-MSE is the mean squared error over the pixels of the test images, in [0, 1]; PSNR is the mean over
+MSE is the mean squared error over the pixels of the test images, in [0, 1]. PSNR is the mean over
 the images of 10 log10(1 / the image's MSE), in decibels.
 
 Result to expect: test MSE 0.0096, PSNR 21.1 dB after one epoch (0.0098 and 21.0 dB with seed 1; the
 book: 0.01), half a minute on 2 CPU cores.
 
-Departures from the printed listing, and why:
- 1. Code and image leave layers of type float32, the sigmoid being a layer of its own, so that
-    `--mixed-precision` rounds neither.
- 2. Adam's learning rate is 3e-3 in place of its default 1e-3: there is one epoch only.
+Departures from the printed listing:
+ 1. The sigmoid is a layer of type float32, and so is the code, so that `--mixed-precision` does not
+    round images or codes.
+ 2. The listing has Adam's default learning rate, 1e-3. Here it is 3e-3, because the training has
+    one epoch only.
 """
 
 import sys
@@ -123,7 +123,7 @@ def train(autoencoder, x_train, x_test, args, folder, settings):
 
 
 def draw(autoencoder, x_test, args, folder):
-    """Draws the first test digits over what the autoencoder makes of them."""
+    """Draws the first test digits above their reconstructions."""
     decoded = autoencoder.predict(x_test[:SHOWN], verbose=0)
     plots.image_grid(
         np.concatenate([x_test[:SHOWN], decoded]),
@@ -154,10 +154,7 @@ def main(args):
     folder = cli.prepare(args, source.name(MODEL_NAME))
     encoder, decoder = build_encoder(source.shape), build_decoder(source.shape)
     autoencoder = build_autoencoder(encoder, decoder)
-    networks = (encoder, decoder, autoencoder)
-    console.introduce(args, folder, "autoencoder", "MNIST", *networks)
-    for network in networks:
-        plots.model_diagram(network, folder / f"{network.name}.png")
+    console.introduce(args, folder, "autoencoder", "MNIST", encoder, decoder, autoencoder)
     if args.weights:
         weights.load(autoencoder, weights.find(args.weights, __file__))
     (x_train, _), (x_test, _) = source.split(datasets.mnist, shown=SHOWN)

@@ -1,39 +1,36 @@
-"""Colorization autoencoder on CIFAR-10: it sees a gray photograph and draws it in color.
+"""Colorization autoencoder on CIFAR-10: maps a gray photograph to a colored one.
 
-An autoencoder whose input is the gray version of its target. The gray image does not tell the
-colors, so that the network has to learn which ones are likely: blue skies, green grass.
+The input of the autoencoder is the gray version of its target. A gray image does not determine the
+colors, so the network learns which ones are likely: blue skies, green grass.
 
 Realizes listing 3.4.1 of "Advanced Deep Learning with Keras" (R. Atienza).
 
     python3 colorization-autoencoder-cifar10-3.4.1.py                            train, 30 epochs
     python3 colorization-autoencoder-cifar10-3.4.1.py --chroma                   add colors to gray
-    python3 colorization-autoencoder-cifar10-3.4.1.py --resume                   go on
+    python3 colorization-autoencoder-cifar10-3.4.1.py --resume                   continue a run
     python3 colorization-autoencoder-cifar10-3.4.1.py --weights=colorized_ae.h5  load, measure, draw
 
-Measured on the test images, in [0, 1]: MSE and MAE, the mean squared and the mean absolute error
-over pixels and channels; PSNR, the mean over the images of 10 log10(1 / the image's MSE), in
-decibels. What has to be beaten is the gray image itself, as three equal channels: it is perfectly
-sharp and has no color. The network's image is blurred, 256 numbers hold no more; put its colors
-on the gray image that one had all along, and both are there ("colors on gray").
+MSE and MAE are the mean squared and the mean absolute error over the pixels and channels of the
+test images, in [0, 1]. PSNR is the mean over the images of 10 log10(1 / the image's MSE), in
+decibels. The baseline is the gray image itself, with three equal channels: it is sharp and has no
+color. The network's image is blurred, because 256 numbers cannot describe more. "Colors on gray"
+combines the network's colors with the given gray image.
 
-Result to expect after 30 epochs: PSNR 22.6 dB and MSE 0.0071 on the test images; its colors on
-gray 24.3 dB and 0.0055, the gray image itself 24.6 dB and 0.0066.
+Result to expect after 30 epochs: PSNR 22.6 dB and MSE 0.0071 on the test images. Colors on gray
+have 24.3 dB and 0.0055, the gray image has 24.6 dB and 0.0066.
 
-Departures from the printed listing, and why:
- 1. The image leaves a float32 layer, the sigmoid being a layer of its own, so that
-    `--mixed-precision` does not round it.
- 2. The rate falls on a plateau as the book's callback has it, but by lines of this script, whose
-    counts a restart point keeps.
- 3. The weights of the epoch with the lowest test loss are kept as in the book, but alone, not
-    beside those of all former records. Choosing an epoch by the test set flatters it:
-    colorized_ae.h5 is the last epoch, and the numbers are its numbers.
- 4. Half of the training images are mirrored, others in each epoch. Without it
-    (`--no-augmentation`) the network learns its training images by heart even more, and ends at
-    22.0 dB and 0.0080; its colors on gray at 23.7 dB and 0.0063.
- 5. `--chroma` predicts how far red, green and blue are from the gray value, and adds the given gray
-    image. The code then holds colors only; in the printed form most of it describes brightness.
-    Its learning rate starts lower. The printed form is the default; no weights are shipped for
-    this one yet.
+Departures from the printed listing:
+ 1. The sigmoid is a layer of type float32, so that `--mixed-precision` does not round the image.
+ 2. The learning rate decreases on a plateau, as in the listing. The script computes it instead of
+    a callback, so that a checkpoint keeps the state of the rule.
+ 3. The listing keeps the weights of each epoch with a new lowest test loss. Here only the lowest is
+    kept. colorized_ae.h5 has the weights of the last epoch, because a choice by the test set is
+    optimistic.
+ 4. Half of the training images are mirrored at random. Without this (`--no-augmentation`) the
+    network overfits more: 22.0 dB and 0.0080, colors on gray 23.7 dB and 0.0063.
+ 5. `--chroma` is not in the book: the network predicts the difference of red, green and blue from
+    the gray value, and adds the given gray image. The code then describes colors only; in the
+    printed form it mostly describes brightness. The learning rate starts lower.
 """
 
 import sys
@@ -279,7 +276,7 @@ def measure(images, copies):
 
 
 def evaluate(autoencoder, gray_test, x_test, args, folder):
-    """Measures the colorized test images, and the gray ones beside them; writes evaluation.json."""
+    """Measures the colorized test images and the gray ones, and writes evaluation.json."""
     colorized = np.clip(autoencoder.predict(gray_test, batch_size=1000, verbose=0), 0, 1)
     numbers = {}
     for name, images in (
@@ -317,10 +314,9 @@ def main(args):
     encoder = build_encoder(args.dropout, source.shape[0])
     decoder = build_decoder("tanh" if args.chroma else "sigmoid", source.shape[0])
     autoencoder = build_autoencoder(encoder, decoder, args.chroma, args.learning_rate)
-    networks = (encoder, decoder, autoencoder)
-    console.introduce(args, folder, "colorization autoencoder", "CIFAR-10", *networks)
-    for network in networks:
-        plots.model_diagram(network, folder / f"{network.name}.png")
+    console.introduce(
+        args, folder, "colorization autoencoder", "CIFAR-10", encoder, decoder, autoencoder
+    )
     if args.weights:
         load(autoencoder, weights.find(args.weights, __file__), args.chroma)
     (x_train, _), (x_test, _) = recipe.hold_out(source.split(datasets.cifar10), args.hold_out)

@@ -1,29 +1,28 @@
-"""Denoising autoencoder on MNIST: it sees a digit under heavy noise and draws the clean one.
+"""Denoising autoencoder on MNIST: removes heavy noise from a digit.
 
-The autoencoder of autoencoder-mnist-3.2.1.py gets corrupted digits as input and the clean ones as
-target. A code of 16 numbers has no room for noise, so that the network learns what a digit is.
+The autoencoder of autoencoder-mnist-3.2.1.py gets corrupted digits as inputs and clean digits as
+targets. A code of 16 numbers cannot store the noise, so the network learns the shape of digits.
 
 Realizes listing 3.3.1 of "Advanced Deep Learning with Keras" (R. Atienza).
 Paper: Vincent, Larochelle, Bengio, Manzagol, Extracting and Composing Robust Features with
 Denoising Autoencoders (2008).
 
     python3 denoising-autoencoder-mnist-3.3.1.py                                train, 10 epochs
-    python3 denoising-autoencoder-mnist-3.3.1.py --resume                       go on
+    python3 denoising-autoencoder-mnist-3.3.1.py --resume                       continue a run
     python3 denoising-autoencoder-mnist-3.3.1.py --weights=denoising_autoencoder.h5
     python3 denoising-autoencoder-mnist-3.3.1.py --weights=denoising_autoencoder.h5 --noise=0.3,0.9
 
-The noise is normal with mean 0.5 and standard deviation 0.5, added and clipped to [0, 1]. After
-training on that level, the network is tried at others (the book's figure 3.3.3), 0.5, 0.75 and 1.0
-or those of `--noise`: the level is the standard deviation, the mean stays 0.5. MSE is the mean
-squared error over the pixels of the test images, in [0, 1]; PSNR is the mean over the images of
-10 log10(1 / the image's MSE), in decibels.
+The noise is normal with mean 0.5 and standard deviation 0.5, added and clipped to [0, 1]. The
+network is trained with this noise, and tested with standard deviations of 0.5, 0.75 and 1.0
+(figure 3.3.3) or those of `--noise`. MSE is the mean squared error over the pixels of the test
+images, in [0, 1]. PSNR is the mean over the images of 10 log10(1 / the image's MSE), in decibels.
 
-Result to expect: test MSE 0.0157, 0.0280 and 0.0430, PSNR 18.6, 15.9 and 14.0 dB at noise 0.5, 0.75
-and 1.0 (the corrupted digits themselves: 4.8, 4.4 and 4.1 dB) after 10 epochs.
+Result to expect after 10 epochs: test MSE 0.0157, 0.0280 and 0.0430, PSNR 18.6, 15.9 and 14.0 dB at
+noise 0.5, 0.75 and 1.0. The corrupted digits have 4.8, 4.4 and 4.1 dB.
 
-Departures from the printed listing are the first of autoencoder-mnist-3.2.1.py, and:
- 2. The noise comes from NumPy's present generator, in float32 to take half the memory, and with a
-    seed of its own for the test digits: the same with and without training.
+Departures from the printed listing: the first of autoencoder-mnist-3.2.1.py, and
+ 2. The noise comes from NumPy's current generator, in float32 to take half the memory. The test
+    digits have a seed of their own, so that their noise is the same with and without training.
 """
 
 import math
@@ -223,10 +222,7 @@ def main(args):
     folder = cli.prepare(args, source.name(MODEL_NAME))
     encoder, decoder = build_encoder(source.shape), build_decoder(source.shape)
     autoencoder = build_autoencoder(encoder, decoder)
-    networks = (encoder, decoder, autoencoder)
-    console.introduce(args, folder, "denoising autoencoder", "MNIST", *networks)
-    for network in networks:
-        plots.model_diagram(network, folder / f"{network.name}.png")
+    console.introduce(args, folder, "denoising autoencoder", "MNIST", encoder, decoder, autoencoder)
     if args.weights:
         weights.load(autoencoder, weights.find(args.weights, __file__))
     (x_train, _), (x_test, _) = source.split(datasets.mnist, shown=SETS * SHOWN)

@@ -50,7 +50,9 @@ def parse_args():
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
     cli.add_images(parser, IMAGE_SHAPE[0], multiple=4, classes=True)
     parser.add_argument("--digit", type=cli.digit, help="the digit to draw (default: random ones)")
-    parser.add_argument("--cgan", metavar="FILE", help="a CGAN's weights to draw beside")
+    parser.add_argument(
+        "--cgan", metavar="FILE", help="also draw digits of these weights of a CGAN"
+    )
     return parser.parse_args()
 
 

@@ -339,7 +339,7 @@ def train(source, target, held_out, args, folder):
     model = build_cyclegan(args.task, **settings, images=images, **domains.own_shape(args))
     settings |= held_out.record
     generators = model.translators()
-    console.introduce(args, folder, "CycleGAN", " and ".join(domains.DOMAINS.get(args.task, ())), *generators)
+    console.introduce(args, folder, "CycleGAN", args.task, *generators, model.d_target)
     args.generators = [f"{folder.name}-{generator.name}.h5" for generator in generators]
 
     def draw_and_measure(step, losses):

@@ -1,7 +1,7 @@
-"""VAE on MNIST with convolutions: the one of vae-mlp-mnist-8.1.1.py with a sixth of the parameters.
+"""VAE on MNIST with convolutions: a sixth of the parameters of vae-mlp-mnist-8.1.1.py.
 
-Convolutions in the encoder and transposed ones in the decoder share their weights over the image,
-as those of autoencoder-mnist-3.2.1.py do. What makes it variational is the same.
+The encoder has convolutions and the decoder transposed convolutions, as in
+autoencoder-mnist-3.2.1.py. Sampling and losses are those of vae-mlp-mnist-8.1.1.py.
 
 Realizes listing 8.1.2 of "Advanced Deep Learning with Keras" (R. Atienza).
 Paper: Kingma, Welling, Auto-Encoding Variational Bayes (2013), arXiv:1312.6114.
@@ -14,13 +14,14 @@ Paper: Kingma, Welling, Auto-Encoding Variational Bayes (2013), arXiv:1312.6114.
 Result to expect: a test -ELBO of 147.4 to 148.3 nats with seeds 0 to 2, in 12 to 35 minutes on one
 CPU core.
 
-Departures from the printed listing, and why:
- 1. Sampling is a layer that adds the divergence to the loss, in the place of a Lambda layer and of
-    `add_loss` on the model, which Keras 3 does not have.
- 2. The learning rate falls to 0 along a cosine, so that the last epoch is a settled one.
- 3. The 900 images of the grid come from one call of the decoder, not from 900.
- 4. With `--mse` the bound is that of a Gaussian likelihood with variance 1/2, whose negative
-    logarithm is the squared error plus a constant. The listing names no likelihood.
+Departures from the printed listing:
+ 1. The listing samples in a Lambda layer and adds the KL divergence with `add_loss` on the model,
+    which Keras 3 does not have. Here a layer samples and adds the divergence.
+ 2. The listing's learning rate is constant. Here it decreases to 0 along a cosine, so that the last
+    epoch is stable.
+ 3. The listing calls the decoder 900 times for the grid. Here one call decodes all images.
+ 4. The listing names no likelihood. With `--mse` the bound is that of a Gaussian likelihood with
+    variance 1/2: its negative logarithm is the squared error plus a constant.
 """
 
 import sys
@@ -52,7 +53,7 @@ if __name__ == "__main__":
 import keras
 from keras import layers
 
-from lib import datasets, plots, vae, weights
+from lib import datasets, vae, weights
 from lib.images import Source
 
 
@@ -85,7 +86,7 @@ def build_decoder(latent_dim, image_shape=IMAGE_SHAPE):
 
 
 def build_vae(encoder, decoder, seed):
-    """Images -> what the decoder makes of a random draw of their codes."""
+    """Images -> the images decoded from samples of their codes."""
     images = keras.Input(encoder.input_shape[1:], name="images")
     z = vae.Sampling(seed=seed, name="z")(encoder(images))
     return keras.Model(images, decoder(z), name="vae_cnn")
@@ -101,10 +102,7 @@ def main(args):
     encoder = build_encoder(args.latent_dim, source.shape)
     decoder = build_decoder(args.latent_dim, source.shape)
     model = build_vae(encoder, decoder, args.seed)
-    networks = (encoder, decoder, model)
-    console.introduce(args, folder, "VAE with convolutions", "MNIST", *networks)
-    for network in networks:
-        plots.model_diagram(network, folder / f"{network.name}.png")
+    console.introduce(args, folder, "VAE with convolutions", "MNIST", encoder, decoder, model)
 
     def encode(x):
         return encoder.predict(x, batch_size=1000, verbose=0)

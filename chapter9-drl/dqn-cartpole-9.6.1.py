@@ -287,13 +287,13 @@ def main(args):
     settings = chosen(args, default)
     args.name = f"{args.method}_cartpole{rl.suffix(args, ENV_ID, changed(args, default))}"
     folder = cli.prepare(args, args.name)
-    console.introduce(args, folder, args.method.upper(), args.env_id)
     env = rl.make_discrete(args.env_id)
+    agent = DQNAgent(env, settings, args.method == "ddqn")
+    console.introduce(args, folder, args.method.upper(), args.env_id, agent.q_network)
     if args.record:
         rl_report.check_video(args)
     facts = {"env_id": args.env_id, "method": args.method, "settings": asdict(settings)}
     if args.weights:
-        agent = DQNAgent(env, settings, args.method == "ddqn")
         expected = {"method": args.method, "environment": args.env_id}
         agents.load(agent.q_network, agents.find(args.weights, __file__), expected)
         agent.update_weights()

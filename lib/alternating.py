@@ -32,7 +32,7 @@ class Turn:
         times: how often the turn is played on one batch. Where any turn is played n > 1 times, the
             batch is cut in n equal parts, and a turn played m times plays on the last m of them:
             five critic updates on five fresh batches are one batch of five times the size.
-        metrics: names of the further values that `loss` returns, logged beside it.
+        metrics: names of the further values that `loss` returns, which are also logged.
         after: called after each update, for instance to clip weights.
         through_shared: whether gradients reach the variables through the shared tensor too.
     """

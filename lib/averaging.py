@@ -1,6 +1,6 @@
 """An exponential moving average of a network's weights.
 
-The two players of a GAN circle around their equilibrium, and the average lies closer to it than
+The two players of a GAN circle around their equilibrium, and the average is closer to it than
 any single step. Source: Yazici et al., The Unusual Effectiveness of Averaging in GAN Training
 (2019), arXiv:1806.04498.
 """

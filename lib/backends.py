@@ -193,7 +193,7 @@ def use_devices(count):
     the global batch, and random numbers are drawn for the global batch (see `draw`), so that the
     result does not depend on the number of devices but for rounding.
 
-    On several machines, which JAX alone can do, each runs one process with the environment
+    On several machines, which only JAX supports, each runs one process with the environment
     variables of `keras.distribution.initialize`, and `count` is the number of all their devices.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What every classifier script does once its network stands: train or load, test, measure, draw."""
+"""What every classifier script does with its network: train or load, test, measure, draw."""
 
 import math
 
@@ -7,12 +7,14 @@ import numpy as np
 
 from lib import backends, plots, results, training, weights
 
-# A batch of 1000 takes no less time, and a DenseNet then needs 4 GB for what its layers put out.
+# A batch of 1000 is not faster, and a DenseNet then needs 4 GB for the outputs of its layers.
 TEST_BATCH_SIZE = 200
 
 
 def load_weights(model, args, script):
-    """Loads `args.weights`, if given; called before the data are, so that a bad file ends at once.
+    """Loads `args.weights`, if given.
+
+    Call it before loading the data, so that a bad file is an error at once.
 
     Args:
         model: the network.
@@ -41,7 +43,7 @@ def train_and_test(
 ):
     """Trains `model`, unless `load_weights` has loaded it, and tests it.
 
-    A training run saves the weights beside `folder` and writes metrics.json into it; `--evaluate`
+    A training run saves the weights next to `folder` and writes metrics.json into it; `--evaluate`
     and `--weights` write evaluation.json and confusion-matrix.png.
 
     Args:
@@ -52,14 +54,14 @@ def train_and_test(
         name: of the weight file, without `.h5`.
         compile_for: function of the number of training steps that compiles `model`.
         settings: further hyper-parameters that a continuation must not change.
-        class_names: for the confusion matrix, where the classes are no digits.
+        class_names: for the confusion matrix, if the classes are not digits.
         keep_best: also save the weights of the epoch with the highest test accuracy, to
             saved_models/`name`_model.NNN.h5 in `folder`.
         whole_batches: leave out the images that do not fill a batch, others in each epoch. XLA
             then compiles one training step instead of two.
 
     Returns:
-        (the share of test images that are classified right, what else the run measured).
+        (the share of test images that are classified correctly, other facts of the run).
     """
     (x_train, y_train), (x_test, y_test) = data
     settings = settings or {}
@@ -157,8 +159,7 @@ def _whole_batches(batch, steps, whole):
 def forward_flops(model):
     """Operations for one example in the convolutions and dense layers; None in a recurrent network.
 
-    A multiplication and an addition are two operations. All else in such a network takes a few
-    percent of that.
+    A multiplication and an addition are two operations. The other layers add a few percent.
     """
     count = 0
     for layer in model.layers:
@@ -171,7 +172,7 @@ def forward_flops(model):
 
 
 def _save_best(model, folder, name, epoch, best):
-    """Puts this epoch's weights in the place of those of the best epoch so far."""
+    """Replaces the weights of the best epoch so far with this epoch's."""
     folder.mkdir(exist_ok=True)
     weights.save(model, folder / f"{name}_model.{epoch:03d}.h5")
     if "epoch" in best:
@@ -180,7 +181,7 @@ def _save_best(model, folder, name, epoch, best):
 
 
 def confusion_matrix(model, x, y):
-    """Counts (classes, classes): row the true class, column the one that `model` says."""
+    """Counts (classes, classes): the row is the true class, the column the predicted one."""
     probabilities = model.predict(x, batch_size=TEST_BATCH_SIZE, verbose=0)
     classes = probabilities.shape[1]
     pairs = np.bincount(classes * y + probabilities.argmax(axis=1), minlength=classes**2)

@@ -1,4 +1,4 @@
-"""What every script does the same way: flags, one-line errors, seeds, output folder.
+"""What all scripts share: flags, one-line errors, seeds, output folder.
 
 A script builds its parser and parses before it imports Keras, so that `--help` and a wrong flag
 answer at once; nothing in this module's top level may import Keras.
@@ -20,7 +20,7 @@ from lib import console
 
 # TensorFlow's C++ parts talk of optimizations that they skip.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Without AVX-512 VNNI TensorFlow leaves oneDNN off, which there, too, makes convolutions faster.
+# Without AVX-512 VNNI, TensorFlow does not use oneDNN, which is faster there as well.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
@@ -28,24 +28,24 @@ _FOLDERS = []  # output folders of this process
 
 
 class UserError(Exception):
-    """A mistake of the user or of a file: shown as one line, exit code 2."""
+    """A mistake of the user or in a file: printed as one line, exit code 2."""
 
 
 class Stopped(Exception):
-    """A run that Ctrl-C or SIGTERM ended, with everything saved: shown as it is, exit code 130."""
+    """Ctrl-C or SIGTERM ended the run, and everything is saved: printed as it is, exit code 130."""
 
 
 def how_to_resume():
-    """What to say of the command that goes on with a run that was stopped."""
+    """Returns the text that names the command to continue a stopped run."""
     again = [argument for argument in sys.argv if argument != "--resume"]
-    return f"Go on with:\n    python3 {shlex.join(again)} --resume"
+    return f"Continue with:\n    python3 {shlex.join(again)} --resume"
 
 
 class StopOnSignal:
-    """While it is entered, Ctrl-C and SIGTERM set `requested`; once more ends the program.
+    """A context in which Ctrl-C and SIGTERM set `requested`; a second one ends the program.
 
     Args:
-        what: "step" or "episode", which is brought to its end before the stop.
+        what: "step" or "episode", which is finished before the stop.
     """
 
     def __init__(self, what):
@@ -68,7 +68,7 @@ class StopOnSignal:
         print(f"\nStopping after this {self.what}; once more to stop at once.", file=sys.stderr)
 
 
-DASHES = "\N{EN DASH}\N{EM DASH}"  # what e-books print where a command has one or two hyphens
+DASHES = "\N{EN DASH}\N{EM DASH}"  # e-books print these for one or two hyphens
 
 
 class Parser(argparse.ArgumentParser):
@@ -161,7 +161,7 @@ def reader(convert, fits, expected):
     Args:
         convert: makes the value of the text, or raises a ValueError.
         fits: function of the value that says whether it may be given.
-        expected: what may be given, for the line that refuses all else.
+        expected: what may be given, for the error message.
     """
 
     def read(text):
@@ -177,7 +177,7 @@ def reader(convert, fits, expected):
 
 
 def floats(text):
-    """The numbers in a text with commas between them; raises ValueError if it is none."""
+    """Returns the numbers in a text with commas; raises ValueError if it has others."""
     return [float(part) for part in text.split(",")]
 
 
@@ -199,16 +199,16 @@ digit = reader(list("0123456789").index, lambda value: True, "a digit from 0 to 
 
 def _add_seed_and_folder(parser):
     parser.add_argument(
-        "--seed", type=seed_int, default=0, help="makes a run repeat (default %(default)s)"
+        "--seed", type=seed_int, default=0, help="random seed (default %(default)s)"
     )
     parser.add_argument(
-        "--output-dir", type=Path, default=Path(), help="where outputs go (default: here)"
+        "--output-dir", type=Path, default=Path(), help="output directory (default: current)"
     )
 
 
 def _add_resume(parser):
     parser.add_argument(
-        "--resume", action="store_true", help="go on where an interrupted run stopped"
+        "--resume", action="store_true", help="continue an interrupted run from its last checkpoint"
     )
 
 
@@ -262,11 +262,11 @@ def training_parser(doc, *, batch_size, train_steps=None, epochs=None):
     parser.add_argument(
         "--mixed-precision",
         action="store_true",
-        help="compute in bfloat16, keep float32 weights: faster where GPU or processor have "
-        "instructions for it, else many times slower",
+        help="compute in bfloat16 with float32 weights: faster if the GPU or processor has "
+        "instructions for it, otherwise many times slower",
     )
     parser.add_argument(
-        "--evaluate", action="store_true", help="measure the weights that are loaded or trained"
+        "--evaluate", action="store_true", help="measure the loaded or trained weights"
     )
     parser.add_argument("--show", action="store_true", help="also open the figures in windows")
     _add_summary(parser)
@@ -315,7 +315,7 @@ def vae_parser(doc, *, batch_size, epochs):
     parser = training_parser(doc, batch_size=batch_size, epochs=epochs)
     parser.add_argument("-w", "--weights", metavar="FILE", help="load these weights, do not train")
     parser.add_argument(
-        "-m", "--mse", action="store_true", help="squared error in place of cross-entropy"
+        "-m", "--mse", action="store_true", help="squared error instead of cross-entropy"
     )
     parser.add_argument(
         "--latent-dim", type=positive_int, default=2, help="numbers in a code (default 2)"

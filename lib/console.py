@@ -10,16 +10,21 @@ STARTED = time.time()
 PUBLISHED = Path(__file__).parent / "data/overview.csv"
 
 
-def introduce(args, folder, method, data, *networks):
-    """Prints method, data, parameters and output folder of a run; with `--summary` also the layers.
+def introduce(args, folder, method, data, *networks, diagram=None):
+    """Prints method, data, parameters and output folder of a run, and draws the networks.
+
+    `--summary` also prints the layers.
 
     Args:
         args: the parsed flags.
         folder: of the figures.
         method: its name.
         data: the name of the data set or environment, unless `--images` names folders.
-        networks: the Keras models.
+        networks: the Keras models. Each is drawn to a file with its name.
+        diagram: the file name of the diagram, without `.png`, if it is not the network's.
     """
+    from lib import plots
+
     images = getattr(args, "images", None)
     if images:
         paths = images if isinstance(images, list) else [images]
@@ -30,9 +35,10 @@ def introduce(args, folder, method, data, *networks):
     if counts:
         print(f"Parameters: {', '.join(counts)}")
     print(f"Output: {folder}/", flush=True)
-    if getattr(args, "summary", False):
-        for network in networks:
+    for network in networks:
+        if args.summary:
             network.summary()
+        plots.model_diagram(network, folder / f"{diagram or network.name}.png")
 
 
 def conclude(args, folder):

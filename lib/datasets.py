@@ -157,7 +157,7 @@ def _from_npz(path, shape):
 
 
 def _check(path, x, y, shape):
-    """Refuses what are no images of that shape, with one digit each."""
+    """Refuses arrays that are not images of this shape with one label each."""
     if not (
         x.shape[1:] == shape
         and x.dtype == np.uint8

@@ -46,7 +46,7 @@ class Pretrained:
 
     Args:
         script: the listing, relative to the root.
-        files: the weight files in weights/ beside the script.
+        files: the weight files in weights/ next to the script.
         build: function of the script's module and the paths of the files that returns
             {suffix of the exported file: network with weights}.
         flags: names of the script's flags that replace the files.

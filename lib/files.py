@@ -27,8 +27,8 @@ def write_whole(path, write):
 
     Args:
         path: the file.
-        write: function of the path of a temporary file beside it, of the same suffix, that writes
-            this one; it then takes the place of the former file.
+        write: function that writes a temporary file; its path, next to `path` and with the same
+            suffix, is the argument. This file then replaces the former one.
 
     Raises:
         UserError: if the file cannot be written.

@@ -78,7 +78,7 @@ def discriminator(
 
     Returns:
         A model from images to [source, label, code1, ...] or [source, z0], as far as requested, or
-        to source alone; all float32.
+        to source only; all float32.
     """
     x = inputs
     for i, (filters, strides) in enumerate(zip(DISCRIMINATOR_FILTERS, (2, 2, 2, 1), strict=True)):

@@ -37,7 +37,7 @@ class Source:
     Args:
         args: the parsed flags, see `cli.add_images`.
         shape: (height, width, channels) of the book's images.
-        script: path of the script, beside which `--generator` or `--weights` is looked for.
+        script: path of the script, whose folder has the weights.
         labels: the class folders are the labels.
 
     Raises:
@@ -191,7 +191,7 @@ def read(folder, shape, labels=False):
     Args:
         folder: the folder.
         shape: (height, width, channels) of the result, with 1 channel for gray or 3 for color.
-        labels: require at least two class folders, and leave out images beside these.
+        labels: require at least two class folders, and leave out images next to them.
 
     Returns:
         x: uint8 array (n, height, width, channels).

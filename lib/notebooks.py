@@ -115,15 +115,17 @@ def run(chapter, data, folder):
     Args:
         chapter: number of the chapter.
         data: folder of the data sets.
-        folder: an empty folder, which gets links to the repository.
+        folder: an empty folder, which gets links to the scripts.
     """
     import nbclient
     import nbformat
 
-    for path in ROOT.iterdir():
-        if path.name not in ("notebooks", ".git"):
-            (folder / path.name).symlink_to(path)
     (folder / "notebooks").mkdir()
+    for path in ROOT.glob("chapter*-*"):
+        # A folder of its own, because .. of a link is in the repository.
+        (folder / path.name).mkdir()
+        for each in path.iterdir():
+            (folder / path.name / each.name).symlink_to(each)
     os.environ |= {"ADLK_DATA_DIR": str(data), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     found = nbformat.reads(json.dumps(notebook(chapter, tiny=True)), as_version=4)
     for each in found.cells:

@@ -133,7 +133,7 @@ def image_grid(images, path, columns=None, titles=None, row_titles=None, marked=
 
 
 def grids_side_by_side(grids, path, columns=10, show=False):
-    """Draws several grids of equally many images beside each other.
+    """Draws several grids of equally many images side by side.
 
     Args:
         grids: {title: images}, see `image_grid`.
@@ -264,7 +264,7 @@ def latent_scatter(
         if kl is not None:
             bars = axes[0, 1].bar([f"z[{i}]" for i in range(len(kl))], kl, color=BLUE)
             axes[0, 1].bar_label(bars, fmt="%.2f", fontsize=TEXT)
-            axes[0, 1].set(title="KL (nats)", ylim=(0, 3.2))
+            axes[0, 1].set(title="KL (nats)", ylim=(0, 4))
             axes[0, 1].spines[["top", "right"]].set_visible(False)
         finish(figure, path, show)
 

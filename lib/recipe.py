@@ -142,7 +142,7 @@ def smoothed_cross_entropy(smoothing):
 
 
 def hold_out(data, count):
-    """(train, test) with the last `count` training examples in the place of the test set.
+    """Returns (train, test) in which the last `count` training examples replace the test set.
 
     A count of 0 returns the data as they are.
 

@@ -27,7 +27,7 @@ def record(path, args, **numbers):
     """Writes the numbers of a run to `path`, with command, commit, date, backend, device, seed.
 
     Args:
-        path: the file, beside the run's figures.
+        path: the file, next to the figures of the run.
         args: the parsed flags.
         numbers: the measured values, and the facts of the run: budget, batch size, minutes.
     """
@@ -49,7 +49,7 @@ def record(path, args, **numbers):
 
 
 def command(argv):
-    """What to type to repeat a run, without `--output-dir`, which names a place on this machine."""
+    """Returns the command of a run, without `--output-dir`, which names a place on this machine."""
     words, rest = ["python3", Path(argv[0]).name], iter(argv[1:])
     for word in rest:
         if word == "--output-dir":
@@ -63,7 +63,7 @@ def read(path):
     """Returns the numbers that `record` wrote to `path`, or an empty dict if there are none.
 
     Raises:
-        UserError: if the file is there and is no json.
+        UserError: if the file exists and is not json.
     """
     try:
         return json.loads(Path(path).read_text())

@@ -1,4 +1,4 @@
-"""A table of the book trained again: one classifier a row, its accuracies beside the book's."""
+"""Trains a table of the book: one classifier a row, with its accuracies next to the book's."""
 
 import argparse
 
@@ -9,10 +9,10 @@ from lib.cli import UserError
 
 
 def run(columns, table, build, data, args, folder, settings=None):
-    """Trains a classifier for each row of `table`, and prints its accuracies beside the book's.
+    """Trains a classifier for each row of `table`, and prints its accuracies next to the book's.
 
     `folder`/sweep.json is written after every row. With `args.resume` the rows in it are not
-    trained again, and one that was interrupted goes on from its restart point.
+    trained again, and one that was interrupted continues from its checkpoint.
 
     Args:
         columns: names of the settings that a row begins with.
@@ -41,7 +41,7 @@ def run(columns, table, build, data, args, folder, settings=None):
     unfinished = args.resume and (row_folder / "restart.npz").exists()
     done = _load(path, compared, unfinished) if args.resume else []
     if path.exists() and not args.resume:
-        print(f"Starting anew; --resume would keep the rows in '{path}'.")
+        print(f"Starting again; --resume would keep the rows in '{path}'.")
     rows = []
     for *values, book_train, book_test in table:
         row_settings = dict(zip(columns, values, strict=True))
@@ -69,7 +69,7 @@ def run(columns, table, build, data, args, folder, settings=None):
             }
         book = {"book_train": _share(book_train), "book_test": _share(book_test)}
         rows.append({**row, **book})
-        # Rows of an earlier run that come later in the table must outlive a kill, too.
+        # Later rows of an earlier run must also survive a kill.
         later = [row for row in done if all(row["settings"] != r["settings"] for r in rows)]
         results.record(path, args, **shared, rows=rows + later)
     _print_table(columns, rows)

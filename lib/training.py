@@ -1,7 +1,7 @@
-"""Long training runs: progress with the time left, restart points, and Ctrl-C without loss.
+"""Long training runs: progress with the time left, checkpoints, and Ctrl-C without loss.
 
 `train` runs `keras.Model.fit` one interval after the other. Batch number s is a function of s and
-the seed alone, and a restart point holds every variable of the model (weights, optimizer, seeds,
+the seed only, and a checkpoint has every variable of the model (weights, optimizer, seeds,
 moving averages), so a run that was interrupted ends as the uninterrupted one would have.
 """
 
@@ -51,18 +51,18 @@ def train(
         interval: steps between two calls of `after_interval`. A checkpoint is saved after each of
             them, and at least once per minute of work.
         restart: path of the checkpoint. It is removed at the end, after `save`. The file
-            log.csv beside it has one row for each interval: step, seconds, the mean losses, the
+            log.csv next to it has one row for each interval: step, seconds, the mean losses, the
             learning rate, and what `after_interval` returned. log.png shows it at the end.
         settings: dict of what must not differ between the run and its continuation.
-        resume: go on from the restart point instead of starting anew.
-        after_interval: called with (step, logs) after each interval, before its restart point is
+        resume: continue from the checkpoint instead of starting again.
+        after_interval: called with (step, logs) after each interval, before its checkpoint is
             saved; `logs` are the mean losses since the last one. It may return a dict of numbers
             for log.csv.
         memory: a dict of json values that `after_interval` keeps up to date, such as the best loss
-            so far. The restart point holds it, and a continuation finds it as it was.
+            so far. The checkpoint holds it, and a continuation finds it as it was.
         save: called when all steps are done, to save what was trained. Where it fails or is killed,
             a continuation has nothing left to do but call it again.
-        keep: leave the restart point of a finished run, so that `resume` with more steps can
+        keep: leave the checkpoint of a finished run, so that `resume` with more steps can
             continue it.
         callbacks: of Keras. An interval is an epoch for them. They get the row of log.csv as the
             logs of an epoch, and one that stops the training ends the run.
@@ -73,14 +73,14 @@ def train(
         (minutes spent in all continuations, logs of the last interval).
 
     Raises:
-        Stopped: if Ctrl-C or SIGTERM ended the run; the restart point is then saved.
-        UserError: if there is no usable restart point to resume from.
+        Stopped: if Ctrl-C or SIGTERM ended the run; the checkpoint is then saved.
+        UserError: if there is no usable checkpoint to resume from.
     """
     restart = Path(restart)
     if restart.exists() and not resume:
-        print(f"Starting anew; --resume would go on from the restart point '{restart}'.")
+        print(f"Starting again; --resume would continue from the checkpoint '{restart}'.")
     memory = {} if memory is None else memory
-    # A restart point holds the optimizer's averages, too, which must exist before it is read.
+    # A checkpoint also has the optimizer's averages, which must exist before it is read.
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     step, minutes, logs, interval_so_far = 0, 0.0, {}, None
@@ -183,7 +183,7 @@ def train_epochs(
         model: see `train`.
         x, y: arrays, or tuples of arrays, of equal length.
         args: the parsed flags, see `cli.training_parser`, with `epochs`.
-        folder: where the restart point lies.
+        folder: of the checkpoint.
         settings: further hyper-parameters that a continuation must not change.
         after_epoch: called with (epoch, logs) after each pass, counted from 1.
         memory: see `train`.
@@ -307,7 +307,7 @@ def _state(models):
 
 
 def save_restart(path, model, settings, progress, arrays=None):
-    """Writes a restart point, whole or not at all: a kill leaves the former one as it was.
+    """Writes a checkpoint, whole or not at all: after a kill, the former one is unchanged.
 
     Args:
         path: the npz file.
@@ -345,10 +345,10 @@ def load_restart(path, model, settings):
                 raise ValueError("it has values that are not finite numbers")
     except FileNotFoundError:
         raise UserError(
-            f"nothing to resume: no restart point '{path}'; start without --resume"
+            f"nothing to resume: no checkpoint '{path}'; start without --resume"
         ) from None
     except Exception as error:
-        raise UserError(f"'{path}' is not a usable restart point: {error}") from None
+        raise UserError(f"'{path}' is not a usable checkpoint: {error}") from None
     for name, value in settings.items():
         if found.get(name) != value:
             raise UserError(

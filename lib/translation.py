@@ -101,7 +101,7 @@ def draw_grids(generators, held_out, task, folder, show):
     plots.grids_side_by_side(grids, folder / "target-to-source.png", show=show)
 
 
-def draw_comparison(networks, held_out, path, show, columns=20):
+def draw_comparison(networks, held_out, path, show, columns=12):
     """Draws true colors and the colors of several methods (figures 7.1.9 and 7.1.10).
 
     Args:

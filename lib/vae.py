@@ -86,7 +86,7 @@ def gaussian_cross_entropy(images, decoded):
 def compile_vae(model, optimizer, mse=False):
     """Compiles a VAE for cross-entropy, or squared error, plus what `Sampling` adds.
 
-    The metric `reconstruction` is the first part alone; `parts` tells the divergence.
+    The metric `reconstruction` is the first part only; `parts` computes the divergence.
 
     Args:
         model: from images, or [images, labels], to decoded images, with a `Sampling` layer.
@@ -172,7 +172,7 @@ def elbo(encode, decode, x, images, samples=100, seed=0, chunk=100, mse=False):
     Args:
         encode: function of x that returns (mean, log variance), each (n, d), as NumPy arrays.
         decode: function of (z (m, d), index (m,)) that returns decoded images of shape
-            (m, *images.shape[1:]); `index` tells which image each z belongs to.
+            (m, *images.shape[1:]); `index` has the number of the image of each z.
         x: what `encode` takes.
         images: array (n, ...) in [0, 1].
         samples: draws of z for each image.
@@ -336,15 +336,15 @@ def code_attributes(decode, series, steps=10, limit=2.0):
 
 
 def attribute_gap(correlations):
-    """How far each attribute belongs to one number of the code alone, 0 to 1.
+    """How far each attribute follows a single number of the code, from 0 to 1.
 
     The mean over the attributes of the largest correlation less the second largest: 1 if each
     attribute follows one number and no other, 0 if two numbers move it alike. The mutual
     information gap of Chen et al., Isolating Sources of Disentanglement in Variational
-    Autoencoders (2018), equation 6, with rank correlation in the place of mutual information.
+    Autoencoders (2018), equation 6, with rank correlation instead of mutual information.
 
     Args:
-        correlations: what `metrics.attribute_correlations` returns, of codes of at least two
+        correlations: what `metrics.attribute_correlations` returns for codes of at least two
             numbers.
     """
     sizes = np.sort(list(correlations.values()))

@@ -18,7 +18,7 @@ from lib.files import write_whole
 
 
 def find(name, script):
-    """Returns the path of the weight file `name`: as given, else in weights/ beside `script`.
+    """Returns the path of the weight file `name`: as given, otherwise in weights/ next to `script`.
 
     Raises:
         UserError: if it is in neither place.
@@ -71,8 +71,8 @@ def about(path):
 def save(model, path, half=False, about=None):
     """Writes `model` as one whole-model `.h5` file, whole or not at all.
 
-    `keras.models.load_model` opens the file, too. The layers are written as float32 ones also after
-    training in mixed precision. The directory of `path` must exist.
+    `keras.models.load_model` can also open the file. The layers are float32, also after training in
+    mixed precision. The directory of `path` must exist.
 
     Args:
         model: a functional or sequential model.

@@ -1,4 +1,4 @@
-"""The engine and the restart points on JAX and PyTorch, where these are installed.
+"""The engine and the checkpoints on JAX and PyTorch, where these are installed.
 
 And the batch normalization that is TensorFlow's alone.
 """

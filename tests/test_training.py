@@ -18,7 +18,7 @@ from test_alternating import Noisy
 from lib import backends, logs, training
 from lib.cli import Stopped, UserError
 
-# A run that kills itself with SIGKILL in step 8, two steps after the restart point at step 6.
+# A run that kills itself with SIGKILL in step 8, two steps after the checkpoint at step 6.
 KILLED = f"""
 import os, signal, sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
@@ -299,7 +299,7 @@ def test_the_log_of_a_continuation_has_each_interval_once(tmp_path):
 
     with pytest.raises(Stopped):
         train(build(), tmp_path, batch=interrupt_at(7), after=after)
-    # As if the run had been killed after it wrote a row and before it wrote the restart point.
+    # As if the run had been killed after it wrote a row and before it wrote the checkpoint.
     with (tmp_path / "log.csv").open("a") as file:
         file.write("9,0.5,0.7,\n")
     train(build(), tmp_path, resume=True, after=after)
@@ -488,7 +488,7 @@ def test_resume_with_other_settings_is_refused(tmp_path):
 
 def test_resume_of_a_broken_file_is_refused(tmp_path):
     (tmp_path / "restart.npz").write_bytes(b"PK\x03\x04 not a zip")
-    with pytest.raises(UserError, match="not a usable restart point"):
+    with pytest.raises(UserError, match="not a usable checkpoint"):
         train(build(), tmp_path, resume=True)
 
 
