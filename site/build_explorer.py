@@ -15,6 +15,7 @@ import itertools
 import json
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -311,13 +312,11 @@ def build(target, repository="", exported=None):
         shutil.copyfile(RUNTIME / "dist" / name, target / "ort" / name)
     models = target / "models"
     models.mkdir()
-    exported = exported or target / "exported"
-    exported.mkdir(exist_ok=True)
-    export_models(exported)
-    for name in MODELS:
-        halve(exported / f"{name}.onnx", models / f"{name}.onnx")
-    if exported.parent == target:
-        shutil.rmtree(exported)
+    with tempfile.TemporaryDirectory() as temporary:
+        exported = exported or Path(temporary)
+        export_models(exported)
+        for name in MODELS:
+            halve(exported / f"{name}.onnx", models / f"{name}.onnx")
     panels = {panel: measured(panel) for panel in (*MEASURED, "qlearning")}
     base = f"{repository.rstrip('/')}/" if repository else "scripts/"
     page = target / "index.html"

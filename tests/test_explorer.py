@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT / "site"))
 import build_explorer  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+POLLING = 50  # milliseconds
 CARS = [model for model in build_explorer.MODELS if model.startswith("car_")]
 PANELS = [*build_explorer.MEASURED, "qlearning"]
 GANS = ("dcgan_mnist", "wgan_mnist", "lsgan_mnist", "cgan_mnist", "acgan_mnist", "infogan_mnist")
@@ -139,6 +140,7 @@ def changes(page, panel, act):
     page.wait_for_function(
         f"([panel, before]) => before !== ({SHOWN})(panel)",
         arg=[panel, before],
+        polling=POLLING,
     )
 
 
@@ -269,13 +271,19 @@ def test_an_error_is_a_line_in_the_panel(browser, address):
 # Controls
 
 
+def wait_for_verdict(page, digit):
+    """Waits until the CNN predicts a digit."""
+    page.wait_for_function(
+        "digit => document.querySelector('[data-model=cnn_mnist] .verdict b').innerText === digit",
+        arg=str(digit),
+        polling=POLLING,
+    )
+
+
 @pytest.mark.parametrize("digit", range(10))
 def test_a_sample_digit_is_read(page, digit):
     page.get_by_label(f"sample {digit}", exact=True).click()
-    cnn = page.locator("#draw [data-model=cnn_mnist] .verdict b")
-    page.wait_for_function(
-        "([e, digit]) => e.innerText === digit", arg=[cnn.element_handle(), str(digit)]
-    )
+    wait_for_verdict(page, digit)
 
 
 def test_drawing_with_the_mouse_and_with_the_keyboard(page):
@@ -292,8 +300,7 @@ def test_drawing_with_the_mouse_and_with_the_keyboard(page):
     page.locator("#draw .pad").scroll_into_view_if_needed()
     box = page.locator("#draw .pad").bounding_box()
     changes(page, "draw", stroke)
-    verdict = page.locator("#draw [data-model=cnn_mnist] .verdict b").element_handle()
-    page.wait_for_function("e => e.innerText === '1'", arg=verdict)
+    wait_for_verdict(page, 1)
     page.locator("#draw .pad").focus()
     changes(page, "draw", lambda: page.keyboard.press("Delete"))
     page.keyboard.press("Space")

@@ -113,7 +113,7 @@ export async function start(panel) {
       : car.steps >= LIMIT
         ? `${who} did not reach the flag in ${LIMIT} steps`
         : `step ${car.steps}`;
-    find(".facts").textContent = `${end}, reward ${car.reward.toFixed(1)}`;
+    find(".facts").textContent = `${end}, reward ${car.reward.toFixed(1).replace("-", "−")}`;
   }
 
   const updateMap = latest(

@@ -7,9 +7,9 @@ const CELL = 150;
 const STEPS_A_SECOND = 5;
 // Left, down, right, up: the triangle of an action within its cell, and where its value is written.
 const TRIANGLES = [
-  ["0,0 75,75 0,150", 25, 75],
+  ["0,0 75,75 0,150", 28, 76],
   ["0,150 75,75 150,150", 75, 132],
-  ["150,0 75,75 150,150", 125, 75],
+  ["150,0 75,75 150,150", 122, 76],
   ["0,0 75,75 150,0", 75, 18],
 ];
 
@@ -32,7 +32,7 @@ function drawWorld(table, agentAt) {
         const strength = Math.min(Math.abs(value) / 100, 1) * 0.75;
         parts.push(`<polygon points="${points}" fill="var(${fill})" fill-opacity="${strength}" stroke="var(--line)"/>`);
         parts.push(
-          `<text x="${tx}" y="${ty}" text-anchor="middle" dominant-baseline="middle" font-size="17">${number(value)}</text>`,
+          `<text x="${tx}" y="${ty}" text-anchor="middle" dominant-baseline="middle" font-size="15">${number(value)}</text>`,
         );
       });
     }
@@ -65,6 +65,7 @@ export async function start(panel) {
   let agent;
   let state;
   let counts;
+  let seed = 2; // its first episode ends in the hole
 
   function show(changed) {
     find(".world").innerHTML = drawWorld(agent.table, state);
@@ -103,7 +104,7 @@ export async function start(panel) {
   }
 
   function reset() {
-    agent = new QAgent(generator(0));
+    agent = new QAgent(generator(seed));
     state = START;
     counts = { episodes: 0, wins: 0 };
     find(".update").textContent = "All values are 0. Take a step.";
@@ -127,6 +128,7 @@ export async function start(panel) {
   });
   find(".reset").addEventListener("click", () => {
     play(false);
+    seed += 1;
     reset();
   });
   reset();
