@@ -24,7 +24,8 @@ from playwright.sync_api import sync_playwright  # noqa: E402
 sys.path.insert(0, str(ROOT / "site"))
 import build_explorer  # noqa: E402
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+BROWSERS = "chromium", "chromium-browser", "google-chrome"
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 POLLING = 50  # milliseconds
 CARS = [model for model in build_explorer.MODELS if model.startswith("car_")]
 PANELS = [*build_explorer.MEASURED, "qlearning"]
