@@ -6,6 +6,8 @@
 # make lint    checks style, format and spelling
 PYTHON ?= python3
 BIN := .venv/bin
+# make site REPOSITORY=https://HOST/OWNER/NAME/blob/main links the site to the files there.
+LINKS := $(if $(REPOSITORY),--repository $(REPOSITORY))
 
 .PHONY: demo test smoke figures site lint clean
 
@@ -24,8 +26,8 @@ figures: .venv/runtime
 
 # then: python3 -m http.server --directory site/_build/html
 site: .venv/site site/node_modules/.package-lock.json
-	$(BIN)/python site/build_explorer.py
-	$(BIN)/python site/build_pages.py
+	$(BIN)/python site/build_explorer.py $(LINKS)
+	$(BIN)/python site/build_pages.py $(LINKS)
 
 lint: .venv/development
 	$(BIN)/ruff check .

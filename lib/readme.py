@@ -32,7 +32,7 @@ SETTINGS = ("dropout", "L2", "what it shows")
 RESULT = re.compile(r"\d[\d,]*\.\d+|\d+ %")
 
 
-def value(file, key, results):
+def value(file: str, key: str, results: Path) -> Any:
     """The number `key` in the json `file` of the folder `results`.
 
     Raises:
@@ -50,12 +50,12 @@ def value(file, key, results):
     return found
 
 
-def shown(number, form):
+def shown(number: float, form: str) -> str:
     """The number as text; a percentage has a space before its sign."""
     return format(number, form).replace("%", " %")
 
 
-def updated(text, results=ROOT / "results"):
+def updated(text: str, results: Path=ROOT / "results") -> str:
     """`text` with all its tables and numbers as the folder `results` has them.
 
     Raises:
@@ -74,14 +74,14 @@ def updated(text, results=ROOT / "results"):
     return NUMBER.sub(replace, TABLE.sub(made, text))
 
 
-def differences(path):
+def differences(path: Path) -> list[str]:
     """Lines of the file `path` that are not as `updated` would write them."""
     text = path.read_text()
     pairs = itertools.zip_longest(text.splitlines(), updated(text).splitlines())
     return [f"{path.relative_to(ROOT)}: {new}" for old, new in pairs if old != new]
 
 
-def unproven(text):
+def unproven(text: str) -> list[str]:
     """Cells of the tables in `text` with decimals or percentages that come from no result.
 
     First columns are titles; columns of SETTINGS and those about the book may hold such numbers,
@@ -102,13 +102,13 @@ def unproven(text):
     return found
 
 
-def pages():
+def pages() -> list[Path]:
     """FIGURES.md and all README files of the project."""
-    pages = [ROOT / name for name in ("README.md", "FIGURES.md", "benchmarks/README.md")]
+    pages = [ROOT / name for name in ("README.md", "FIGURES.md", "WEIGHTS.md", "benchmarks/README.md")]
     return [*pages, *sorted(ROOT.glob("chapter*/README.md"))]
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     """Rewrites the pages, or says what differs."""
     if args.check:
         found = [line for path in pages() for line in differences(path)]

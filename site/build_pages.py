@@ -1,7 +1,7 @@
 """Builds the pages of the site from the Markdown files, the scripts and the records.
 
-    python3 site/build_pages.py                                 into site/_build/html
-    python3 site/build_pages.py --repository https://HOST/NAME  also links to the repository
+    python3 site/build_pages.py                     into site/_build/html
+    python3 site/build_pages.py --repository URL    link folders at URL/results, ...
 
 Each script and each module has a page of its own: its docstring as prose, its figures, its measured
 results, and its code, function by function. Nothing on a page is written here.
@@ -34,6 +34,7 @@ ITEM = re.compile(r" ?\d+\. ")
 CHAPTERS = sorted(ROOT.glob("chapter*-*"), key=lambda path: int(re.search(r"\d+", path.name)[0]))
 PAGES = (
     "FIGURES.md",
+    "WEIGHTS.md",
     "DIFFERENCES.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
@@ -238,24 +239,25 @@ def write_sources(repository):
     """Writes all pages and what Sphinx needs."""
     shutil.rmtree(SOURCE, ignore_errors=True)
     SOURCE.mkdir(parents=True)
-    files = repository and f"{repository}/blob/main"
-    home = adjusted((ROOT / "README.md").read_text(), ROOT, files)
+    home = adjusted((ROOT / "README.md").read_text(), ROOT, repository)
     if (ROOT / "site/explorer/index.html").exists():
         # As HTML, because Sphinx does not know the pages that build_explorer.py makes.
         link = '<a href="explorer/index.html">explorer</a>'
         note = f"Try the pretrained networks in the {link}.\n\n## Why"
         home = home.replace("## Why", note, 1)
     home += toctree("Chapters", [f"{chapter.name}/README.md" for chapter in CHAPTERS])
-    home += toctree("Results", ["FIGURES.md", "DIFFERENCES.md", "benchmarks/README.md"])
+    home += toctree(
+        "Results", ["FIGURES.md", "WEIGHTS.md", "DIFFERENCES.md", "benchmarks/README.md"]
+    )
     home += toctree("Project", ["CONTRIBUTING.md", "modules.md", "CHANGELOG.md", "SECURITY.md"])
     write("index.md", home)
     write("modules.md", module_list())
     for page in PAGES:
         path = ROOT / page
-        text = adjusted(path.read_text(), path.parent, files)
+        text = adjusted(path.read_text(), path.parent, repository)
         write(page, ("---\norphan: true\n---\n" if page.startswith("lib/") else "") + text)
     for chapter in CHAPTERS:
-        text = adjusted((chapter / "README.md").read_text(), chapter, files)
+        text = adjusted((chapter / "README.md").read_text(), chapter, repository)
         listed = [path.name for path in scripts(chapter)]
         write(f"{chapter.name}/README.md", text + toctree("Scripts", listed))
         for script in scripts(chapter):
@@ -271,7 +273,9 @@ def main():
     """Writes the sources and runs Sphinx, which ends with an error at the first warning."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--repository", help="address of the repository, for links to folders (default: none)"
+        "--repository",
+        metavar="URL",
+        help="address of the repository's files, such as https://HOST/OWNER/NAME/blob/main",
     )
     args = parser.parse_args()
     write_sources(args.repository)

@@ -11,6 +11,7 @@ A page marks the place of a table with two lines:
 from lib.tables import (
     agents,
     autoencoders,
+    cards,
     classifiers,
     figures,
     gans,
@@ -31,5 +32,6 @@ for module in (
     vaes,
     agents,
     speed,
+    cards,
 ):
     TABLES |= module.TABLES
