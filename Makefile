@@ -3,13 +3,14 @@
 # make smoke   runs every listing on a tiny budget and prints a table
 # make figures redraws the figures from the pretrained weights and the logs
 # make site    builds the pages and the explorer into site/_build/html; needs node and npm
-# make lint    checks style, format and spelling
+# make notebooks  runs the notebooks on a tiny budget
+# make lint    checks style, format, spelling and types
 PYTHON ?= python3
 BIN := .venv/bin
 # make site REPOSITORY=https://HOST/OWNER/NAME/blob/main links the site to the files there.
 LINKS := $(if $(REPOSITORY),--repository $(REPOSITORY))
 
-.PHONY: demo test smoke figures site lint clean
+.PHONY: demo test smoke figures site notebooks lint clean
 
 demo: .venv/runtime
 	cd chapter4-gan && ../$(BIN)/python dcgan-mnist-4.2.1.py --generator=dcgan_mnist.h5 --output-dir=../demo
@@ -28,6 +29,9 @@ figures: .venv/runtime
 site: .venv/site site/node_modules/.package-lock.json
 	$(BIN)/python site/build_explorer.py $(LINKS)
 	$(BIN)/python site/build_pages.py $(LINKS)
+
+notebooks: .venv/site
+	$(BIN)/python -m lib.notebooks --run
 
 lint: .venv/development
 	$(BIN)/ruff check .

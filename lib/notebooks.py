@@ -15,6 +15,7 @@ import re
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from lib import cli
@@ -25,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS = ROOT / "lib/data/notebooks.csv"
 # To be replaced by the address of the repository on GitHub, as in the README.
 REPOSITORY = "OWNER/NAME"
+BIN = Path(sys.executable).parent
+AT_ONCE = 2  # notebooks that `--run` runs at the same time
 TITLES = {
     "pretrained": "Pretrained weights",
     "training": "Five minutes of training",
@@ -42,13 +45,13 @@ if not os.path.exists("../{{folder}}"):
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
-def rows(chapter):
+def rows(chapter: int) -> list[dict[str, str]]:
     """Returns the rows of ROWS of a chapter as dicts."""
     with ROWS.open(newline="") as file:
         return [row for row in csv.DictReader(file) if int(row["chapter"]) == chapter]
 
 
-def notebook(chapter, tiny=False):
+def notebook(chapter: int, tiny: bool = False) -> dict[str, Any]:
     """Returns the notebook of a chapter as a dict in nbformat 4.
 
     Args:
@@ -80,7 +83,7 @@ def notebook(chapter, tiny=False):
     }
 
 
-def cell(kind, text, number):
+def cell(kind: str, text: str, number: int) -> dict[str, Any]:
     """Returns a cell as a dict in nbformat 4."""
     made = {"cell_type": kind, "id": f"cell-{number}", "metadata": {}}
     if kind == "code":
@@ -88,13 +91,13 @@ def cell(kind, text, number):
     return made | {"source": text.splitlines(keepends=True)}
 
 
-def introduction(readme):
+def introduction(readme: Path) -> tuple[str, str]:
     """Returns the title of a page and its first paragraph, without links."""
     title, paragraph = readme.read_text().split("\n\n")[:2]
     return title.lstrip("# "), re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", paragraph)
 
 
-def commands(folder):
+def commands(folder: Path) -> str:
     """Returns the commands of the docstrings of a chapter as Markdown."""
     text = "Put `!` before a command, and change its flags. `--help` lists them all.\n"
     for path in sorted(folder.glob("*.py"), key=lambda path: path.stem.rpartition("-")[2]):
@@ -104,12 +107,12 @@ def commands(folder):
     return text.replace("python3 ", "python ").rstrip("\n")
 
 
-def text_of(chapter):
+def text_of(chapter: int) -> str:
     """Returns the file of a chapter's notebook."""
     return json.dumps(notebook(chapter), indent=1, ensure_ascii=False) + "\n"
 
 
-def run(chapter, data, folder):
+def run(chapter: int, data: Path, folder: Path) -> None:
     """Runs a notebook on a tiny budget; a command that fails raises an error.
 
     Args:
@@ -136,27 +139,25 @@ def run(chapter, data, folder):
     nbclient.NotebookClient(found, timeout=600, kernel_name="python3", resources=place).execute()
 
 
-BIN = Path(sys.executable).parent
-
-
-def run_all(chapters):
-    """Runs notebooks one after the other on random images."""
+def run_tiny(chapter):
+    """Runs a notebook on random images; returns the seconds that it took."""
     sys.path.insert(0, str(ROOT / "tests"))
     from smoke import write_data
 
-    for chapter in chapters:
-        started = time.time()
-        with tempfile.TemporaryDirectory() as data, tempfile.TemporaryDirectory() as folder:
-            write_data(Path(data))
-            run(chapter, Path(data), Path(folder))
-        print(f"chapter {chapter}: {time.time() - started:.0f} s", flush=True)
+    started = time.time()
+    with tempfile.TemporaryDirectory() as data, tempfile.TemporaryDirectory() as folder:
+        write_data(Path(data))
+        run(chapter, Path(data), Path(folder))
+    return time.time() - started
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     """Writes, compares or runs the notebooks."""
     chapters = args.chapters or range(1, 11)
     if args.run:
-        run_all(chapters)
+        with ProcessPoolExecutor(AT_ONCE) as pool:
+            for chapter, seconds in zip(chapters, pool.map(run_tiny, chapters), strict=True):
+                print(f"chapter {chapter}: {seconds:.0f} s", flush=True)
         return
     different = []
     for chapter in chapters:
