@@ -7,6 +7,7 @@
 A notebook runs the scripts from the shell and shows what they draw. It has no code of its own.
 """
 
+import argparse
 import ast
 import csv
 import json
@@ -17,6 +18,7 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from lib import cli
 
@@ -85,7 +87,7 @@ def notebook(chapter: int, tiny: bool = False) -> dict[str, Any]:
 
 def cell(kind: str, text: str, number: int) -> dict[str, Any]:
     """Returns a cell as a dict in nbformat 4."""
-    made = {"cell_type": kind, "id": f"cell-{number}", "metadata": {}}
+    made: dict[str, Any] = {"cell_type": kind, "id": f"cell-{number}", "metadata": {}}
     if kind == "code":
         made |= {"execution_count": None, "outputs": []}
     return made | {"source": text.splitlines(keepends=True)}
@@ -101,7 +103,7 @@ def commands(folder: Path) -> str:
     """Returns the commands of the docstrings of a chapter as Markdown."""
     text = "Put `!` before a command, and change its flags. `--help` lists them all.\n"
     for path in sorted(folder.glob("*.py"), key=lambda path: path.stem.rpartition("-")[2]):
-        lines = ast.get_docstring(ast.parse(path.read_text())).splitlines()
+        lines = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()
         found = [line[4:] for line in lines if line.startswith("    python3 ")]
         text += "\n```\n" + "\n".join(found) + "\n```\n"
     return text.replace("python3 ", "python ").rstrip("\n")
@@ -139,7 +141,7 @@ def run(chapter: int, data: Path, folder: Path) -> None:
     nbclient.NotebookClient(found, timeout=600, kernel_name="python3", resources=place).execute()
 
 
-def run_tiny(chapter):
+def run_tiny(chapter: int) -> float:
     """Runs a notebook on random images; returns the seconds that it took."""
     sys.path.insert(0, str(ROOT / "tests"))
     from smoke import write_data
