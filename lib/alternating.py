@@ -11,11 +11,13 @@ algorithm 1.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import ops
 
 from lib import backends
+from lib.backends import Scope, Tensor
 
 
 @dataclass
@@ -38,9 +40,9 @@ class Turn:
     """
 
     name: str
-    variables: Sequence
+    variables: Sequence[keras.Variable]
     optimizer: keras.optimizers.Optimizer
-    loss: Callable
+    loss: Callable[..., Any]
     times: int = 1
     metrics: tuple[str, ...] = ()
     after: Callable[[], None] | None = None
@@ -55,7 +57,9 @@ class AlternatingModel(backends.PlayedModel):
     arrays, which `fit` takes as its `x`.
     """
 
-    def compile(self, turns, share=None, **kwargs):
+    def compile(
+        self, turns: Sequence[Turn], share: Callable[..., Any] | None = None, **kwargs: Any
+    ) -> None:
         """Sets the turns, in the order of play.
 
         Args:
@@ -89,16 +93,16 @@ class AlternatingModel(backends.PlayedModel):
         self.built = True
         super().compile(optimizer=_TurnOptimizers([turn.optimizer for turn in turns]), **kwargs)
 
-    def play(self, batch, scope=None):
+    def play(self, batch: Sequence[Tensor], scope: Scope = None) -> dict[str, Tensor]:
         """Plays all turns on one batch and returns the mean losses since the last reset."""
-        parts = self.parts
+        parts, share = self.parts, self.share
         shared_variables = [v for t in self.turns if t.through_shared for v in t.variables]
         for k in range(parts):
             part = [_part(array, k, parts) for array in batch]
             shared, pull_shared = (), None
-            if self.share is not None:
+            if share is not None:
                 shared, _, pull_shared = backends.vjp(
-                    lambda part=part: (_as_tuple(self.share(*part)), ()),
+                    lambda part=part: (_as_tuple(share(*part)), ()),
                     shared_variables,
                     (),
                     scope,

@@ -6,6 +6,7 @@ any single step. Source: Yazici et al., The Unusual Effectiveness of Averaging i
 """
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -23,7 +24,7 @@ class MovingAverage(keras.layers.Layer):
         decay: share of the old average that an update keeps, from 0 to below 1.
     """
 
-    def __init__(self, network, decay):
+    def __init__(self, network: keras.Model, decay: float) -> None:
         super().__init__(name=f"{network.name}_average", dtype="float32")
         self.source = network
         self.network = keras.models.clone_model(network)
@@ -35,7 +36,7 @@ class MovingAverage(keras.layers.Layer):
         )
         self.built = True
 
-    def update(self):
+    def update(self) -> None:
         """Moves the copy toward the network; meant for the `after` of a `Turn`."""
         self.updates.assign_add(1)
         t = ops.cast(self.updates.value, "float32")
@@ -45,7 +46,9 @@ class MovingAverage(keras.layers.Layer):
                 average.assign(average + share * (variable - average))
 
 
-def estimate_batch_statistics(network, inputs, batch_size=500):
+def estimate_batch_statistics(
+    network: keras.Model, inputs: np.ndarray | list[np.ndarray], batch_size: int = 500
+) -> None:
     """Sets the moving averages of batch normalization to those of the given inputs.
 
     The moving averages of a training run belong to the weights of that run, not to their average.

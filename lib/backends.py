@@ -12,6 +12,8 @@
 
 import operator
 import os
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -35,6 +37,11 @@ JIT_COMPILE = True if BACKEND == "jax" else "auto"
 
 STEPS_ON_ACCELERATORS = 8
 
+Tensor = Any  # of the backend
+Tensors = tuple[Tensor, ...]
+Scope = Any  # a `keras.StatelessScope` under JAX, else None
+Pullback = Callable[..., list[Tensor | None]]
+
 
 # vjp(function, variables, tensors, scope) -> outputs, aux, pullback
 #
@@ -46,7 +53,12 @@ STEPS_ON_ACCELERATORS = 8
 
 if BACKEND == "tensorflow":
 
-    def vjp(function, variables, tensors, scope):
+    def vjp(
+        function: Callable[..., tuple[Tensors, Tensors]],
+        variables: Sequence[keras.Variable],
+        tensors: Sequence[Tensor],
+        scope: Scope,
+    ) -> tuple[Tensors, Tensors, Pullback]:
         """Runs a function; returns outputs, aux and the pullback, see above."""
         inputs = [*(v.value for v in variables), *(tf.stop_gradient(t) for t in tensors)]
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
@@ -65,7 +77,12 @@ if BACKEND == "tensorflow":
 
 elif BACKEND == "torch":
 
-    def vjp(function, variables, tensors, scope):
+    def vjp(
+        function: Callable[..., tuple[Tensors, Tensors]],
+        variables: Sequence[keras.Variable],
+        tensors: Sequence[Tensor],
+        scope: Scope,
+    ) -> tuple[Tensors, Tensors, Pullback]:
         """Runs a function; returns outputs, aux and the pullback, see above."""
         tensors = [t.detach().requires_grad_() for t in tensors]
         inputs = [*(v.value for v in variables), *tensors]
@@ -87,7 +104,12 @@ elif BACKEND == "torch":
 
 else:
 
-    def vjp(function, variables, tensors, scope):
+    def vjp(
+        function: Callable[..., tuple[Tensors, Tensors]],
+        variables: Sequence[keras.Variable],
+        tensors: Sequence[Tensor],
+        scope: Scope,
+    ) -> tuple[Tensors, Tensors, Pullback]:
         """Runs a function; returns outputs, aux and the pullback, see above."""
         own = {id(v) for v in variables}
 
@@ -118,7 +140,7 @@ else:
 
 if BACKEND == "tensorflow":
 
-    def input_gradient(function, inputs):
+    def input_gradient(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         """Gradient of the summed outputs with respect to the inputs, differentiable once more.
 
         Args:
@@ -135,33 +157,41 @@ if BACKEND == "tensorflow":
 
 elif BACKEND == "torch":
 
-    def input_gradient(function, inputs):
+    def input_gradient(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         """Gradient of the summed outputs with respect to the inputs, differentiable once more."""
         inputs = inputs.detach().requires_grad_()
         return torch.autograd.grad(function(inputs).sum(), inputs, create_graph=True)[0]
 
 else:
 
-    def input_gradient(function, inputs):
+    def input_gradient(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         """Gradient of the summed outputs with respect to the inputs, differentiable once more."""
         return jax.grad(lambda tensor: function(tensor).sum())(inputs)
 
 
 if BACKEND == "torch":
 
-    def apply(optimizer, gradients, variables):
+    def apply(
+        optimizer: keras.optimizers.Optimizer,
+        gradients: Sequence[Tensor],
+        variables: Sequence[keras.Variable],
+    ) -> None:
         """One update of the variables by their optimizer."""
         with torch.no_grad():
             optimizer.apply(gradients, variables)
 
 else:
 
-    def apply(optimizer, gradients, variables):
+    def apply(
+        optimizer: keras.optimizers.Optimizer,
+        gradients: Sequence[Tensor],
+        variables: Sequence[keras.Variable],
+    ) -> None:
         """One update of the variables by their optimizer."""
         optimizer.apply(gradients, variables)
 
 
-def steps_per_execution(requested=None):
+def steps_per_execution(requested: int | None = None) -> int:
     """Training steps in one call of the compiled function: as requested, or what suits the device.
 
     A GPU waits for Python between two calls, and a processor does not gain anything.
@@ -182,10 +212,10 @@ def steps_per_execution(requested=None):
     return STEPS_ON_ACCELERATORS if _has_accelerator() else 1
 
 
-_entered = []  # the scope of the distribution strategy, which must not be collected
+_entered: list[Any] = []  # the scope of the distribution strategy, which must not be collected
 
 
-def use_devices(count):
+def use_devices(count: int) -> None:
     """Spreads each batch of `fit` over `count` devices; to be called before a network is built.
 
     These are the GPUs. On a machine without GPUs, the processor is split into so many devices,
@@ -220,12 +250,12 @@ def use_devices(count):
             keras.Model.predict = _predict
 
 
-def processes():
+def processes() -> int:
     """Number of processes that train together, one on each machine."""
     return int(os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES", 1))
 
 
-def process():
+def process() -> int:
     """Number of this process, from 0; only process 0 writes files that stay."""
     return int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", 0)) if processes() > 1 else 0
 
@@ -258,14 +288,16 @@ if BACKEND == "tensorflow":
     def _has_accelerator():
         return any(tf.config.list_physical_devices(kind) for kind in ("GPU", "TPU"))
 
-    def replicas():
+    def replicas() -> int:
         """Number of devices, between which a batch is divided inside a training step.
 
         Optimizers add up the gradients of all devices, so each is divided by this number.
         """
         return tf.distribute.get_strategy().num_replicas_in_sync
 
-    def draw(random, shape, *args, **kwargs):
+    def draw(
+        random: Callable[..., Tensor], shape: Sequence[int], *args: Any, **kwargs: Any
+    ) -> Tensor:
         """Draws numbers for the global batch and returns this device's rows.
 
         The same call on each device would draw the same numbers on each.
@@ -304,11 +336,13 @@ else:
 
         return importlib.util.find_spec("jax_cuda12_plugin") is not None
 
-    def replicas():
+    def replicas() -> int:
         """1: where a batch is divided at all, gradients are those of the global batch."""
         return 1
 
-    def draw(random, shape, *args, **kwargs):
+    def draw(
+        random: Callable[..., Tensor], shape: Sequence[int], *args: Any, **kwargs: Any
+    ) -> Tensor:
         """Calls `random`: a training step draws for the global batch."""
         return random(shape, *args, **kwargs)
 
@@ -323,7 +357,7 @@ class PlayedModel(keras.Model):
 
     if BACKEND == "jax":
 
-        def train_step(self, state, data):
+        def train_step(self, state: Any, data: Any) -> tuple[dict[str, Tensor], tuple]:
             groups = (
                 self.trainable_variables,
                 self.non_trainable_variables,
@@ -342,14 +376,14 @@ class PlayedModel(keras.Model):
             )
 
     else:
-
-        def train_step(self, data):
+        # Keras calls it with other arguments than under JAX.
+        def train_step(self, data: Any) -> dict[str, Tensor]:  # type: ignore[misc]
             return self.play(data[0])
 
 
 if BACKEND == "tensorflow":
 
-    def feed(arrays, batch_size, parts=1):
+    def feed(arrays: dict[str, Any], batch_size: int, parts: int = 1) -> dict[str, Any]:
         """What `fit` takes to run once through `arrays`, a dict of x and, if any, y, in order.
 
         With several devices, each gets its share of each of the `parts` of a batch.
@@ -357,8 +391,8 @@ if BACKEND == "tensorflow":
         Keras would hand TensorFlow a data set whose autotuner is waited for at the end: it sleeps
         for 10 ms, 20 ms, 40 ms and so on, so the wait can be as long as the epoch was.
         """
-        arrays = tuple(arrays.values())
-        full, rest = divmod(len(keras.tree.flatten(arrays)[0]), batch_size)
+        x_and_y = tuple(arrays.values())
+        full, rest = divmod(len(keras.tree.flatten(x_and_y)[0]), batch_size)
 
         def cut(array):
             batches = array[: full * batch_size].reshape(full, batch_size, *array.shape[1:])
@@ -371,9 +405,9 @@ if BACKEND == "tensorflow":
         # until the garbage collector comes by. On a GPU machine, TensorFlow would put the arrays on
         # the GPU first, and the data set would bring them back, batch by batch.
         with tf.device("CPU:0"):
-            batches = tf.data.Dataset.from_tensor_slices(keras.tree.map_structure(cut, arrays))
+            batches = tf.data.Dataset.from_tensor_slices(keras.tree.map_structure(cut, x_and_y))
             if rest:
-                last = keras.tree.map_structure(lambda array: array[-rest:], arrays)
+                last = keras.tree.map_structure(lambda array: array[-rest:], x_and_y)
                 batches = batches.concatenate(tf.data.Dataset.from_tensors(last))
         options = tf.data.Options()
         options.autotune.enabled = False
@@ -382,7 +416,7 @@ if BACKEND == "tensorflow":
 
 else:
 
-    def feed(arrays, batch_size, parts=1):
+    def feed(arrays: dict[str, Any], batch_size: int, parts: int = 1) -> dict[str, Any]:
         """What `fit` takes to run once through `arrays`, a dict of x and, if any, y, in order.
 
         With several processes, each gets its share of each batch.
@@ -401,7 +435,7 @@ if BACKEND == "tensorflow":
     # Keras writes batch normalization as a dozen passes over its input. For images TensorFlow has a
     # kernel that needs two or three, and half of the time of a ResNet is spent here.
 
-    def speed_up_batch_normalization():
+    def speed_up_batch_normalization() -> None:
         """Makes `keras.layers.BatchNormalization` faster on images, for this process.
 
         The results stay the same up to rounding. A script calls this at its start; a second call
@@ -409,10 +443,10 @@ if BACKEND == "tensorflow":
         keep Keras' own code.
         """
         call = keras.layers.BatchNormalization.call
-        _batch_normalization.plain = getattr(call, "plain", call)
-        keras.layers.BatchNormalization.call = _batch_normalization
+        _faster.plain = getattr(call, "plain", call)
+        keras.layers.BatchNormalization.call = _faster
 
-    def restore_batch_normalization():
+    def restore_batch_normalization() -> None:
         """Gives `keras.layers.BatchNormalization` its own code back."""
         call = keras.layers.BatchNormalization.call
         keras.layers.BatchNormalization.call = getattr(call, "plain", call)
@@ -436,12 +470,15 @@ if BACKEND == "tensorflow":
             moving.assign(moving * layer.momentum + value * (1 - layer.momentum))
         return outputs
 
+    # Any, because its attribute `plain` has Keras' own code.
+    _faster: Any = _batch_normalization
+
     def _synchronized(layer, inputs, training, mask):
         """Keras' own code, with the statistics of the global batch where devices share it."""
         flag = layer.synchronized
         layer.synchronized = flag or replicas() > 1
         try:
-            return _batch_normalization.plain(layer, inputs, training=training, mask=mask)
+            return _faster.plain(layer, inputs, training=training, mask=mask)
         finally:
             layer.synchronized = flag
 
@@ -490,8 +527,8 @@ if BACKEND == "tensorflow":
 
 else:
 
-    def speed_up_batch_normalization():
+    def speed_up_batch_normalization() -> None:
         """Does nothing: Keras' own code is fast on JAX and PyTorch."""
 
-    def restore_batch_normalization():
+    def restore_batch_normalization() -> None:
         """Does nothing: there is nothing to undo on JAX and PyTorch."""

@@ -1,12 +1,13 @@
 """Files that are whole, whatever happens while they are written."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from lib.cli import UserError
 
 
-def check_regular(path, what):
+def check_regular(path: str | Path, what: str) -> None:
     """Refuses a path that is not a regular file; opening a named pipe would wait for a writer.
 
     Args:
@@ -22,7 +23,7 @@ def check_regular(path, what):
         )
 
 
-def write_whole(path, write):
+def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     """Writes a file so that a kill or a full disk leaves the former one as it was.
 
     Args:

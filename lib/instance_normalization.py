@@ -4,8 +4,12 @@ Source: Ulyanov, Vedaldi, Lempitsky, Instance Normalization: The Missing Ingredi
 Stylization (2016), arXiv:1607.08022.
 """
 
+from typing import Any, Self
+
 import keras
 from keras import layers, ops
+
+from lib.backends import Tensor
 
 
 @keras.saving.register_keras_serializable("adlk")
@@ -24,30 +28,30 @@ class InstanceNormalization(layers.Layer):
         kwargs: arguments of `keras.layers.Layer`.
     """
 
-    def __init__(self, axis=-1, epsilon=1e-3, **kwargs):
+    def __init__(self, axis: int | None = -1, epsilon: float = 1e-3, **kwargs: Any) -> None:
         if axis not in (-1, None):
             raise ValueError(f"expected axis -1 or None, found {axis}")
         super().__init__(**kwargs)
         self.axis = axis
         self.epsilon = epsilon
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         size = 1 if self.axis is None else input_shape[-1]
         # The statistics are float32 in mixed precision also, and so are gain and offset.
         self.gamma = self.add_weight((size,), "ones", name="gamma", autocast=False)
         self.beta = self.add_weight((size,), "zeros", name="beta", autocast=False)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         x = ops.cast(inputs, "float32")
         axes = (1, 2, 3) if self.axis is None else (1, 2)
         mean, variance = ops.moments(x, axes, keepdims=True)
         scale = self.gamma * ops.rsqrt(variance + self.epsilon)
         return ops.cast(x * scale + (self.beta - mean * scale), self.compute_dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis, "epsilon": self.epsilon}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         # Keras omits an axis that is None when it opens an .h5 file.
         return cls(**{"axis": None, **config})

@@ -1,7 +1,10 @@
 """What a long run writes down as it goes: log.csv, its curves in log.png, TensorBoard's files."""
 
+import argparse
 import csv
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import keras
 import matplotlib.pyplot as plt
@@ -19,13 +22,13 @@ PANELS_IN_A_ROW = 3
 class Log:
     """The rows of a run's log.csv. A resumed run drops the rows after its checkpoint."""
 
-    def __init__(self, path, step):
+    def __init__(self, path: str | Path, step: int) -> None:
         self.path, self.rows = Path(path), []
         if step and self.path.exists():
             with self.path.open(newline="") as file:
                 self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
 
-    def add(self, row):
+    def add(self, row: dict[str, Any]) -> None:
         """Appends a row and writes the whole file; its columns are those of all rows."""
         self.rows.append({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
@@ -38,7 +41,7 @@ class Log:
 
         write_whole(self.path, write)
 
-    def draw(self, losses):
+    def draw(self, losses: Iterable[str]) -> None:
         """Draws log.png: losses, accuracies and learning rates in a panel each, and other measures.
 
         Args:
@@ -75,7 +78,7 @@ class Log:
         plots.finish(figure, self.path.with_suffix(".png"))
 
 
-def learning_rates(model):
+def learning_rates(model: keras.Model) -> dict[str, float]:
     """{column: learning rate now} of the optimizer of a model, or of each of its turns."""
     turns = {f"{RATE}_{turn.name}": turn.optimizer for turn in getattr(model, "turns", ())}
     optimizers = turns or {RATE: model.optimizer}
@@ -94,14 +97,16 @@ class TensorBoard(keras.callbacks.Callback):
         folder: of the figures. The files for TensorBoard are in its subfolder tensorboard.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | Path) -> None:
         super().__init__()
-        self.folder, self.writer, self.drawn = Path(folder), None, {}
+        self.folder = Path(folder)
+        self.writer: Any = None  # a `tensorboardX.SummaryWriter`
+        self.drawn: dict[Path, int] = {}
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.drawn = self._figures()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         step = int(logs["step"])  # Keras made it a float
         if self.writer is None:
             from tensorboardX import SummaryWriter
@@ -121,7 +126,7 @@ class TensorBoard(keras.callbacks.Callback):
         self.drawn = figures
         self.writer.flush()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self.writer is not None:
             self.writer.close()
 
@@ -129,7 +134,7 @@ class TensorBoard(keras.callbacks.Callback):
         return {path: path.stat().st_mtime_ns for path in self.folder.glob("*.png")}
 
 
-def callbacks_of(args, folder):
+def callbacks_of(args: argparse.Namespace, folder: Path) -> list[keras.callbacks.Callback]:
     """The Keras callbacks that the flags ask for.
 
     Args:
@@ -139,7 +144,7 @@ def callbacks_of(args, folder):
     return [TensorBoard(folder)] if args.tensorboard else []
 
 
-def check_tensorboard():
+def check_tensorboard() -> None:
     """Checks that --tensorboard can work.
 
     Raises:

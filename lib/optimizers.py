@@ -7,7 +7,7 @@ import keras
 RMSPROP_EPSILON = 1e-14
 
 
-def rmsprop(learning_rate, decay=0.0):
+def rmsprop(learning_rate: float, decay: float = 0.0) -> keras.optimizers.RMSprop:
     """RMSprop as Keras 2 computed it, which every GAN of the book uses.
 
     Source: Keras 2's `keras.optimizers.RMSprop(lr, decay)`; listings 4.2.1 to 7.1.1.

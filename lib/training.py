@@ -5,11 +5,14 @@ the seed only, and a checkpoint has every variable of the model (weights, optimi
 moving averages), so a run that was interrupted ends as the uninterrupted one would have.
 """
 
+import argparse
 import functools
 import json
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,23 +27,29 @@ SECONDS_AT_ONCE = 30  # of work that one call of `fit` gets
 SECONDS_UNSAVED = 30  # of work between two checkpoints, plus one call of `fit`
 SAVING_SHARE = 0.01  # of the time, at most, goes into these checkpoints
 
+Arrays = np.ndarray | tuple[np.ndarray, ...]
+Batch = dict[str, Arrays]  # the arguments x and, if any, y of `fit`
+Logs = dict[str, float]
+# From (x, y) of a batch and random numbers to what is fed instead.
+Augment = Callable[[Arrays, Arrays, np.random.Generator], tuple[Arrays, Arrays]]
+
 
 def train(
-    model,
-    batch,
+    model: keras.Model,
+    batch: Callable[[int], Batch],
     *,
-    steps,
-    interval,
-    restart,
-    settings,
-    resume,
-    after_interval=None,
-    memory=None,
-    save=None,
-    keep=False,
-    callbacks=(),
-    steps_per_execution=None,
-):
+    steps: int,
+    interval: int,
+    restart: str | Path,
+    settings: dict[str, Any],
+    resume: bool,
+    after_interval: Callable[[int, Logs], Logs | None] | None = None,
+    memory: dict[str, Any] | None = None,
+    save: Callable[[], object] | None = None,
+    keep: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    steps_per_execution: int | None = None,
+) -> tuple[float, Logs]:
     """Trains `model` until `steps` steps are done.
 
     Args:
@@ -151,7 +160,7 @@ def train(
     return minutes, logs
 
 
-def flags(args, folder):
+def flags(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The arguments of `train` that a script's flags set.
 
     Args:
@@ -166,17 +175,17 @@ def flags(args, folder):
 
 
 def train_epochs(
-    model,
-    x,
-    y,
-    args,
-    folder,
-    settings=None,
-    after_epoch=None,
-    memory=None,
-    augment=None,
-    save=None,
-):
+    model: keras.Model,
+    x: Arrays,
+    y: Arrays,
+    args: argparse.Namespace,
+    folder: Path,
+    settings: dict[str, Any] | None = None,
+    after_epoch: Callable[[int, Logs], Logs | None] | None = None,
+    memory: dict[str, Any] | None = None,
+    augment: Augment | None = None,
+    save: Callable[[], object] | None = None,
+) -> dict[str, Any]:
     """Trains a compiled model for `args.epochs` passes over x and y, each in an order of its own.
 
     Args:
@@ -219,12 +228,12 @@ def train_epochs(
     }
 
 
-def steps_per_epoch(x, args):
+def steps_per_epoch(x: Arrays, args: argparse.Namespace) -> int:
     """Steps that one pass over x takes at `args.batch_size`, for learning rate schedules."""
     return -(-_length(x) // args.batch_size)
 
 
-def evaluate(model, x, y, batch_size=1000):
+def evaluate(model: keras.Model, x: Arrays, y: Arrays, batch_size: int = 1000) -> Logs:
     """What `model.evaluate` measures on x and y, as a dict."""
     data = backends.feed({"x": x, "y": y}, batch_size)
     data.pop("shuffle")
@@ -235,7 +244,9 @@ def _length(arrays):
     return len(keras.tree.flatten(arrays)[0])
 
 
-def shuffled_epochs(x, y, batch_size, seed, augment=None):
+def shuffled_epochs(
+    x: Arrays, y: Arrays, batch_size: int, seed: int, augment: Augment | None = None
+) -> tuple[Callable[[int], Batch], int]:
     """Batches for passes over a data set, each in an order of its own.
 
     Args:
@@ -260,7 +271,8 @@ def shuffled_epochs(x, y, batch_size, seed, augment=None):
         index = order(step // steps)[start : start + batch_size]
         found = keras.tree.map_structure(lambda array: array[index], (x, y))
         if augment is not None:
-            found = augment(*found, np.random.default_rng((seed, step, 1)))
+            x_batch, y_batch = found
+            found = augment(x_batch, y_batch, np.random.default_rng((seed, step, 1)))
         return dict(zip(("x", "y"), found, strict=True))
 
     return batch, steps
@@ -306,7 +318,13 @@ def _state(models):
     return list({id(v): v for v in variables}.values())
 
 
-def save_restart(path, model, settings, progress, arrays=None):
+def save_restart(
+    path: Path,
+    model: keras.Model | list[keras.Model],
+    settings: dict[str, Any],
+    progress: dict[str, Any],
+    arrays: dict[str, np.ndarray] | None = None,
+) -> None:
     """Writes a checkpoint, whole or not at all: after a kill, the former one is unchanged.
 
     Args:
@@ -321,12 +339,14 @@ def save_restart(path, model, settings, progress, arrays=None):
         UserError: if the file cannot be written.
     """
     header = {"settings": settings, "progress": progress}
-    kept = {f"kept_{name}": array for name, array in (arrays or {}).items()}
+    kept: dict[str, Any] = {f"kept_{name}": array for name, array in (arrays or {}).items()}
     state = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(_state(model))}
     write_whole(path, lambda file: np.savez(file, header=json.dumps(header), **state, **kept))
 
 
-def load_restart(path, model, settings):
+def load_restart(
+    path: Path, model: keras.Model | list[keras.Model], settings: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Restores the model from what `save_restart` wrote, and returns (progress, arrays).
 
     Raises:
@@ -405,7 +425,8 @@ class _Progress(keras.callbacks.Callback):
         self.steps = steps
         interval = interval or {"start": step, "sums": {}}
         self.interval_start, self.sums = interval["start"], interval["sums"]
-        self.started = self.shown = None
+        self.started: float | None = None
+        self.shown = 0.0
 
     @property
     def interval(self):
