@@ -14,7 +14,9 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn, Self, TypeVar
 
 from lib import console
 
@@ -24,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
-_FOLDERS = []  # output folders of this process
+_FOLDERS: list[Path] = []  # output folders of this process
 
 
 class UserError(Exception):
@@ -35,7 +37,7 @@ class Stopped(Exception):
     """Ctrl-C or SIGTERM ended the run, and everything is saved: printed as it is, exit code 130."""
 
 
-def how_to_resume():
+def how_to_resume() -> str:
     """Returns the text that names the command to continue a stopped run."""
     again = [argument for argument in sys.argv if argument != "--resume"]
     return f"Continue with:\n    python3 {shlex.join(again)} --resume"
@@ -48,16 +50,16 @@ class StopOnSignal:
         what: "step" or "episode", which is finished before the stop.
     """
 
-    def __init__(self, what):
+    def __init__(self, what: str) -> None:
         self.what = what
         self.requested = False
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         names = (signal.SIGINT, signal.SIGTERM)
         self.former = {name: signal.signal(name, self._request) for name in names}
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: Any) -> None:
         for name, handler in self.former.items():
             signal.signal(name, handler)
 
@@ -77,14 +79,15 @@ class Parser(argparse.ArgumentParser):
     A flag that was pasted from an e-book may begin with an en dash or an em dash.
     """
 
-    def __init__(self, doc):
+    def __init__(self, doc: str | None) -> None:
         super().__init__(
             description=doc,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
 
-    def parse_known_args(self, args=None, namespace=None):
+    # The types are those of argparse, whose hints have five forms of it.
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parses `args`; without them `sys.argv`, in which it also corrects the dashes."""
         if args is None:
             args = sys.argv[1:] = [self._with_hyphens(word) for word in sys.argv[1:]]
@@ -103,7 +106,7 @@ class Parser(argparse.ArgumentParser):
         short = "-" + rest[0] in self._option_string_actions
         return "-" + rest if short or rest[0] in ".0123456789" else "--" + rest
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         fail(f"{message} (--help lists the flags)")
 
 
@@ -128,7 +131,7 @@ class _ScriptParser(Parser):
         return parsed
 
 
-def load_keras():
+def load_keras() -> None:
     """Imports Keras, holding back what TensorFlow's C++ parts say while they are loaded.
 
     No log level silences that (github.com/tensorflow/tensorflow/issues/100442).
@@ -149,13 +152,18 @@ def load_keras():
         fail(f"cannot load Keras with the backend {backend}: {reason}; pip install what is missing")
 
 
-def fail(message):
+def fail(message: object) -> NoReturn:
     """Prints one line that names the script and the mistake, and exits with code 2."""
     print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
     raise SystemExit(2)
 
 
-def reader(convert, fits, expected):
+Value = TypeVar("Value")
+
+
+def reader(
+    convert: Callable[[str], Value], fits: Callable[[Value], bool], expected: str
+) -> Callable[[str], Value]:
     """Returns a function for argparse that reads the value of a flag.
 
     Args:
@@ -176,7 +184,7 @@ def reader(convert, fits, expected):
     return read
 
 
-def floats(text):
+def floats(text: str) -> list[float]:
     """Returns the numbers in a text with commas; raises ValueError if it has others."""
     return [float(part) for part in text.split(",")]
 
@@ -216,7 +224,7 @@ def _add_summary(parser):
     parser.add_argument("--summary", action="store_true", help="print the layers of the networks")
 
 
-def add_record(parser):
+def add_record(parser: argparse.ArgumentParser) -> None:
     """Adds `--record`: "auto" without a value, or the kind of video."""
     parser.add_argument(
         "--record",
@@ -237,7 +245,9 @@ def _add_export(parser):
     )
 
 
-def training_parser(doc, *, batch_size, train_steps=None, epochs=None):
+def training_parser(
+    doc: str | None, *, batch_size: int, train_steps: int | None = None, epochs: int | None = None
+) -> Parser:
     """A parser with the flags that every training script shares; parsing also loads Keras.
 
     Args:
@@ -247,9 +257,10 @@ def training_parser(doc, *, batch_size, train_steps=None, epochs=None):
     """
     parser = _ScriptParser(doc)
     if train_steps is not None:
-        budget, default, what = "--train-steps", train_steps, "training steps"
+        budget, what = "--train-steps", "training steps"
     else:
-        budget, default, what = "--epochs", epochs, "passes over the training data"
+        budget, what = "--epochs", "passes over the training data"
+    default = epochs if train_steps is None else train_steps
     parser.add_argument(
         budget, type=positive_int, default=default, help=f"{what} (default {default})"
     )
@@ -292,7 +303,7 @@ def training_parser(doc, *, batch_size, train_steps=None, epochs=None):
     return parser
 
 
-def gan_parser(doc, *, batch_size, train_steps, ema):
+def gan_parser(doc: str | None, *, batch_size: int, train_steps: int, ema: float) -> Parser:
     """`training_parser` with the further flag of the GANs.
 
     Args:
@@ -310,7 +321,7 @@ def gan_parser(doc, *, batch_size, train_steps, ema):
     return parser
 
 
-def vae_parser(doc, *, batch_size, epochs):
+def vae_parser(doc: str | None, *, batch_size: int, epochs: int) -> Parser:
     """`training_parser` with the further flags of the variational autoencoders."""
     parser = training_parser(doc, batch_size=batch_size, epochs=epochs)
     parser.add_argument("-w", "--weights", metavar="FILE", help="load these weights, do not train")
@@ -323,7 +334,9 @@ def vae_parser(doc, *, batch_size, epochs):
     return parser
 
 
-def episodes_parser(doc, *, env_id, episodes, what="episodes", keras=True):
+def episodes_parser(
+    doc: str | None, *, env_id: str, episodes: int, what: str = "episodes", keras: bool = True
+) -> Parser:
     """A parser with the flags that every reinforcement learning script shares.
 
     Args:
@@ -343,7 +356,7 @@ def episodes_parser(doc, *, env_id, episodes, what="episodes", keras=True):
     return parser
 
 
-def agents_parser(doc, *, env_id, episodes, what="episodes"):
+def agents_parser(doc: str | None, *, env_id: str, episodes: int, what: str = "episodes") -> Parser:
     """`episodes_parser` with the further flags of the agents that learn by networks."""
     parser = episodes_parser(doc, env_id=env_id, episodes=episodes, what=what)
     parser.add_argument(
@@ -357,7 +370,7 @@ def agents_parser(doc, *, env_id, episodes, what="episodes"):
     return parser
 
 
-def run(main, args):
+def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
     """Runs `main(args)`: a UserError becomes its message and exit code 2, Ctrl-C exit code 130.
 
     At the end it prints the published results and the files that were written. A full disk is also
@@ -387,7 +400,7 @@ def run(main, args):
         raise SystemExit(130) from None
 
 
-def prepare(args, name):
+def prepare(args: argparse.Namespace, name: str) -> Path:
     """Applies the shared flags and returns the folder for figures, `--output-dir`/`name`.
 
     Seeds Python, NumPy and the backend, sets the precision policy, installs the faster batch
@@ -444,7 +457,7 @@ def _write_nothing(args, name):
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def make_folder(args, name):
+def make_folder(args: argparse.Namespace, name: str) -> Path:
     """Makes the folder for figures, `--output-dir`/`name`, and returns it; does not load Keras.
 
     The folder is reserved for this process, see `lock_folder`.
@@ -473,7 +486,14 @@ def make_folder(args, name):
 LARGEST_IMAGE = 1024  # height and width
 
 
-def add_images(parser, size, multiple, classes=False, color=True, folders=1):
+def add_images(
+    parser: argparse.ArgumentParser,
+    size: int,
+    multiple: int,
+    classes: bool = False,
+    color: bool = True,
+    folders: int = 1,
+) -> None:
     """Adds the flags `--images`, `--image-size` and `--color`, see `lib.images`.
 
     Args:
@@ -527,10 +547,11 @@ def _check_images(parser, args):
         parser.error("--cgan and --digit are for MNIST; leave them out with --images")
 
 
-_LOCKED = {}  # {(device, inode): descriptor} of the folders that this process has locked
+# {(device, inode): descriptor} of the folders that this process has locked.
+_LOCKED: dict[tuple[int, int], int] = {}
 
 
-def lock_folder(folder):
+def lock_folder(folder: Path) -> None:
     """Locks a folder until this process ends, however it ends; no file is written.
 
     The operating system releases the lock, also after `kill -9`. Where it has none (Windows, some

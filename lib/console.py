@@ -1,16 +1,30 @@
 """The first and the last lines that a run prints."""
 
+from __future__ import annotations
+
+import argparse
 import csv
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
 
 STARTED = time.time()
 # Its columns: chapter, script, measure, record, key in it, format, the book's value.
 PUBLISHED = Path(__file__).parent / "data/overview.csv"
 
 
-def introduce(args, folder, method, data, *networks, diagram=None):
+def introduce(
+    args: argparse.Namespace,
+    folder: Path,
+    method: str,
+    data: str,
+    *networks: keras.Model,
+    diagram: str | None = None,
+) -> None:
     """Prints method, data, parameters and output folder of a run, and draws the networks.
 
     `--summary` also prints the layers.
@@ -41,7 +55,7 @@ def introduce(args, folder, method, data, *networks, diagram=None):
         plots.model_diagram(network, folder / f"{diagram or network.name}.png")
 
 
-def conclude(args, folder):
+def conclude(args: argparse.Namespace, folder: Path) -> None:
     """Prints the published results of the script, with the book's, and the files just written.
 
     Args:

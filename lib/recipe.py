@@ -9,7 +9,19 @@ arXiv:1512.03385, for the weight decay and the padded shifts; Jordan, 94 % on CI
 seconds on a single GPU (2024), arXiv:2404.00498, for the schedule and the reflection.
 """
 
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 from lib import cli
+
+if TYPE_CHECKING:
+    import keras
+
+    from lib.backends import Tensor
+    from lib.datasets import Data
 
 NAMES = ("book", "one-cycle")
 MOMENTUM = 0.9
@@ -18,7 +30,9 @@ NOT_DECAYED = ("gamma", "beta", "bias")
 ONE_CYCLE_ONLY = ("weight_decay", "label_smoothing", "warm_up", "optimizer")
 
 
-def add_flags(parser, book, one_cycle):
+def add_flags(
+    parser: argparse.ArgumentParser, book: dict[str, Any], one_cycle: dict[str, Any]
+) -> None:
     """Adds the flags of the recipes to the parser of a training script.
 
     Args:
@@ -59,7 +73,7 @@ def add_flags(parser, book, one_cycle):
     parser.set_defaults(epochs=None, batch_size=None)
 
 
-def add_hold_out(parser):
+def add_hold_out(parser: argparse.ArgumentParser) -> None:
     """Adds the flag --hold-out, see `hold_out`."""
     parser.add_argument(
         "--hold-out",
@@ -70,7 +84,12 @@ def add_hold_out(parser):
     )
 
 
-def complete(parser, args, book, one_cycle):
+def complete(
+    parser: argparse.ArgumentParser,
+    args: argparse.Namespace,
+    book: dict[str, Any],
+    one_cycle: dict[str, Any],
+) -> None:
     """Fills in the defaults of the chosen recipe, and refuses flags that it does not have."""
     chosen = book if args.recipe == "book" else one_cycle
     for name in one_cycle:
@@ -81,7 +100,7 @@ def complete(parser, args, book, one_cycle):
             parser.error(f"{flag} needs --recipe one-cycle")
 
 
-def settings(args, one_cycle):
+def settings(args: argparse.Namespace, one_cycle: dict[str, Any]) -> dict[str, Any]:
     """The hyper-parameters of the run, for its record and for its continuation."""
     names = [name for name in one_cycle if getattr(args, name) is not None]
     return {
@@ -93,7 +112,7 @@ def settings(args, one_cycle):
     }
 
 
-def compile_one_cycle(model, steps, args):
+def compile_one_cycle(model: keras.Model, steps: int, args: argparse.Namespace) -> None:
     """Compiles a classifier with one cycle of the learning rate over `steps` steps.
 
     `args.weight_decay` is that of the papers, who add weight_decay * kernel to the gradient. Keras
@@ -122,7 +141,7 @@ def compile_one_cycle(model, steps, args):
     else:
         optimizer = keras.optimizers.Adam(schedule, weight_decay=decay)
     optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
-    loss = "sparse_categorical_crossentropy"
+    loss: Any = "sparse_categorical_crossentropy"
     if args.label_smoothing:
         loss = smoothed_cross_entropy(args.label_smoothing)
     model.compile(
@@ -130,7 +149,7 @@ def compile_one_cycle(model, steps, args):
     )
 
 
-def smoothed_cross_entropy(smoothing):
+def smoothed_cross_entropy(smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
     """Cross-entropy with labels that are 1 - smoothing sure, and smoothing spread over all."""
     from keras import losses, ops
 
@@ -141,7 +160,7 @@ def smoothed_cross_entropy(smoothing):
     return cross_entropy
 
 
-def hold_out(data, count):
+def hold_out(data: Data, count: int) -> Data:
     """Returns (train, test) in which the last `count` training examples replace the test set.
 
     A count of 0 returns the data as they are.

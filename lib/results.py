@@ -3,13 +3,16 @@
 A script that has not loaded Keras writes its records without loading it.
 """
 
+import argparse
 import json
 import os
 import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,13 +20,13 @@ from lib.cli import UserError
 from lib.files import write_whole
 
 
-def write_json(path, content):
+def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes `content` to `path` as json, whole or not at all."""
     text = json.dumps(content, indent=2) + "\n"
     write_whole(path, lambda temporary: temporary.write_text(text))
 
 
-def record(path, args, **numbers):
+def record(path: Path, args: argparse.Namespace, **numbers: Any) -> None:
     """Writes the numbers of a run to `path`, with command, commit, date, backend, device, seed.
 
     Args:
@@ -48,7 +51,7 @@ def record(path, args, **numbers):
     )
 
 
-def command(argv):
+def command(argv: Sequence[str]) -> str:
     """Returns the command of a run, without `--output-dir`, which names a place on this machine."""
     words, rest = ["python3", Path(argv[0]).name], iter(argv[1:])
     for word in rest:
@@ -59,7 +62,7 @@ def command(argv):
     return shlex.join(words)
 
 
-def read(path):
+def read(path: str | Path) -> dict[str, Any]:
     """Returns the numbers that `record` wrote to `path`, or an empty dict if there are none.
 
     Raises:
@@ -73,7 +76,7 @@ def read(path):
         raise UserError(f"cannot read '{path}': expected json, found: {error}") from None
 
 
-def peak_rss_mb():
+def peak_rss_mb() -> int | None:
     """The most main memory that this process has held so far, in MB; None on Windows."""
     try:
         import resource
@@ -93,7 +96,7 @@ def _backend_and_precision():
     return backend, keras.config.dtype_policy().name
 
 
-def device(with_keras=True):
+def device(with_keras: bool = True) -> str:
     """What the run computes on: the name of the GPU, else the processor and the available cores.
 
     Args:
@@ -113,7 +116,8 @@ def device(with_keras=True):
             if line.startswith("model name"):
                 model = line.split(":", 1)[1].strip() + ", "
                 break
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    available = hasattr(os, "sched_getaffinity")  # not on macOS
+    cores = len(os.sched_getaffinity(0)) if available else os.cpu_count() or 1
     return f"{model}{cores} CPU core{'s' if cores > 1 else ''}"
 
 

@@ -9,15 +9,22 @@ copied by a process of its own, with limits on time and memory, array by array i
 For a refused file, this command prints one line and ends with exit code 2.
 """
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib.cli import UserError
+
+if TYPE_CHECKING:
+    import h5py
 
 SECONDS = 60
 MOST_BYTES = 2 * 2**30
@@ -35,7 +42,7 @@ def _digest(path, size):
     return digest.hexdigest().encode()
 
 
-def sign(path):
+def sign(path: str | Path) -> None:
     """Appends the SHA-256 checksum of a file to it; HDF5 ignores what follows its own end."""
     path = Path(path)
     digest = _digest(path, path.stat().st_size)
@@ -43,7 +50,7 @@ def sign(path):
         file.write(MARK + digest)
 
 
-def is_signed(path):
+def is_signed(path: Path) -> bool:
     """Whether a file ends with its checksum.
 
     Raises:
@@ -65,7 +72,7 @@ def is_signed(path):
 
 
 @contextlib.contextmanager
-def opened(path):
+def opened(path: str | Path) -> Iterator[h5py.File]:
     """Yields an `h5py.File` with the contents of an `.h5` or `.keras` file.
 
     Raises:
@@ -160,7 +167,7 @@ def _copy(source, target):
         file.visititems(copy)
 
 
-def main(source, target):
+def main(source: str, target: str) -> None:
     """Copies a file with limits; the program of the child process."""
     _limit_resources()
     try:

@@ -8,13 +8,22 @@ add_flags(parser, Settings)             # --gamma 0.9
 settings = chosen(args, Settings())     # the defaults, changed by the flags
 """
 
+from __future__ import annotations
+
 import argparse
+from collections.abc import Callable
 from dataclasses import field, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lib import cli
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
-def setting(default, help, read=cli.not_negative):
+Settings = TypeVar("Settings", bound="DataclassInstance")
+
+
+def setting(default: Any, help: str, read: Callable[[str], Any] = cli.not_negative) -> Any:
     """Returns a dataclass field.
 
     Args:
@@ -25,7 +34,7 @@ def setting(default, help, read=cli.not_negative):
     return field(default=default, metadata={"help": help, "read": read})
 
 
-def add_flags(parser, settings):
+def add_flags(parser: argparse.ArgumentParser, settings: type[DataclassInstance]) -> None:
     """Adds a flag for each field of the dataclass `settings`; without it, the default holds."""
     group = parser.add_argument_group("settings, for experiments")
     for each in fields(settings):
@@ -38,7 +47,7 @@ def add_flags(parser, settings):
         group.set_defaults(**{each.name: None})
 
 
-def changed(args, default):
+def changed(args: argparse.Namespace, default: DataclassInstance) -> dict[str, Any]:
     """Returns a dict of the fields that flags set to another value than in `default`."""
     given = {each.name: getattr(args, each.name) for each in fields(default)}
     return {
@@ -48,6 +57,6 @@ def changed(args, default):
     }
 
 
-def chosen(args, default):
+def chosen(args: argparse.Namespace, default: Settings) -> Settings:
     """Returns `default` with the fields that flags set."""
     return replace(default, **changed(args, default))

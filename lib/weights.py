@@ -5,10 +5,13 @@ no architecture and no code is ever taken from a file. Readable are `.h5` (a who
 written by Keras 2, tf.keras or Keras 3), `.weights.h5` and `.keras`.
 """
 
+from __future__ import annotations
+
 import json
 import logging
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import h5py
 
@@ -16,8 +19,11 @@ from lib import safe_h5
 from lib.cli import UserError
 from lib.files import write_whole
 
+if TYPE_CHECKING:
+    import keras
 
-def find(name, script):
+
+def find(name: str | Path, script: str | Path) -> Path:
     """Returns the path of the weight file `name`: as given, otherwise in weights/ next to `script`.
 
     Raises:
@@ -34,7 +40,7 @@ def find(name, script):
     )
 
 
-def load(model, path):
+def load(model: keras.Model, path: str | Path) -> None:
     """Loads the weights in the file `path` into `model`.
 
     Raises:
@@ -52,7 +58,7 @@ def load(model, path):
             raise UserError(f"'{path}' holds no Keras weights; expected those of '{model.name}'")
 
 
-def about(path):
+def about(path: Path) -> dict[str, Any]:
     """What `save` recorded about the weights in an `.h5` file, or an empty dict.
 
     Raises:
@@ -68,7 +74,9 @@ def about(path):
     return found
 
 
-def save(model, path, half=False, about=None):
+def save(
+    model: keras.Model, path: str | Path, half: bool = False, about: dict[str, Any] | None = None
+) -> None:
     """Writes `model` as one whole-model `.h5` file, whole or not at all.
 
     `keras.models.load_model` can also open the file. The layers are float32, also after training in
