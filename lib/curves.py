@@ -5,6 +5,7 @@ python3 -m lib.curves            redraws figures/fid-curves.png of chapters 4, 5
                                  chapter 9 and figures/comparison.png of chapter 10
 """
 
+import argparse
 import csv
 import json
 import sys
@@ -36,14 +37,14 @@ CYCLEGAN_PANELS = (
 )
 
 
-def read(path, column):
+def read(path: Path, column: str) -> tuple[list[int], list[float]]:
     """The steps and values of the rows of a log.csv that have the column."""
     with path.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get(column)]
     return [int(row["step"]) for row in rows], [float(row[column]) for row in rows]
 
 
-def draw(runs, path, results=ROOT / "results"):
+def draw(runs: dict[str, str], path: Path, results: Path = ROOT / "results") -> None:
     """Draws one curve for each run.
 
     Args:
@@ -70,7 +71,7 @@ def draw(runs, path, results=ROOT / "results"):
     plots.finish(figure, path)
 
 
-def draw_translations(path, results=ROOT / "results"):
+def draw_translations(path: Path, results: Path = ROOT / "results") -> list[str]:
     """Draws the measures of the gray <-> color runs of CycleGAN, one panel for each measure.
 
     Args:
@@ -118,7 +119,7 @@ def draw_translations(path, results=ROOT / "results"):
     return list(logs)
 
 
-def draw_dqn(path, results=ROOT / "results"):
+def draw_dqn(path: Path, results: Path = ROOT / "results") -> None:
     """Draws the mean reward of DQN and double DQN with the default settings and with --book."""
     import matplotlib
 
@@ -146,7 +147,7 @@ def draw_dqn(path, results=ROOT / "results"):
     plots.finish(figure, path)
 
 
-def draw_policies(path, results=ROOT / "results"):
+def draw_policies(path: Path, results: Path = ROOT / "results") -> None:
     """Draws the mean reward of the four policy gradients, where they differ."""
     import matplotlib
 
@@ -161,7 +162,7 @@ def draw_policies(path, results=ROOT / "results"):
     rl_report.compare_rewards(methods, path, window=50, limits=(80, 96), goal=90)
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     """Draws the figures."""
     for chapter, runs in RUNS.items():
         path = ROOT / chapter / "figures" / "fid-curves.png"

@@ -23,6 +23,9 @@ SVHN_SHA256 = {
     "train_32x32.mat": "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
     "test_32x32.mat": "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",
 }
+Examples = tuple[np.ndarray, np.ndarray]  # images and labels
+Data = tuple[Examples, Examples]  # for training and for test
+
 CIFAR10_NAMES = (
     "airplane",
     "automobile",
@@ -37,7 +40,7 @@ CIFAR10_NAMES = (
 )
 
 
-def mnist():
+def mnist() -> Data:
     """Returns (x_train, y_train), (x_test, y_test) of MNIST.
 
     Images are float32 of shape (n, 28, 28, 1) in [0, 1], labels int64 of shape (n,) in 0..9;
@@ -50,7 +53,7 @@ def mnist():
     return _ready(arrays, lambda x: x[..., None])
 
 
-def cifar10():
+def cifar10() -> Data:
     """Returns (x_train, y_train), (x_test, y_test) of CIFAR-10.
 
     Images are float32 of shape (n, 32, 32, 3) in [0, 1], labels int64 of shape (n,) in 0..9;
@@ -62,7 +65,7 @@ def cifar10():
     return _ready(_find("cifar10", (32, 32, 3)), lambda x: x)
 
 
-def svhn():
+def svhn() -> Data:
     """Returns (x_train, y_train), (x_test, y_test) of SVHN, house numbers cropped to a digit each.
 
     Images are float32 of shape (n, 32, 32, 3) in [0, 1], labels int64 of shape (n,) in 0..9: the
@@ -78,9 +81,9 @@ def svhn():
     return _ready(_find("svhn", (32, 32, 3), load=_svhn_files), lambda x: x)
 
 
-def rgb_to_gray(images):
+def rgb_to_gray(images: np.ndarray) -> np.ndarray:
     """Color images (n, height, width, 3) -> their luminance (n, height, width, 1), float32."""
-    return (images @ np.float32(GRAY_WEIGHTS))[..., None]
+    return (images @ np.array(GRAY_WEIGHTS, "float32"))[..., None]
 
 
 def _ready(arrays, shaped):
@@ -151,8 +154,9 @@ def _from_npz(path, shape):
         raise UserError(
             f"'{path}' is unusable: expected an npz file with {', '.join(KEYS)}, found: {found}"
         ) from None
-    _check(path, *arrays[:2], shape)
-    _check(path, *arrays[2:], shape)
+    x_train, y_train, x_test, y_test = arrays
+    _check(path, x_train, y_train, shape)
+    _check(path, x_test, y_test, shape)
     return arrays
 
 

@@ -5,7 +5,11 @@ MNIST-M. With `--images` they are the images of two folders.
 All images are float32 in [0, 1] of shape (n, 32, 32, channels).
 """
 
+import argparse
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +32,7 @@ IMAGE_SIZE = 32
 OWN_HELD_OUT = 8  # the least number of test images of a folder, a row in the figures
 
 
-def model_name(task, patchgan, folders=None):
+def model_name(task: str, patchgan: bool, folders: Sequence[str | Path] | None = None) -> str:
     """The name of the output folder and of the weight files; `folders` are those of `--images`."""
     if folders:
         name = "-".join(["cyclegan", *(images.plain(images.folder_name(f)) for f in folders)])
@@ -37,7 +41,7 @@ def model_name(task, patchgan, folders=None):
     return name + ("" if patchgan else "_plain")
 
 
-def add_task_flags(parser):
+def add_task_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that choose a task, and those that load its trained generators."""
     parser.add_argument("-c", "--cifar10", action="store_true", help="gray <-> color CIFAR-10")
     parser.add_argument("-m", "--mnist-svhn", action="store_true", help="MNIST <-> SVHN")
@@ -53,7 +57,7 @@ def add_task_flags(parser):
             )
 
 
-def choose_task(parser, args):
+def choose_task(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Sets args.task, and args.generators: the files for g_source and g_target, None to train."""
     wanted = []
     flags = {"cifar10": args.cifar10, "mnist_svhn": args.mnist_svhn, "images": args.images}
@@ -88,14 +92,21 @@ class HeldOut:
     target: np.ndarray
     source_digits: np.ndarray | None = None
     target_digits: np.ndarray | None = None
-    names: tuple | None = None
-    record: dict = field(default_factory=dict)
+    names: tuple[str, str] | None = None
+    record: dict[str, Any] = field(default_factory=dict)
 
-    def first(self, count):
+    def first(self, count: int) -> "HeldOut":
         """The first `count` images of each domain."""
-        arrays = (self.source, self.target, self.source_digits, self.target_digits)
-        arrays = (array if array is None else array[:count] for array in arrays)
-        return HeldOut(*arrays, self.names, self.record)
+        digits = (self.source_digits, self.target_digits)
+        source_digits, target_digits = (d if d is None else d[:count] for d in digits)
+        return HeldOut(
+            self.source[:count],
+            self.target[:count],
+            source_digits,
+            target_digits,
+            self.names,
+            self.record,
+        )
 
 
 class MnistM:
@@ -110,18 +121,24 @@ class MnistM:
         seed: seed of the random choice of a photograph for each digit.
     """
 
-    def __init__(self, digits, photographs, seed):
+    def __init__(self, digits: np.ndarray, photographs: np.ndarray, seed: int) -> None:
         self.digits, self.photographs = digits, photographs
         self.chosen = np.random.default_rng(seed).integers(0, len(photographs), len(digits))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.digits)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
         return np.abs(self.photographs[self.chosen[index]] - self.digits[index])
 
 
-def load(task, three_channels=False, args=None):
+Images = np.ndarray | MnistM
+Domains = tuple[Images, Images]  # source and target
+
+
+def load(
+    task: str, three_channels: bool = False, args: argparse.Namespace | None = None
+) -> tuple[Domains, HeldOut]:
     """Loads the images of a task.
 
     Args:
@@ -137,11 +154,14 @@ def load(task, three_channels=False, args=None):
         UserError: if a data set is missing or damaged.
     """
     if task == "images":
+        assert args is not None  # with the folders
         return load_own(args)
+    target: Images
+    test_target: Images
+    digits: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
     if task == "cifar10":
         (target, _), (test_target, _) = datasets.cifar10()
         source, test_source = datasets.rgb_to_gray(target), datasets.rgb_to_gray(test_target)
-        digits = (None, None)
     else:
         (source, _), (test_source, source_digits) = datasets.mnist()
         source, test_source = (
@@ -161,7 +181,7 @@ def load(task, three_channels=False, args=None):
     return (source, target), HeldOut(test_source[:HELD_OUT], test_target[:HELD_OUT], *digits)
 
 
-def own_shape(args):
+def own_shape(args: argparse.Namespace) -> dict[str, int]:
     """The shape of the images of `--images` as keywords of the builders, {} without the flag.
 
     Raises:
@@ -174,7 +194,7 @@ def own_shape(args):
     return {"size": args.image_size, "channels": 3 if args.color else 1}
 
 
-def load_own(args):
+def load_own(args: argparse.Namespace) -> tuple[Domains, HeldOut]:
     """`load` for the two folders of `--images`; a tenth of each is for test.
 
     Raises:
@@ -192,20 +212,24 @@ def load_own(args):
         train.append(x_train)
         test.append(x_test[:HELD_OUT])
         facts.append(images.describe(folder, x, y))
-    names = tuple(each["images"] for each in facts)
-    if names[0] == names[1]:
-        names = (f"source {names[0]}", f"target {names[1]}")
+    source, target = (each["images"] for each in facts)
+    names = (f"source {source}", f"target {target}") if source == target else (source, target)
     same = {name: facts[0][name] for name in ("image_size", "color")}
     both = {name: [each[name] for each in facts] for name in facts[0] if name not in same}
-    return tuple(train), HeldOut(*test, names=names, record={**both, **same})
+    x_source, x_target = train
+    test_source, test_target = test
+    held_out = HeldOut(test_source, test_target, names=names, record={**both, **same})
+    return (x_source, x_target), held_out
 
 
-def as_color(x):
+def as_color(x: np.ndarray) -> np.ndarray:
     """Images of one or three channels -> a view of them with three channels."""
     return np.broadcast_to(x, (*x.shape[:3], 3))
 
 
-def batches(source, target, batch_size, seed):
+def batches(
+    source: Images, target: Images, batch_size: int, seed: int
+) -> Callable[[int], dict[str, Any]]:
     """Training batches as a function of the step, for `training.train`.
 
     Source and target images are drawn independently of each other.

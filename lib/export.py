@@ -14,6 +14,9 @@ draw between them, and a policy as one network from states to the mean and stand
 action.
 """
 
+from __future__ import annotations
+
+import argparse
 import contextlib
 import importlib.util
 import logging
@@ -23,18 +26,24 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lib import cli, weights
 from lib.cli import UserError
 
+if TYPE_CHECKING:
+    import keras
+
 ROOT = Path(__file__).resolve().parents[1]
 CHECKED = 100  # inputs on which an exported network is compared with Keras
 TOLERANCE = 1e-4  # largest difference of any output
+Range = tuple[Any, Any]  # lowest and highest value, numbers or arrays
 IMAGES = (0.0, 1.0)
 SYMMETRIC = (-1.0, 1.0)
 PACKAGES = ("tf2onnx", "onnx", "onnxruntime")
@@ -55,10 +64,10 @@ class Pretrained:
     """
 
     script: str
-    files: tuple
-    build: Callable
-    flags: tuple = ("weights",)
-    inputs: tuple = IMAGES
+    files: tuple[str, ...]
+    build: Callable[[ModuleType, Sequence[Path]], dict[str, keras.Model]]
+    flags: tuple[str, ...] = ("weights",)
+    inputs: Range = IMAGES
 
 
 def _one(builder):
@@ -270,7 +279,7 @@ PRETRAINED = {
 }
 
 
-def check_packages():
+def check_packages() -> None:
     """Checks that this installation can export.
 
     Raises:
@@ -291,7 +300,7 @@ def check_packages():
             )
 
 
-def build(name, paths=None):
+def build(name: str, paths: Sequence[Path] | None = None) -> dict[str, keras.Model]:
     """Builds pretrained networks.
 
     Args:
@@ -306,15 +315,16 @@ def build(name, paths=None):
     return entry.build(load_script(entry.script), paths or [folder / file for file in entry.files])
 
 
-def load_script(path):
+def load_script(path: str | Path) -> ModuleType:
     """Imports a script, whose name has dots and dashes, as a module."""
     spec = importlib.util.spec_from_file_location(Path(path).stem.replace("-", "_"), ROOT / path)
+    assert spec is not None and spec.loader is not None  # None only for unknown suffixes
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def export(network, path, about=None):
+def export(network: keras.Model, path: Path, about: dict[str, Any] | None = None) -> None:
     """Writes a network as an ONNX file, whole or not at all.
 
     Args:
@@ -343,7 +353,7 @@ def export(network, path, about=None):
     write_whole(path, lambda temporary: temporary.write_bytes(contents))
 
 
-def tensor_names(network):
+def tensor_names(network: keras.Model) -> tuple[list[str], list[str]]:
     """The names of inputs and outputs in the file: Keras' own, "inputs" or "output" without one."""
     inputs = [tensor.name for tensor in network.inputs]
     if len(inputs) == 1 and inputs[0].startswith("keras_tensor"):
@@ -385,7 +395,9 @@ def _quiet():
         logger.setLevel(level)
 
 
-def random_inputs(network, inputs=IMAGES, count=CHECKED, seed=0):
+def random_inputs(
+    network: keras.Model, inputs: Range = IMAGES, count: int = CHECKED, seed: int = 0
+) -> list[np.ndarray]:
     """Random inputs of a network.
 
     Args:
@@ -408,7 +420,7 @@ def random_inputs(network, inputs=IMAGES, count=CHECKED, seed=0):
     return made
 
 
-def difference(network, path, inputs):
+def difference(network: keras.Model, path: Path, inputs: list[np.ndarray]) -> float:
     """The largest difference between the outputs of a network and of its ONNX file.
 
     Args:
@@ -429,7 +441,12 @@ def difference(network, path, inputs):
     return max(float(np.abs(a - b).max()) for a, b in pairs)
 
 
-def export_all(names, target, check=True, paths=None):
+def export_all(
+    names: Iterable[str],
+    target: Callable[[str, str], Path],
+    check: bool = True,
+    paths: Sequence[Path] | None = None,
+) -> dict[Path, float | None]:
     """Exports pretrained networks and prints a line for each file.
 
     Args:
@@ -445,7 +462,7 @@ def export_all(names, target, check=True, paths=None):
         UserError: if an exported network differs from Keras by more than TOLERANCE.
     """
     check_packages()
-    differences = {}
+    differences: dict[Path, float | None] = {}
     for name in names:
         entry = PRETRAINED[name]
         for suffix, network in build(name, paths).items():
@@ -471,7 +488,7 @@ def _inputs(entry, suffix):
     return SYMMETRIC if suffix == "-decoder" else entry.inputs
 
 
-def of_script(args, script):
+def of_script(args: argparse.Namespace, script: str | Path) -> None:
     """Exports the networks of a script for `--export`, with the weights that its flags name.
 
     Several networks of one script get their names before the suffix of the file.
@@ -507,7 +524,7 @@ def _given(entry, args):
     return [getattr(args, flag, None) for flag in entry.flags]
 
 
-def chosen(entries, args):
+def chosen(entries: dict[str, Pretrained], args: argparse.Namespace) -> str:
     """The name of the entry that the flags of a script mean."""
     first = next(iter(entries))
     given = _given(entries[first], args)[-1]
@@ -533,7 +550,7 @@ def chosen(entries, args):
     return first
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     """Exports the chosen networks."""
     unknown = set(args.names) - set(PRETRAINED)
     if unknown:

@@ -7,12 +7,14 @@
 Strips of a training, videos and comparisons of several trainings need the trainings themselves.
 """
 
+import argparse
 import csv
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +28,9 @@ DRAWN = ROOT / "lib/data/redrawn.csv"
 ALIKE = 4  # gray levels out of 255 by which two pictures may differ in the mean
 
 
-def commands(chapters=None):
+def commands(chapters: Container[int] | None = None) -> dict[tuple[int, str], dict[str, str]]:
     """Returns {(chapter, command): {picture that it draws: figure}} of some or all chapters."""
-    found = {}
+    found: dict[tuple[int, str], dict[str, str]] = {}
     with DRAWN.open(newline="") as file:
         for row in csv.DictReader(file):
             if chapters is None or int(row["chapter"]) in chapters:
@@ -37,7 +39,7 @@ def commands(chapters=None):
     return found
 
 
-def redraw(chapter, command, pictures, check=False):
+def redraw(chapter: int, command: str, pictures: dict[str, str], check: bool = False) -> list[str]:
     """Runs a command in a folder of its own and copies its pictures to the figures of its chapter.
 
     Args:
@@ -70,17 +72,17 @@ def redraw(chapter, command, pictures, check=False):
     return different
 
 
-def alike(a, b):
+def alike(a: Path, b: Path) -> bool:
     """Whether two pictures have the same size and differ by at most ALIKE in the mean."""
     from PIL import Image
 
     if not b.exists():
         return False
-    a, b = (np.asarray(Image.open(path).convert("RGB"), dtype="float32") for path in (a, b))
-    return a.shape == b.shape and np.abs(a - b).mean() <= ALIKE
+    x, y = (np.asarray(Image.open(path).convert("RGB"), dtype="float32") for path in (a, b))
+    return x.shape == y.shape and bool(np.abs(x - y).mean() <= ALIKE)
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     """Redraws or compares the figures."""
     different = []
     jobs = commands(args.chapters)

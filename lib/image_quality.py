@@ -10,17 +10,17 @@ import numpy as np
 ROUNDING_MSE = 1 / (12 * 255**2)
 
 
-def mse(images, copies):
+def mse(images: np.ndarray, copies: np.ndarray) -> np.ndarray:
     """The mean squared error of each image, in squared units of the range [0, 1]."""
     return np.mean((images - copies) ** 2, axis=(1, 2, 3), dtype="float64")
 
 
-def mae(images, copies):
+def mae(images: np.ndarray, copies: np.ndarray) -> np.ndarray:
     """The mean absolute error of each image, in units of the range [0, 1]."""
     return np.mean(np.abs(images - copies), axis=(1, 2, 3), dtype="float64")
 
 
-def psnr(images, copies):
+def psnr(images: np.ndarray, copies: np.ndarray) -> np.ndarray:
     """The peak signal-to-noise ratio of each image in decibels: 10 log10(1 / its MSE).
 
     The true images have 8 bits, so that an error below that of rounding to 8 bits counts as that
@@ -30,7 +30,7 @@ def psnr(images, copies):
     return 10 * np.log10(1 / np.maximum(mse(images, copies), ROUNDING_MSE))
 
 
-def colorfulness(images):
+def colorfulness(images: np.ndarray) -> np.ndarray:
     """Colorfulness (n,) of images (n, height, width, 3) in [0, 1]; it is 0 for gray images.
 
     Source: Hasler, Suesstrunk, Measuring colourfulness in natural images (2003), equation for M3,
@@ -42,7 +42,7 @@ def colorfulness(images):
     return deviation + 0.3 * np.hypot(*opponents.mean(axis=-1))
 
 
-def compare(images, copies):
+def compare(images: np.ndarray, copies: np.ndarray) -> dict[str, float]:
     """Means over the images, ready for a record: a dict with mse, mae and psnr."""
     return {
         "mse": round(mse(images, copies).mean(), 6),

@@ -6,20 +6,24 @@ repeated and resumed. Each image is turned upright as its EXIF data say, scaled 
 side fits, and cropped at the center. Transparent pixels become white.
 """
 
+import argparse
 import hashlib
 import os
 import re
 import stat
 import sys
 import warnings
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from lib import cli, safe_h5, weights
 from lib.cli import UserError
+from lib.datasets import Data, Examples
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
@@ -27,6 +31,8 @@ NAMED = 5  # damaged files in a message
 HELD_OUT = 10  # every tenth image is for test
 LARGEST_SHARE = 0.5  # of the memory that the images may take
 DIGITS = tuple("0123456789")
+
+Shape = tuple[int, int, int]  # height, width, channels
 
 
 class Source:
@@ -44,9 +50,11 @@ class Source:
         UserError: if `--images` is not a folder, or the flags do not fit the weight file.
     """
 
-    def __init__(self, args, shape, script, labels=False):
+    def __init__(
+        self, args: argparse.Namespace, shape: Shape, script: str | Path, labels: bool = False
+    ) -> None:
         self.args, self.labels = args, labels
-        self.folder = getattr(args, "images", None)
+        self.folder: Any = getattr(args, "images", None)
         self.recorded = _recorded(args, script)
         size, _, channels = shape
         if self.folder:
@@ -71,11 +79,11 @@ class Source:
         self.shape = (size, size, channels)
 
     @property
-    def own(self):
+    def own(self) -> bool:
         """Whether the images are not those of the book."""
         return bool(self.folder or self.recorded)
 
-    def name(self, book):
+    def name(self, book: str) -> str:
         """The name of output folder and weight files, after the book's name for MNIST."""
         if not self.own:
             return book
@@ -87,14 +95,14 @@ class Source:
         return read(self.folder, self.shape, self.labels)
 
     @property
-    def classes(self):
+    def classes(self) -> tuple[str, ...]:
         """The names of the classes, in the order of their labels."""
         if not self.own:
             return DIGITS
         return tuple(self._read[2] if self.folder else self.recorded.get("classes", ()))
 
     @property
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """What a checkpoint and a weight file record of one's own images."""
         if not self.folder:
             return {}
@@ -104,7 +112,7 @@ class Source:
             **({"classes": list(classes)} if self.labels else {}),
         }
 
-    def train_images(self, book, least):
+    def train_images(self, book: Callable[[], Data], least: int) -> Examples:
         """Returns images (n, height, width, channels), float32 in [0, 1], and labels (n,).
 
         Args:
@@ -117,7 +125,7 @@ class Source:
         check_count(self.folder, x, least, "a batch")
         return np.divide(x, 255, dtype="float32"), y
 
-    def split(self, book, shown=1):
+    def split(self, book: Callable[[], Data], shown: int = 1) -> Data:
         """Returns (x_train, y_train), (x_test, y_test), see `train_images`.
 
         A tenth of one's own images is for test, chosen at random and in every run the same.
@@ -134,7 +142,7 @@ class Source:
         return split(np.divide(x, 255, dtype="float32"), y, shown)
 
 
-def split(x, y, shown=1):
+def split(x: np.ndarray, y: np.ndarray, shown: int = 1) -> Data:
     """(x_train, y_train), (x_test, y_test) of images and labels; at least `shown` are for test."""
     order = np.random.default_rng(0).permutation(len(x))
     count = max(shown, len(x) // HELD_OUT)
@@ -142,7 +150,7 @@ def split(x, y, shown=1):
     return (x[train], y[train]), (x[test], y[test])
 
 
-def describe(folder, x, y):
+def describe(folder: str | Path, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
     """What identifies images: the folder's name, their form, and a checksum of their pixels."""
     digest = hashlib.sha256(x.tobytes())
     digest.update(y.tobytes())
@@ -155,17 +163,17 @@ def describe(folder, x, y):
     }
 
 
-def plain(text):
+def plain(text: str) -> str:
     """A text as a part of a file name: letters, digits, dots, hyphens and underscores remain."""
     return re.sub(r"[^\w.-]+", "_", text).strip("._")[:40] or "images"
 
 
-def folder_name(folder):
+def folder_name(folder: str | Path) -> str:
     """The name of a folder, also of `.`."""
     return Path(os.path.abspath(folder)).name or "images"
 
 
-def check_folder(folder):
+def check_folder(folder: str | Path) -> None:
     """Raises a UserError unless `folder` is a folder that can be read."""
     try:
         os.listdir(folder)
@@ -176,7 +184,7 @@ def check_folder(folder):
         ) from None
 
 
-def check_count(folder, x, least, what):
+def check_count(folder: str | Path, x: np.ndarray, least: int, what: str) -> None:
     """Raises a UserError if there are fewer images than `least`, which `what` explains."""
     if len(x) < least:
         raise UserError(
@@ -185,7 +193,9 @@ def check_count(folder, x, least, what):
         )
 
 
-def read(folder, shape, labels=False):
+def read(
+    folder: str | Path, shape: Shape, labels: bool = False
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Reads the images below a folder.
 
     Args:
@@ -215,7 +225,8 @@ def read(folder, shape, labels=False):
             )
     _check_memory(folder, len(paths), shape)
     x = np.empty((len(paths), *shape), np.uint8)
-    kept, damaged = [], []
+    kept: list[Path] = []
+    damaged: list[str] = []
     for path in paths:
         try:
             x[len(kept)] = load(path, shape)
@@ -255,7 +266,7 @@ def read(folder, shape, labels=False):
     return x[: len(kept)], np.array(y, "int64"), classes
 
 
-def find(folder):
+def find(folder: str | Path) -> list[Path]:
     """The sorted paths of the image files below a folder. Links to folders are followed once."""
     found, seen = [], set()
 
@@ -277,7 +288,7 @@ def find(folder):
     return sorted(found)
 
 
-def load(path, shape):
+def load(path: Path, shape: Shape) -> np.ndarray:
     """Reads one image as a uint8 array of shape (height, width, channels).
 
     Raises:

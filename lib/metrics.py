@@ -16,8 +16,10 @@ only with each other and with the floor, which is the value of real training ima
   arXiv:1802.04942, equation 6.
 """
 
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -33,7 +35,7 @@ KID_BLOCKS = 10
 ROWS = 500  # of a distance matrix that are in memory at a time
 
 
-def build_judge():
+def build_judge() -> keras.Model:
     """Images (n, 28, 28, 1) in [0, 1] -> features (n, 576) and probabilities (n, 10)."""
     images = keras.Input((28, 28, 1))
     x = images
@@ -47,20 +49,20 @@ def build_judge():
 
 
 @cache
-def judge():
+def judge() -> keras.Model:
     """The judge with its weights, built once per process."""
     model = build_judge()
     weights.load(model, JUDGE_FILE)
     return model
 
 
-def judge_outputs(images):
+def judge_outputs(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Features (n, 576) and class probabilities (n, 10) of images (n, 28, 28, 1) in [0, 1]."""
     return judge().predict(images, batch_size=500, verbose=0)
 
 
 @lru_cache(maxsize=4)
-def real_features(size, part="test"):
+def real_features(size: int, part: str = "test") -> np.ndarray:
     """Features (size, 576) of a random subset of MNIST, the same subset in each call.
 
     Args:
@@ -73,7 +75,7 @@ def real_features(size, part="test"):
     return judge_outputs(images[index])[0]
 
 
-def frechet_distance(a, b):
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """FID: the Frechet distance of Gaussians fitted to features a (n, d) and b (m, d), n, m > 1."""
     a, b = np.asarray(a, "float64"), np.asarray(b, "float64")
     cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
@@ -87,7 +89,7 @@ def frechet_distance(a, b):
     return float(difference @ difference + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
 
 
-def kernel_distance(a, b, blocks=KID_BLOCKS):
+def kernel_distance(a: np.ndarray, b: np.ndarray, blocks: int = KID_BLOCKS) -> tuple[float, float]:
     """KID: the squared maximum mean discrepancy of features a (n, d) and b (m, d), and its error.
 
     The kernel is (x . y / d + 1)^3. The unbiased estimate is computed on disjoint blocks of a and
@@ -120,8 +122,11 @@ def kernel_distance(a, b, blocks=KID_BLOCKS):
 
 
 def neighbor_scores(
-    real, fake, manifold_neighbors=MANIFOLD_NEIGHBORS, density_neighbors=DENSITY_NEIGHBORS
-):
+    real: np.ndarray,
+    fake: np.ndarray,
+    manifold_neighbors: int = MANIFOLD_NEIGHBORS,
+    density_neighbors: int = DENSITY_NEIGHBORS,
+) -> dict[str, float]:
     """Precision, recall, density and coverage of generated features.
 
     The ball of a feature reaches to its k-th nearest neighbor of the same kind.
@@ -146,14 +151,14 @@ def neighbor_scores(
     real_manifold, real_density = _neighbor_distances(real, ks)
     (fake_manifold,) = _neighbor_distances(fake, ks[:1])
     covered, recalled = np.zeros(len(real), bool), np.zeros(len(real), bool)
-    precise, balls = 0, 0
+    precise = balls = 0
     for start in range(0, len(fake), ROWS):
         rows = slice(start, start + ROWS)
         distances = _squared_distances(fake[rows], real)
-        precise += (distances <= real_manifold).any(axis=1).sum()
+        precise += int((distances <= real_manifold).any(axis=1).sum())
         recalled |= (distances <= fake_manifold[rows, None]).any(axis=0)
         inside = distances <= real_density
-        balls += np.count_nonzero(inside)
+        balls += int(inside.sum())
         covered |= inside.any(axis=0)
     return {
         "sample_precision": float(precise / len(fake)),
@@ -185,19 +190,19 @@ def _neighbor_distances(features, ks):
     return found
 
 
-def entropy(histogram):
+def entropy(histogram: np.ndarray | Sequence[int]) -> float:
     """Entropy of a histogram of counts in nats; the maximum of ten classes is ln 10 = 2.303."""
     p = np.asarray(histogram, "float64")
     p = p[p > 0] / p.sum()
     return float((p * np.log(1 / p)).sum())
 
 
-def judged_digits(images):
+def judged_digits(images: np.ndarray) -> np.ndarray:
     """The digits (n,) that the judge predicts for images (n, 28, 28, 1)."""
     return judge_outputs(images)[1].argmax(axis=1)
 
 
-def judge_digits(images, digits=None):
+def judge_digits(images: np.ndarray, digits: np.ndarray | None = None) -> dict[str, Any]:
     """Measures generated digits.
 
     Args:
@@ -239,7 +244,7 @@ def judge_digits(images, digits=None):
     return numbers
 
 
-def quick_scores(images):
+def quick_scores(images: np.ndarray) -> dict[str, float]:
     """FID and KID of a few generated images, for use during training.
 
     2,000 images take about two seconds on one CPU core; features of real images are kept.
@@ -260,7 +265,7 @@ def quick_scores(images):
     }
 
 
-def show(numbers):
+def show(numbers: dict[str, Any]) -> None:
     """Prints the numbers that `judge_digits` returns."""
     print(
         f"FID-MNIST {numbers['fid_mnist']} over {numbers['samples']:,} samples "
@@ -278,7 +283,7 @@ def show(numbers):
         print(f"predicted as requested: {100 * numbers['conditional_accuracy']:.2f} %")
 
 
-def stroke_thickness(images):
+def stroke_thickness(images: np.ndarray) -> np.ndarray:
     """Mean thickness of the strokes in images (n, 28, 28, 1), in pixels.
 
     A long stroke has the area thickness * length and a border of 2 * length. The border's length is
@@ -290,7 +295,7 @@ def stroke_thickness(images):
     return 2 * ink.sum(axis=(1, 2)) / np.maximum(border, 1e-6)
 
 
-def slant(images):
+def slant(images: np.ndarray) -> np.ndarray:
     """Slant of the digits in images (n, 28, 28, 1): columns to the right per row upward.
 
     It is the covariance of column and height divided by the variance of the height.
@@ -299,7 +304,7 @@ def slant(images):
     return covariance / np.maximum(of_height, 1e-6)
 
 
-def width(images):
+def width(images: np.ndarray) -> np.ndarray:
     """Width of the digits in images (n, 28, 28, 1) after removing their slant, in pixels.
 
     It is the standard deviation of the column that the height does not explain.
@@ -323,7 +328,7 @@ ATTRIBUTES = {"thickness": stroke_thickness, "slant": slant, "width": width}
 CONTROLLED = ("thickness", "slant")  # the attributes that the book's two codes control
 
 
-def code_attributes(images, codes):
+def code_attributes(images: np.ndarray, codes: np.ndarray) -> dict[str, float]:
     """Rank correlations of a code with thickness, slant and width while only this code changes.
 
     This is the easy measure: any effect, however small, can reach 1. `disentanglement` is strict.
@@ -352,7 +357,9 @@ def _spearman(codes, values):
     return spearmanr(codes, values).statistic if np.ptp(values) else 0.0
 
 
-def attribute_correlations(images, codes, digits):
+def attribute_correlations(
+    images: np.ndarray, codes: np.ndarray, digits: np.ndarray
+) -> dict[str, list[float]]:
     """Rank correlations of each code with thickness, slant and width while all codes vary.
 
     Args:
@@ -375,7 +382,7 @@ def attribute_correlations(images, codes, digits):
     return found
 
 
-def disentanglement(images, codes, digits):
+def disentanglement(images: np.ndarray, codes: np.ndarray, digits: np.ndarray) -> dict[str, Any]:
     """Measures whether one code controls thickness and one code controls slant.
 
     Args:
@@ -401,7 +408,7 @@ def disentanglement(images, codes, digits):
     }
 
 
-def mutual_information_gap(codes, factors, bins=20):
+def mutual_information_gap(codes: np.ndarray, factors: np.ndarray, bins: int = 20) -> float:
     """MIG: how much more the best code says about a factor than the second best code.
 
     Codes and factors are discretized into bins of equally many samples. A column with at most
@@ -416,15 +423,15 @@ def mutual_information_gap(codes, factors, bins=20):
         The mean over the factors of (largest - second largest mutual information) / entropy of the
         factor, from 0 to 1. With a single code, the second largest is 0.
     """
-    codes = [_binned(column, bins) for column in np.asarray(codes).T]
+    binned = [_binned(column, bins) for column in np.asarray(codes).T]
     gaps = []
     for factor in (_binned(column, bins) for column in np.asarray(factors).T):
-        information = [mutual_information(code, factor) for code in codes]
+        information = [mutual_information(code, factor) for code in binned]
         gaps.append(_largest_minus_second(information) / mutual_information(factor, factor))
     return float(np.mean(gaps))
 
 
-def mutual_information(a, b):
+def mutual_information(a: np.ndarray, b: np.ndarray) -> float:
     """Mutual information in nats of discrete a (n,) and b (n,), integers from 0."""
     joint = np.zeros((a.max() + 1, b.max() + 1))
     np.add.at(joint, (a, b), 1 / len(a))

@@ -3,11 +3,13 @@
 import importlib.util
 import io
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image, ImageChops
 
 from lib.files import write_whole
@@ -28,7 +30,7 @@ def _without_alpha(png):
     return picture if colored else gray
 
 
-def finish(figure, path, show=False):
+def finish(figure: Figure, path: str | Path, show: bool = False) -> None:
     """Saves `figure` to `path`, opens it in a window if `show`, and always closes it."""
     path = Path(path)
     try:
@@ -95,7 +97,15 @@ def _zoom(images, columns):
     return max(1, min(TILE // width, (PAGE // columns - GAP) // width))
 
 
-def image_grid(images, path, columns=None, titles=None, row_titles=None, marked=None, show=False):
+def image_grid(
+    images: np.ndarray,
+    path: Path,
+    columns: int | None = None,
+    titles: Sequence[str] | None = None,
+    row_titles: Sequence[str] | None = None,
+    marked: tuple[int, int, str] | None = None,
+    show: bool = False,
+) -> None:
     """Draws images as a grid with equal gaps.
 
     Args:
@@ -132,7 +142,9 @@ def image_grid(images, path, columns=None, titles=None, row_titles=None, marked=
     finish(figure, path, show)
 
 
-def grids_side_by_side(grids, path, columns=10, show=False):
+def grids_side_by_side(
+    grids: dict[str, np.ndarray], path: Path, columns: int = 10, show: bool = False
+) -> None:
     """Draws several grids of equally many images side by side.
 
     Args:
@@ -155,7 +167,9 @@ def grids_side_by_side(grids, path, columns=10, show=False):
     finish(figure, path, show)
 
 
-def evolution(folder, path, last=None, most=5, show=False):
+def evolution(
+    folder: Path, path: Path, last: int | None = None, most: int = 5, show: bool = False
+) -> None:
     """Draws how samples change during a training, from the grids saved as NNNNN.png.
 
     Args:
@@ -184,7 +198,9 @@ def evolution(folder, path, last=None, most=5, show=False):
     finish(figure, path, show)
 
 
-def confusion_matrix(counts, path, names=None, show=False):
+def confusion_matrix(
+    counts: np.ndarray, path: Path, names: Sequence[str] | None = None, show: bool = False
+) -> None:
     """Draws how often each true class (row) was predicted as each class (column).
 
     Args:
@@ -209,7 +225,7 @@ def confusion_matrix(counts, path, names=None, show=False):
     finish(figure, path, show)
 
 
-def model_diagram(model, path):
+def model_diagram(model: keras.Model, path: Path) -> None:
     """Draws the layers of `model` and the shapes between them; needs pydot and Graphviz' `dot`.
 
     Without them it prints one line and draws nothing.
@@ -224,8 +240,14 @@ def model_diagram(model, path):
 
 
 def latent_scatter(
-    codes, labels, path, classes=tuple("0123456789"), limit=None, kl=None, show=False
-):
+    codes: np.ndarray,
+    labels: np.ndarray,
+    path: Path,
+    classes: Sequence[str] = tuple("0123456789"),
+    limit: float | None = None,
+    kl: np.ndarray | None = None,
+    show: bool = False,
+) -> None:
     """Draws the codes of images in a two-dimensional latent space.
 
     Args:
@@ -258,6 +280,7 @@ def latent_scatter(
             colorbar = figure.colorbar(points, ax=axis, ticks=range(len(classes)))
             colorbar.ax.set_ylim(-0.5, len(classes) - 0.5)
             colorbar.ax.set_yticklabels(classes)
+            assert colorbar.solids is not None  # None only for contours
             colorbar.solids.set_alpha(1)
         axis.set(xlabel="z[0]", ylabel="z[1]", xlim=(-limit, limit), ylim=(-limit, limit))
         axis.set_aspect("equal")
@@ -269,7 +292,13 @@ def latent_scatter(
         finish(figure, path, show)
 
 
-def digits_over_latent(decode, path, cells=30, limit=4, show=False):
+def digits_over_latent(
+    decode: Callable[[np.ndarray], np.ndarray],
+    path: Path,
+    cells: int = 30,
+    limit: float = 4,
+    show: bool = False,
+) -> None:
     """Draws the images decoded from a grid of codes over a two-dimensional latent space.
 
     Args:

@@ -10,11 +10,13 @@ A table between `<!-- table NAME -->` and `<!-- end of table -->` is written who
     99.42 %<!--=cnn-functional-2.1.1 test_accuracy .2%-->
 """
 
+import argparse
 import itertools
 import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from lib import cli
 from lib.cli import UserError
@@ -55,7 +57,7 @@ def shown(number: float, form: str) -> str:
     return format(number, form).replace("%", " %")
 
 
-def updated(text: str, results: Path=ROOT / "results") -> str:
+def updated(text: str, results: Path = ROOT / "results") -> str:
     """`text` with all its tables and numbers as the folder `results` has them.
 
     Raises:
@@ -104,7 +106,9 @@ def unproven(text: str) -> list[str]:
 
 def pages() -> list[Path]:
     """FIGURES.md and all README files of the project."""
-    pages = [ROOT / name for name in ("README.md", "FIGURES.md", "WEIGHTS.md", "benchmarks/README.md")]
+    pages = [
+        ROOT / name for name in ("README.md", "FIGURES.md", "WEIGHTS.md", "benchmarks/README.md")
+    ]
     return [*pages, *sorted(ROOT.glob("chapter*/README.md"))]
 
 
