@@ -1,7 +1,10 @@
 """Networks of agents: NumPy copies that act, updates, and weight files that record their agent."""
 
+import argparse
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,7 +14,7 @@ from lib.backends import feed
 from lib.cli import UserError
 
 
-def dense_layers(arrays, x):
+def dense_layers(arrays: Sequence[np.ndarray], x: np.ndarray) -> np.ndarray:
     """Applies Dense layers in NumPy: ReLU after all but the last.
 
     An agent needs the output for one state per step. A call of the Keras network takes about a
@@ -39,33 +42,37 @@ class NumpyPolicy:
         least_std: is added to the standard deviation.
     """
 
-    def __init__(self, encoder, actor, value, least_std):
+    def __init__(
+        self, encoder: keras.Model, actor: keras.Model, value: keras.Model, least_std: float
+    ) -> None:
         self.encoder, self.actor, self.value_network = encoder, actor, value
         self.least_std = least_std
         self.update()
 
-    def update(self):
+    def update(self) -> None:
         """Copies the weights again."""
         self.encoder_weights = self.encoder.get_weights()
         self.value_weights = self.value_network.get_weights()
         mean, std = (self.actor.get_layer(name).get_weights() for name in ("mean", "std"))
         self.policy_weights = [np.hstack(pair) for pair in zip(mean, std, strict=True)]
 
-    def features(self, state):
+    def features(self, state: np.ndarray) -> np.ndarray:
         """Features (32,) of a state."""
         return dense_layers(self.encoder_weights, state)
 
-    def __call__(self, features):
+    def __call__(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation (...) of the action for features (..., 32)."""
         policy = dense_layers(self.policy_weights, features)
         return policy[..., 0], np.logaddexp(0, policy[..., 1]) + self.least_std
 
-    def value(self, features):
+    def value(self, features: np.ndarray) -> np.ndarray:
         """Values (...) for features (..., 32)."""
         return dense_layers(self.value_weights, features)[..., 0]
 
 
-def train_on_rows(model, x, y, weights=None):
+def train_on_rows(
+    model: keras.Model, x: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None
+) -> float:
     """Updates a compiled model once, by the mean of its loss over the rows of a batch of any size.
 
     The last row is repeated with weight 0 up to a power of two rows, because each new shape is
@@ -90,7 +97,9 @@ def train_on_rows(model, x, y, weights=None):
     return float(model.train_on_batch(x, y, sample_weight=weights))
 
 
-def train_on_batches(model, x, y, batch_size):
+def train_on_batches(
+    model: keras.Model, x: np.ndarray | tuple[np.ndarray, ...], y: np.ndarray, batch_size: int
+) -> float:
     """Updates a compiled model by one batch after the other, in the order of the rows.
 
     For many batches, `fit` with `steps_per_execution` is faster than one call each.
@@ -109,7 +118,7 @@ def train_on_batches(model, x, y, batch_size):
     return model.fit(**feed({"x": x, "y": y}, batch_size), verbose=0).history["loss"][0]
 
 
-def fingerprint(network):
+def fingerprint(network: keras.Model) -> str:
     """Returns 16 hexadecimal digits that identify the weights of a network."""
     digest = hashlib.sha256()
     for array in network.get_weights():
@@ -117,7 +126,7 @@ def fingerprint(network):
     return digest.hexdigest()[:16]
 
 
-def find(name, script, aliases=None):
+def find(name: str, script: str | Path, aliases: dict[str, str] | None = None) -> Path:
     """Returns the path of a weight file and prints it.
 
     Args:
@@ -132,7 +141,9 @@ def find(name, script, aliases=None):
     return path
 
 
-def load(network, path, expected, encoder=None):
+def load(
+    network: keras.Model, path: Path, expected: dict[str, Any], encoder: keras.Model | None = None
+) -> None:
     """Loads the weights of an agent's network.
 
     The file of an actor or value network in the book's own form has no record and begins with the
@@ -168,7 +179,14 @@ def load(network, path, expected, encoder=None):
     print(f"encoder: that in {path}")
 
 
-def load_networks(networks, args, stem, script, expected, encoder=None):
+def load_networks(
+    networks: dict[str, keras.Model],
+    args: argparse.Namespace,
+    stem: str,
+    script: str | Path,
+    expected: dict[str, Any],
+    encoder: keras.Model | None = None,
+) -> None:
     """Loads the networks for which the flags --NAME-weights name files.
 
     Args:
@@ -184,7 +202,9 @@ def load_networks(networks, args, stem, script, expected, encoder=None):
             load(network, find(file, script, aliases), expected, encoder)
 
 
-def save_networks(networks, args, stem, about):
+def save_networks(
+    networks: dict[str, keras.Model], args: argparse.Namespace, stem: str, about: dict[str, Any]
+) -> None:
     """Saves networks as STEM_METHOD_NAME.h5 with the suffix of the run.
 
     Args:

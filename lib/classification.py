@@ -1,17 +1,24 @@
 """What every classifier script does with its network: train or load, test, measure, draw."""
 
+import argparse
 import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from lib import backends, plots, results, training, weights
+from lib.training import Arrays
 
 # A batch of 1000 is not faster, and a DenseNet then needs 4 GB for the outputs of its layers.
 TEST_BATCH_SIZE = 200
 
+Examples = tuple[Arrays, np.ndarray]  # inputs and labels
 
-def load_weights(model, args, script):
+
+def load_weights(model: keras.Model, args: argparse.Namespace, script: str | Path) -> None:
     """Loads `args.weights`, if given.
 
     Call it before loading the data, so that a bad file is an error at once.
@@ -29,18 +36,18 @@ def load_weights(model, args, script):
 
 
 def train_and_test(
-    model,
-    data,
-    args,
-    folder,
+    model: keras.Model,
+    data: tuple[Examples, Examples],
+    args: argparse.Namespace,
+    folder: Path,
     *,
-    name,
-    compile_for,
-    settings=None,
-    class_names=None,
-    keep_best=False,
-    whole_batches=False,
-):
+    name: str,
+    compile_for: Callable[[int], None],
+    settings: dict[str, Any] | None = None,
+    class_names: Sequence[str] | None = None,
+    keep_best: bool = False,
+    whole_batches: bool = False,
+) -> tuple[float, dict[str, Any]]:
     """Trains `model`, unless `load_weights` has loaded it, and tests it.
 
     A training run saves the weights next to `folder` and writes metrics.json into it; `--evaluate`
@@ -85,7 +92,7 @@ def train_and_test(
                 best[f"{part}_accuracy"] = round(accuracy, 4)
             return {f"{part}_accuracy": accuracy}
 
-        best = {}
+        best: dict[str, Any] = {}
         minutes, logs = training.train(
             model,
             batch,
@@ -138,7 +145,7 @@ def train_and_test(
     return accuracy, facts
 
 
-def allow_compilation(model):
+def allow_compilation(model: keras.Model) -> None:
     """Lets JAX compile a network that shifts its images; to be called before `model.compile`.
 
     Keras says that RandomTranslation cannot be compiled, which holds for TensorFlow only, and runs
@@ -156,7 +163,7 @@ def _whole_batches(batch, steps, whole):
     return lambda step: batch(step // whole * steps + step % whole), whole
 
 
-def forward_flops(model):
+def forward_flops(model: keras.Model) -> int | None:
     """Operations for one example in the convolutions and dense layers; None in a recurrent network.
 
     A multiplication and an addition are two operations. The other layers add a few percent.
@@ -180,7 +187,7 @@ def _save_best(model, folder, name, epoch, best):
     best["epoch"] = epoch
 
 
-def confusion_matrix(model, x, y):
+def confusion_matrix(model: keras.Model, x: Arrays, y: np.ndarray) -> np.ndarray:
     """Counts (classes, classes): the row is the true class, the column the predicted one."""
     probabilities = model.predict(x, batch_size=TEST_BATCH_SIZE, verbose=0)
     classes = probabilities.shape[1]

@@ -1,5 +1,10 @@
 """What a code or a noise vector controls: sweeps and measurements for chapter 6."""
 
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
 import numpy as np
 
 from lib import gan, metrics, plots
@@ -7,8 +12,13 @@ from lib import gan, metrics, plots
 SWEEP_STEPS = 15
 SAMPLES = 3000
 
+# From digits (n,) to what a generator takes.
+Inputs = Callable[[np.ndarray], Sequence[np.ndarray]]
 
-def sweep(generator, inputs, which, values):
+
+def sweep(
+    generator: keras.Model, inputs: Sequence[np.ndarray], which: int, values: np.ndarray
+) -> np.ndarray:
     """Generates rows of images in which one input takes each of the given values.
 
     Args:
@@ -28,7 +38,16 @@ def sweep(generator, inputs, which, values):
     return images.reshape(rows, steps, *images.shape[1:])
 
 
-def draw_sweep(generator, inputs, which, bound, trained, std, path, args):
+def draw_sweep(
+    generator: keras.Model,
+    inputs: Inputs,
+    which: int,
+    bound: float,
+    trained: float,
+    std: float,
+    path: Path,
+    args: argparse.Namespace,
+) -> None:
     """Draws one row for each digit, or for `args.digit`; one input goes from -bound to bound.
 
     Args:
@@ -56,12 +75,14 @@ def draw_sweep(generator, inputs, which, bound, trained, std, path, args):
     )
 
 
-def digits_to_measure():
+def digits_to_measure() -> np.ndarray:
     """SAMPLES digits, all equally often."""
     return np.arange(SAMPLES) % gan.NUM_LABELS
 
 
-def constant_noise_effect(generator, inputs, which, bound, seed):
+def constant_noise_effect(
+    generator: keras.Model, inputs: Inputs, which: int, bound: float, seed: int
+) -> dict[str, list[float]]:
     """How strongly a constant noise vector orders the images while everything else is random.
 
     Args:
@@ -80,12 +101,14 @@ def constant_noise_effect(generator, inputs, which, bound, seed):
     return metrics.attribute_correlations(images, constants, digits)
 
 
-def recovery(codes, recovered):
+def recovery(codes: np.ndarray, recovered: np.ndarray) -> float:
     """Pearson correlation of codes with what a discriminator recovered, rounded."""
     return round(float(np.corrcoef(np.ravel(codes), np.ravel(recovered))[0, 1]), 4)
 
 
-def measure_stack(generators, encoders, given):
+def measure_stack(
+    generators: Sequence[keras.Model], encoders: Sequence[keras.Model], given: Sequence[np.ndarray]
+) -> dict[str, float]:
     """How well the encoders of a StackedGAN get back what the generators were given.
 
     Args:
@@ -107,7 +130,11 @@ def measure_stack(generators, encoders, given):
     }
 
 
-def recovered_noise(generators, discriminators, given):
+def recovered_noise(
+    generators: Sequence[keras.Model],
+    discriminators: Sequence[keras.Model],
+    given: Sequence[np.ndarray],
+) -> dict[str, dict[str, float]]:
     """Correlation of the noise with what the discriminators of a StackedGAN recover.
 
     Args:

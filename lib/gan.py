@@ -5,6 +5,11 @@ and outputs (heads) for the methods that need them; the listing of chapter 5 tha
 Chapter 4 shows its own networks, losses and updates, and uses only the loop and the drawing.
 """
 
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -12,8 +17,10 @@ from keras import layers, ops
 from lib import backends, console, datasets, metrics, plots, results, training, weights
 from lib.alternating import AlternatingModel, Turn
 from lib.averaging import MovingAverage, estimate_batch_statistics
+from lib.backends import Tensor
 from lib.cli import UserError
-from lib.images import DIGITS, plain
+from lib.images import DIGITS, Source, plain
+from lib.training import Batch
 
 KERNEL_SIZE = 5
 GENERATOR_FILTERS = (128, 64, 32, 1)
@@ -26,8 +33,18 @@ QUICK_SAMPLES = 2000
 SHOWN = 20  # samples in a figure
 COLUMNS = 10  # one for each digit
 
+# From digits (n,) to what a generator takes, an array or a list of arrays.
+Inputs = Callable[[np.ndarray], Any]
 
-def generator(inputs, image_size, activation="sigmoid", labels=None, codes=None, channels=1):
+
+def generator(
+    inputs: Tensor,
+    image_size: int,
+    activation: str | None = "sigmoid",
+    labels: Tensor | None = None,
+    codes: Tensor | Sequence[Tensor] | None = None,
+    channels: int = 1,
+) -> keras.Model:
     """Builds a generator of square images.
 
     Args:
@@ -57,13 +74,13 @@ def generator(inputs, image_size, activation="sigmoid", labels=None, codes=None,
 
 
 def discriminator(
-    inputs,
-    activation="sigmoid",
-    num_labels=None,
-    num_codes=None,
-    code_activation=None,
-    batch_norm=False,
-):
+    inputs: Tensor,
+    activation: str | None = "sigmoid",
+    num_labels: int | None = None,
+    num_codes: int | None = None,
+    code_activation: str | None = None,
+    batch_norm: bool = False,
+) -> keras.Model:
     """Builds a discriminator with the heads that its method needs.
 
     Args:
@@ -102,13 +119,13 @@ def discriminator(
     return keras.Model(inputs, outputs if len(outputs) > 1 else outputs[0], name="discriminator")
 
 
-def real_then_fake(images):
+def real_then_fake(images: Tensor) -> Tensor:
     """Targets (2n, 1) of a batch of n real images (1) and as many fakes (0)."""
     ones = ops.ones((ops.shape(images)[0], 1))
     return ops.concatenate([ones, ops.zeros_like(ones)])
 
 
-def source_loss(target, logits):
+def source_loss(target: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
     """Binary cross-entropy of the head "source", as in listing 4.2.1.
 
     It takes logits, because the logarithm of a rounded probability loses the gradient of a
@@ -125,7 +142,7 @@ def source_loss(target, logits):
     return loss, ops.mean(ops.cast((logits > 0) == (target > 0.5), "float32"))
 
 
-def least_squares_loss(target, output):
+def least_squares_loss(target: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
     """Mean squared error of the head "source" (Mao et al., 2016, equation 9), and its accuracy.
 
     Args:
@@ -136,12 +153,14 @@ def least_squares_loss(target, output):
     return ops.mean((target - output) ** 2), accuracy
 
 
-def wasserstein_loss(label, output):
+def wasserstein_loss(label: Tensor, output: Tensor) -> Tensor:
     """-mean(label * output), with the label 1 for real and -1 for fake (listing 5.1.1)."""
     return -ops.mean(label * output)
 
 
-def gradient_penalty(critic, images, fakes, share):
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor], images: Tensor, fakes: Tensor, share: Tensor
+) -> Tensor:
     """Mean of (|gradient| - 1)^2 between real and fake images.
 
     Source: Gulrajani et al., Improved Training of Wasserstein GANs (2017), equation 3.
@@ -157,7 +176,7 @@ def gradient_penalty(critic, images, fakes, share):
     return ops.mean((size - 1) ** 2)
 
 
-def label_loss(labels, probabilities):
+def label_loss(labels: Tensor, probabilities: Tensor) -> Tensor:
     """Categorical cross-entropy in nats of one-hot labels and predicted probabilities (n, 10)."""
     return ops.mean(ops.categorical_crossentropy(labels, probabilities))
 
@@ -176,7 +195,15 @@ class GAN(AlternatingModel):
         ema: decay of the generator's moving average, 0 for none.
     """
 
-    def __init__(self, generator, discriminator, latent_size, seed, name, ema=0.0):
+    def __init__(
+        self,
+        generator: keras.Model,
+        discriminator: keras.Model,
+        latent_size: int,
+        seed: int,
+        name: str,
+        ema: float = 0.0,
+    ) -> None:
         super().__init__(name=name)
         self.generator = generator
         self.discriminator = discriminator
@@ -185,11 +212,11 @@ class GAN(AlternatingModel):
         self.average = MovingAverage(generator, ema) if ema else None
 
     @property
-    def sampler(self):
+    def sampler(self) -> keras.Model:
         """The network to draw with: the averaged generator, if there is one."""
         return self.average.network if self.average else self.generator
 
-    def fakes(self, images, *conditions):
+    def fakes(self, images: Tensor, *conditions: Tensor) -> Tensor:
         """As many fakes as there are images: one pass of the generator for both updates."""
         size = ops.shape(images)[0]
         noise = backends.draw(
@@ -197,7 +224,9 @@ class GAN(AlternatingModel):
         )
         return self.generator([noise, *conditions[1:]] if conditions else noise, training=True)
 
-    def generator_turn(self, optimizer, metrics=()):
+    def generator_turn(
+        self, optimizer: keras.optimizers.Optimizer, metrics: tuple[str, ...] = ()
+    ) -> Turn:
         """The generator's update; it uses the last fakes that the discriminator has seen."""
         return Turn(
             "adversarial",
@@ -211,11 +240,11 @@ class GAN(AlternatingModel):
 
     def compile_turns(
         self,
-        discriminator_optimizer,
-        generator_optimizer,
-        discriminator_metrics=(),
-        generator_metrics=(),
-    ):
+        discriminator_optimizer: keras.optimizers.Optimizer,
+        generator_optimizer: keras.optimizers.Optimizer,
+        discriminator_metrics: tuple[str, ...] = (),
+        generator_metrics: tuple[str, ...] = (),
+    ) -> None:
         """Sets the two updates of a training step: first the discriminator, then the generator.
 
         Args:
@@ -238,17 +267,19 @@ class GAN(AlternatingModel):
         )
 
 
-def one_hot(labels, num_labels=NUM_LABELS):
+def one_hot(labels: np.ndarray, num_labels: int = NUM_LABELS) -> np.ndarray:
     """Labels (n,) from 0 -> float32 (n, num_labels)."""
     return np.eye(num_labels, dtype="float32")[labels]
 
 
-def sample_noise(seed, size, latent_size):
+def sample_noise(seed: int, size: int, latent_size: int) -> np.ndarray:
     """Noise (size, latent_size), uniform in [-1, 1], the same for the same seed."""
     return np.random.default_rng(seed).uniform(-1, 1, (size, latent_size)).astype("float32")
 
 
-def mnist_batches(args, conditional, n_critic=1, source=None):
+def mnist_batches(
+    args: argparse.Namespace, conditional: bool, n_critic: int = 1, source: Source | None = None
+) -> Callable[[int], Batch]:
     """Training batches of MNIST as a function of the step, for `training.train`.
 
     Args:
@@ -277,25 +308,31 @@ def mnist_batches(args, conditional, n_critic=1, source=None):
     return batch
 
 
-def plot_images(generator, inputs, path, titles=None, show=False):
+def plot_images(
+    generator: keras.Model,
+    inputs: np.ndarray | Sequence[np.ndarray],
+    path: Path,
+    titles: Sequence[str] | None = None,
+    show: bool = False,
+) -> None:
     """Draws the images generated from `inputs`, an array or a list of arrays, in ten columns."""
     images = generator.predict(inputs, verbose=0)
     plots.image_grid(images, path, columns=COLUMNS, titles=titles, show=show)
 
 
 def train(
-    model,
-    sampler,
-    inputs,
-    batch,
-    args,
-    folder,
-    save,
-    settings=None,
-    measure=None,
-    half=False,
-    source=None,
-):
+    model: AlternatingModel,
+    sampler: keras.Model,
+    inputs: Inputs,
+    batch: Callable[[int], Batch],
+    args: argparse.Namespace,
+    folder: Path,
+    save: dict[str, keras.Model],
+    settings: dict[str, Any] | None = None,
+    measure: Callable[[], dict[str, Any]] | None = None,
+    half: bool = False,
+    source: Source | None = None,
+) -> None:
     """Trains a GAN and draws the same samples every SAVE_INTERVAL steps.
 
     The folder also gets evolution.png, metrics.json, log.csv with the losses and, every
@@ -316,10 +353,10 @@ def train(
         half: save in half precision, see `weights.save`.
         source: an `images.Source`; nothing is measured if its images are not MNIST's.
     """
-    own = source is not None and source.own
-    settings = {"ema": args.ema, **(settings or {}), **(source.settings if own else {})}
+    own = source if source is not None and source.own else None
+    settings = {"ema": args.ema, **(settings or {}), **(own.settings if own else {})}
     console.introduce(args, folder, type(model).__name__, "MNIST", *save.values())
-    num_labels = len(source.classes) if own else NUM_LABELS
+    num_labels = len(own.classes) if own else NUM_LABELS
     few = inputs(np.arange(SHOWN) % num_labels)
     many = inputs(np.arange(QUICK_SAMPLES) % num_labels)
 
@@ -361,7 +398,14 @@ def train(
     )
 
 
-def test_generator(generator, inputs, args, folder, digits=None, classes=DIGITS):
+def test_generator(
+    generator: keras.Model,
+    inputs: Inputs,
+    args: argparse.Namespace,
+    folder: Path,
+    digits: np.ndarray | None = None,
+    classes: Sequence[str] = DIGITS,
+) -> None:
     """Draws SHOWN images to generated.png.
 
     Args:
@@ -384,7 +428,7 @@ def test_generator(generator, inputs, args, folder, digits=None, classes=DIGITS)
     print(f"Drawn: {folder / name}.png")
 
 
-def digits_to_draw(args, classes=DIGITS):
+def digits_to_draw(args: argparse.Namespace, classes: Sequence[str] = DIGITS) -> np.ndarray:
     """Returns SHOWN times the label of the requested digit or class, or all labels in order.
 
     Raises:
@@ -400,8 +444,15 @@ def digits_to_draw(args, classes=DIGITS):
 
 
 def evaluate(
-    generator, inputs, args, folder, weights_file, conditional, further=None, unaveraged=None
-):
+    generator: keras.Model,
+    inputs: Inputs,
+    args: argparse.Namespace,
+    folder: Path,
+    weights_file: str | list[str],
+    conditional: bool,
+    further: dict[str, Any] | None = None,
+    unaveraged: keras.Model | None = None,
+) -> None:
     """Measures as many images as MNIST has for testing, 10,000, and writes evaluation.json.
 
     All digits are drawn equally often.

@@ -3,9 +3,14 @@
 Nothing here needs Keras.
 """
 
+import argparse
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 from lib import rl, rl_report
@@ -14,8 +19,11 @@ from lib.files import write_whole
 
 ENV_ID = "FrozenLake-v1"
 
+# {cell: {action: [(probability, next cell, reward, whether the episode ends)]}}.
+Transitions = dict[int, dict[int, list[tuple[float, int, float, bool]]]]
 
-def make_lake(env_id, slippery, **options):
+
+def make_lake(env_id: str, slippery: bool, **options: Any) -> gym.Env:
     """Returns the environment, slippery or not.
 
     Raises:
@@ -30,7 +38,7 @@ def make_lake(env_id, slippery, **options):
     return env
 
 
-def table_name(args, seed):
+def table_name(args: argparse.Namespace, seed: int) -> str:
     """The name of the table file, without suffix: one for each lake, method and seed.
 
     Args:
@@ -45,12 +53,12 @@ def table_name(args, seed):
     return name if seed == 0 else f"{name}-seed{seed}"
 
 
-def save_table(table, path):
+def save_table(table: np.ndarray, path: Path) -> None:
     """Writes a Q-table; an interruption leaves the previous file as it was."""
     write_whole(path, lambda temporary: np.save(temporary, table))
 
 
-def load_table(path, env):
+def load_table(path: Path, env: gym.Env) -> np.ndarray:
     """Reads a Q-table of shape (cells, actions).
 
     Raises:
@@ -69,18 +77,24 @@ def load_table(path, env):
     return table
 
 
-def greedy(table):
+def greedy(table: np.ndarray) -> np.ndarray:
     """Returns the action probabilities (cells, actions) of a Q-table: 1 for the first maximum."""
     return np.eye(table.shape[1])[table.argmax(axis=1)]
 
 
-def uniform(env):
+def uniform(env: gym.Env) -> np.ndarray:
     """Returns the action probabilities (cells, actions) of random play."""
     shape = (env.observation_space.n, env.action_space.n)
     return np.full(shape, 1 / env.action_space.n)
 
 
-def play(env, policy, episodes, seed, watch=None):
+def play(
+    env: gym.Env,
+    policy: np.ndarray,
+    episodes: int,
+    seed: int,
+    watch: Callable[[gym.Env, float, bool], None] | None = None,
+) -> float:
     """Plays episodes and returns the share of them that reach the goal.
 
     Args:
@@ -92,11 +106,11 @@ def play(env, policy, episodes, seed, watch=None):
     """
     rng = np.random.default_rng(seed)
     thresholds = policy.cumsum(axis=1)
-    seed = int(rng.integers(2**31))
+    first_seed: int | None = int(rng.integers(2**31))
     wins = 0
     for _ in range(episodes):
-        state, _ = env.reset(seed=seed)
-        seed, done = None, False
+        state, _ = env.reset(seed=first_seed)
+        first_seed, done = None, False
         while not done:
             action = np.searchsorted(thresholds[state], rng.random(), side="right")
             state, reward, terminated, truncated, _ = env.step(int(action))
@@ -107,7 +121,9 @@ def play(env, policy, episodes, seed, watch=None):
     return wins / episodes
 
 
-def success_within(transitions, steps, policy=None):
+def success_within(
+    transitions: Transitions, steps: int, policy: np.ndarray | None = None
+) -> np.ndarray:
     """Computes the probability to reach the goal by dynamic programming backwards in time.
 
     Args:
@@ -134,7 +150,7 @@ def success_within(transitions, steps, policy=None):
     return value
 
 
-def evaluate(env, policy, episodes, seed):
+def evaluate(env: gym.Env, policy: np.ndarray, episodes: int, seed: int) -> dict[str, float]:
     """Measures a policy by episodes of `env.step` and computes its success exactly.
 
     Prints and returns:
@@ -158,7 +174,7 @@ def evaluate(env, policy, episodes, seed):
     }
 
 
-def show(args, policy, episodes):
+def show(args: argparse.Namespace, policy: np.ndarray, episodes: int) -> None:
     """Shows some episodes in the terminal, `args.delay` seconds a step."""
     in_terminal = sys.stdout.isatty()
 
@@ -176,13 +192,13 @@ def show(args, policy, episodes):
     print(f"{share * episodes:.0f} of {episodes} episodes reached the goal")
 
 
-def check_video(args):
+def check_video(args: argparse.Namespace) -> None:
     """Raises a UserError if `record` could not write a video."""
     env = make_lake(args.env_id, args.slippery, render_mode="rgb_array")
     rl_report.check_video(args, env)
 
 
-def record(args, policy, episodes, stem):
+def record(args: argparse.Namespace, policy: np.ndarray, episodes: int, stem: Path) -> None:
     """Writes some episodes as a video, see `rl_report.record`."""
 
     def watched(env, rng):
@@ -192,9 +208,9 @@ def record(args, policy, episodes, stem):
     rl_report.record(args, watched, stem, env)
 
 
-def summary(runs):
+def summary(runs: list[dict[str, float]]) -> dict[str, Any]:
     """Returns the dicts of `evaluate`, one per seed, with median, least and greatest values."""
-    facts = {"runs": runs}
+    facts: dict[str, Any] = {"runs": runs}
     for name in ("train_success", "test_success", "exact_success", "train_cpu_seconds"):
         values = [each[name] for each in runs if name in each]
         if values:

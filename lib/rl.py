@@ -3,11 +3,17 @@
 Keras is imported by the methods that need it, because FrozenLake does not.
 """
 
+from __future__ import annotations
+
+import argparse
 import csv
 import os
 import sys
 import time
 import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import gymnasium as gym
 import numpy as np
@@ -15,8 +21,11 @@ import numpy as np
 from lib import cli
 from lib.cli import UserError
 
+if TYPE_CHECKING:
+    import keras
 
-def make(env_id, **options):
+
+def make(env_id: str, **options: Any) -> gym.Env:
     """Returns the environment `env_id`.
 
     Raises:
@@ -40,7 +49,7 @@ def make(env_id, **options):
             raise UserError(f"cannot make the environment '{env_id}': {reason}") from None
 
 
-def make_continuous(env_id, **options):
+def make_continuous(env_id: str, **options: Any) -> gym.Env:
     """`make` for an environment with a bounded vector as state and one number as action.
 
     Raises:
@@ -56,7 +65,7 @@ def make_continuous(env_id, **options):
     return env
 
 
-def make_discrete(env_id, **options):
+def make_discrete(env_id: str, **options: Any) -> gym.Env:
     """`make` for an environment with a vector as state and a few actions.
 
     Raises:
@@ -69,7 +78,7 @@ def make_discrete(env_id, **options):
     return env
 
 
-def goal(env):
+def goal(env: gym.Env) -> float:
     """Returns the mean reward at which the environment's task is solved, infinity without one."""
     return float("inf") if env.spec.reward_threshold is None else env.spec.reward_threshold
 
@@ -79,7 +88,7 @@ def _check_states(env_id, states):
         raise UserError(f"'{env_id}' has the states {states}; expected vectors of numbers")
 
 
-def suffix(args, env_id, changed=None):
+def suffix(args: argparse.Namespace, env_id: str, changed: dict[str, Any] | None = None) -> str:
     """Returns what the file names of a run end with: all that differs from the default run.
 
     Args:
@@ -109,13 +118,13 @@ class Memory:
 
     NAMES = ("states", "actions", "rewards", "next_states", "ended")
 
-    def __init__(self, capacity, state_size):
+    def __init__(self, capacity: int, state_size: int) -> None:
         self.capacity, self.size, self.next = capacity, 0, 0
         shapes, kinds = ((state_size,), (), (), (state_size,), ()), "fifff"
         pairs = zip(shapes, kinds, strict=True)
         self.arrays = [np.empty((0, *shape), kind) for shape, kind in pairs]
 
-    def remember(self, *transition):
+    def remember(self, *transition: Any) -> None:
         """Adds a transition. If the memory is full, it replaces the oldest one."""
         if self.next == len(self.arrays[0]):
             self._grow(min(self.capacity, max(1024, 2 * self.next)))
@@ -124,7 +133,7 @@ class Memory:
         self.next = (self.next + 1) % self.capacity
         self.size = min(self.size + 1, self.capacity)
 
-    def sample(self, batch_size, batches, rng):
+    def sample(self, batch_size: int, batches: int, rng: np.random.Generator) -> list[np.ndarray]:
         """Draws batches, each without repetition.
 
         Returns:
@@ -135,12 +144,12 @@ class Memory:
         rows = np.concatenate(drawn)
         return [array[rows] for array in self.arrays]
 
-    def stored(self):
+    def stored(self) -> dict[str, np.ndarray]:
         """Returns a dict of arrays for a checkpoint."""
         arrays = dict(zip(self.NAMES, (a[: self.size] for a in self.arrays), strict=True))
         return {**arrays, "next": np.array(self.next)}
 
-    def restore(self, stored):
+    def restore(self, stored: dict[str, np.ndarray]) -> None:
         """Takes back what `stored` returned."""
         self.arrays = [stored[name] for name in self.NAMES]
         self.size, self.next = len(stored["ended"]), int(stored["next"])
@@ -163,14 +172,14 @@ class Progress:
         first: episodes that an earlier process has done.
     """
 
-    def __init__(self, episodes, title="", every=100, first=0):
+    def __init__(self, episodes: int, title: str = "", every: int = 100, first: int = 0) -> None:
         self.episodes = episodes
         self.first = first
         self.title = title
         self.every = every
         self.started = self.shown = time.time()
 
-    def update(self, episode, **numbers):
+    def update(self, episode: int, **numbers: float) -> None:
         """Prints the line for `episode`, counted from 1, if it is due."""
         now = time.time()
         if sys.stdout.isatty():
@@ -179,7 +188,7 @@ class Progress:
         elif episode % self.every == 0 and episode < self.episodes:
             self._print(episode, numbers, end="\n")
 
-    def finish(self, episode, **numbers):
+    def finish(self, episode: int, **numbers: float) -> None:
         """Prints the last line."""
         self._print(episode, numbers, end="\n")
 
@@ -230,7 +239,24 @@ class Run:
     SECONDS_BETWEEN = 20  # checkpoints
     WINDOW = 100  # episodes in a mean reward
 
-    def __init__(self, args, seed, folder, models, rng, settings, every=100, memory=None):
+    log: list[dict[str, Any]]
+    ended: float | None
+    # Set by the scripts, for the summaries of `rl_report`.
+    solved: bool
+    test: list[float]
+    updates: int
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        seed: int,
+        folder: Path,
+        models: list[keras.Model],
+        rng: np.random.Generator,
+        settings: dict[str, Any],
+        every: int = 100,
+        memory: Memory | None = None,
+    ) -> None:
         self.args, self.seed, self.folder = args, seed, folder
         self.models, self.rng, self.settings = models, rng, settings
         self.every, self.memory = every, memory
@@ -238,12 +264,12 @@ class Run:
         self.log, self.steps, self.stopped, self.ended = [], 0, False, None
         self.stop = cli.StopOnSignal("episode")
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.saved = self.started = time.time()
         self._load()
         self.steps = sum(row["steps"] for row in self.log)
         self.file = (self.folder / f"log-{self.seed}.csv").open("w", newline="")
-        self.writer = None
+        self.writer: Any = None
         for row in self.log:
             self._write(row)
         title = f"seed {self.seed}: "
@@ -251,7 +277,7 @@ class Run:
         self.stop.__enter__()
         return self
 
-    def __exit__(self, kind, *_):
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         self.stop.__exit__()
         self.file.close()
         self.ended = time.time()
@@ -260,31 +286,31 @@ class Run:
             self.progress.finish(len(self.log), **self.shown)
 
     @property
-    def unfinished(self):
+    def unfinished(self) -> bool:
         """Whether another episode is to be played."""
         return not self.stopped and len(self.log) < self.args.episodes
 
     @property
-    def seconds(self):
+    def seconds(self) -> float:
         """Seconds of the run, with those before a continuation."""
         return (self.ended or time.time()) - self.started
 
     @property
-    def rewards(self):
+    def rewards(self) -> list[float]:
         """The reward of each episode."""
         return [row["reward"] for row in self.log]
 
     @property
-    def shown(self):
+    def shown(self) -> dict[str, float]:
         """The numbers in the progress line."""
         last = self.log[-1] if self.log else {}
         return {name: last[name] for name in ("reward", "mean_reward") if name in last}
 
-    def reached(self, goal):
+    def reached(self, goal: float) -> bool:
         """Whether the mean reward of the last WINDOW episodes, all played, is at least `goal`."""
         return len(self.log) >= self.WINDOW and self.log[-1]["mean_reward"] >= goal
 
-    def add(self, **row):
+    def add(self, **row: Any) -> None:
         """Logs an episode; `row` has its steps and reward, and further numbers or empty texts."""
         self.steps += row["steps"]
         last = [*self.rewards[1 - self.WINDOW :], row["reward"]]
@@ -302,7 +328,7 @@ class Run:
         if time.time() - self.saved >= self.SECONDS_BETWEEN:
             self._save()
 
-    def finish(self):
+    def finish(self) -> None:
         """Removes the checkpoint, once the results of all runs have been written."""
         self.path.unlink()
 
@@ -337,7 +363,7 @@ class Run:
         self.saved = time.time()
 
 
-def run_seeds(args, train):
+def run_seeds(args: argparse.Namespace, train: Callable[[int], Run]) -> dict[int, Run]:
     """Returns {seed: `train(seed)`, a `Run`} for `args.seeds` seeds.
 
     Raises:

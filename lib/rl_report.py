@@ -1,8 +1,14 @@
 """Results of agents: intervals, summaries of runs, figures and videos."""
 
+from __future__ import annotations
+
+import argparse
 import csv
 import shutil
 import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
@@ -11,8 +17,16 @@ from lib import results, rl
 from lib.cli import UserError
 from lib.files import write_whole
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-def interval(values):
+# Plays in an environment, with random numbers, and returns the reward.
+Play = Callable[[gym.Env, np.random.Generator], float]
+# {label: rewards (episodes,), one sequence per seed}.
+Rewards = Mapping[str, Sequence[Sequence[float] | np.ndarray]]
+
+
+def interval(values: Sequence[float]) -> tuple[float, float | None]:
     """Returns the mean and half the width of its 95 % confidence interval (Student's t).
 
     The half width is None for a single value.
@@ -26,20 +40,20 @@ def interval(values):
     return mean, float(error * stats.t.ppf(0.975, len(values) - 1))
 
 
-def with_interval(values, digits=2):
+def with_interval(values: Sequence[float], digits: int = 2) -> dict[str, Any]:
     """Returns {"mean", "interval", "least"} of the values, rounded for a record."""
     mean, half = interval(values)
     half = None if half is None else round(half, digits)
     return {"mean": round(mean, digits), "interval": half, "least": round(min(values), digits)}
 
 
-def format_interval(numbers, form=".1f"):
+def format_interval(numbers: dict[str, Any], form: str = ".1f") -> str:
     """Returns what `with_interval` gave as text: "93.4 ± 0.2", or "93.4" for a single value."""
     half = numbers["interval"]
     return f"{numbers['mean']:{form}}" + ("" if half is None else f" ± {half:{form}}")
 
 
-def welch(a, b):
+def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
     """Returns Welch's t and its two-sided p-value for the difference of two means."""
     from scipy import stats
 
@@ -47,7 +61,7 @@ def welch(a, b):
     return float(found.statistic), float(found.pvalue)
 
 
-def test(args, play, episodes, seed):
+def test(args: argparse.Namespace, play: Play, episodes: int, seed: int) -> list[float]:
     """Plays test episodes and returns their rewards.
 
     Args:
@@ -64,7 +78,9 @@ def test(args, play, episodes, seed):
     return rewards
 
 
-def evaluation(rewards, args, folder, **facts):
+def evaluation(
+    rewards: Sequence[float], args: argparse.Namespace, folder: Path, **facts: Any
+) -> None:
     """Prints and records the rewards of test episodes with loaded weights.
 
     Args:
@@ -79,7 +95,9 @@ def evaluation(rewards, args, folder, **facts):
     results.record(path, args, test_episodes=len(rewards), test_reward=numbers, **facts)
 
 
-def policies(runs, goal, args, folder, **facts):
+def policies(
+    runs: dict[int, rl.Run], goal: float, args: argparse.Namespace, folder: Path, **facts: Any
+) -> None:
     """Prints, draws and records runs of a policy gradient, and removes their checkpoints.
 
     Args:
@@ -94,7 +112,9 @@ def policies(runs, goal, args, folder, **facts):
     _finish(runs, args, folder, **facts, **numbers)
 
 
-def dqn(runs, goal, args, folder, **facts):
+def dqn(
+    runs: dict[int, rl.Run], goal: float, args: argparse.Namespace, folder: Path, **facts: Any
+) -> None:
     """Prints, draws and records runs of a DQN, and removes their checkpoints.
 
     Args:
@@ -105,13 +125,13 @@ def dqn(runs, goal, args, folder, **facts):
         facts: further values for the record, among them the method.
     """
     numbers = dqn_summary(runs, args.episodes)
-    goal = goal if np.isfinite(goal) else None
+    finite = goal if np.isfinite(goal) else None
     title = f"{numbers['solved_runs']} of {len(runs)} runs solved"
     if numbers["solved_runs"]:
         title += f", after {format_interval(numbers['episodes'], '.0f')} episodes"
     curves = {"": [run.rewards for run in runs.values()]}
-    compare_rewards(curves, folder / "rewards.png", 100, None, goal, title)
-    _finish(runs, args, folder, goal=goal, **facts, **numbers)
+    compare_rewards(curves, folder / "rewards.png", 100, None, finite, title)
+    _finish(runs, args, folder, goal=finite, **facts, **numbers)
 
 
 def _finish(runs, args, folder, /, **numbers):
@@ -123,7 +143,7 @@ def _finish(runs, args, folder, /, **numbers):
         run.finish()
 
 
-def random_play(args, folder):
+def random_play(args: argparse.Namespace, folder: Path) -> None:
     """Plays episodes with random actions, prints and records what they reach.
 
     Args:
@@ -155,7 +175,7 @@ def random_play(args, folder):
         record(args, lambda env, rng: random_episode(env, rng)[0], folder / "agent")
 
 
-def random_episode(env, rng):
+def random_episode(env: gym.Env, rng: np.random.Generator) -> tuple[float, bool]:
     """Plays one episode with random actions; returns its reward and whether it terminated."""
     env.reset(seed=int(rng.integers(2**31)))
     total, terminated, truncated = 0.0, False, False
@@ -165,7 +185,7 @@ def random_episode(env, rng):
     return total, terminated
 
 
-def policy_summary(runs, goal):
+def policy_summary(runs: dict[int, rl.Run], goal: float) -> dict[str, Any]:
     """Summarizes runs of one method on an environment with a flag.
 
     Args:
@@ -183,7 +203,7 @@ def policy_summary(runs, goal):
     reached = [float(np.mean([row["flag"] for row in run.log[later:]])) for run in runs.values()]
     rewards = [float(np.mean(run.rewards[last:])) for run in runs.values()]
     tests = [float(np.mean(run.test)) for run in runs.values()]
-    numbers = {
+    numbers: dict[str, Any] = {
         "runs": len(runs),
         "episodes": episodes,
         "flag_reached": with_interval(reached, 4),
@@ -215,7 +235,7 @@ def policy_summary(runs, goal):
     return numbers
 
 
-def dqn_summary(runs, limit):
+def dqn_summary(runs: dict[int, rl.Run], limit: int) -> dict[str, Any]:
     """Summarizes runs of a DQN that end when they are solved.
 
     Args:
@@ -239,7 +259,7 @@ def dqn_summary(runs, limit):
         for seed, run in runs.items()
     }
     names = ("episodes", "updates", "environment_steps", "test_reward")
-    numbers = {
+    numbers: dict[str, Any] = {
         "runs": len(runs),
         "solved_runs": sum(run.solved for run in runs.values()),
         "episodes_limit": limit,
@@ -259,7 +279,7 @@ def dqn_summary(runs, limit):
     return numbers
 
 
-def write_rewards(runs, path):
+def write_rewards(runs: dict[int, rl.Run], path: Path) -> None:
     """Writes the reward of each episode as a table with one column per seed."""
     longest = max(len(run.log) for run in runs.values())
     columns = [[f"{r:.6g}" for r in run.rewards] + [""] * longest for run in runs.values()]
@@ -273,7 +293,7 @@ def write_rewards(runs, path):
     write_whole(path, write)
 
 
-def read_rewards(path):
+def read_rewards(path: Path) -> list[np.ndarray]:
     """Returns the rewards that `write_rewards` wrote, a list of arrays, one per seed."""
     with path.open(newline="") as file:
         _, *rows = csv.reader(file)
@@ -281,7 +301,7 @@ def read_rewards(path):
     return [np.array([float(cell) for cell in column if cell]) for column in columns]
 
 
-def running_mean(values, window):
+def running_mean(values: Sequence[float] | np.ndarray, window: int) -> np.ndarray:
     """The mean of the last `window` values, or of as many as there are, at each place."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     ends = np.arange(1, len(values) + 1)
@@ -298,7 +318,7 @@ def _band(axis, runs, label=None):
     axis.plot(episodes, runs.T, color=color, linewidth=0.5, alpha=0.3)
 
 
-def flag_and_reward_curves(runs, path, goal):
+def flag_and_reward_curves(runs: dict[int, rl.Run], path: Path, goal: float) -> None:
     """Draws flags reached so far, and the reward of each episode, with the spread over the runs.
 
     Figures 10.7.1 to 10.7.4 of the book show the flags, 10.7.5 to 10.7.8 the rewards.
@@ -316,7 +336,7 @@ def flag_and_reward_curves(runs, path, goal):
     plots.finish(figure, path)
 
 
-def draw_rewards(axis, methods, window, goal=None):
+def draw_rewards(axis: Axes, methods: Rewards, window: int, goal: float | None = None) -> None:
     """Draws the running mean reward of one or more methods.
 
     A run that ended earlier than others keeps its last value.
@@ -337,7 +357,14 @@ def draw_rewards(axis, methods, window, goal=None):
     axis.set(xlabel="episode", ylabel=f"mean reward of {window} episodes")
 
 
-def compare_rewards(methods, path, window, limits, goal, title=None):
+def compare_rewards(
+    methods: Rewards,
+    path: Path,
+    window: int,
+    limits: tuple[float, float] | None,
+    goal: float | None,
+    title: str | None = None,
+) -> None:
     """Draws the running mean reward of one or more methods in one figure, see `draw_rewards`.
 
     Args:
@@ -358,7 +385,7 @@ def compare_rewards(methods, path, window, limits, goal, title=None):
     plots.finish(figure, path)
 
 
-def record(args, play, stem, env=None):
+def record(args: argparse.Namespace, play: Play, stem: Path, env: gym.Env | None = None) -> None:
     """Writes a video of what `play` plays, as mp4, or as gif where ffmpeg is missing.
 
     Args:
@@ -375,14 +402,14 @@ def record(args, play, stem, env=None):
     print(f"{path}: reward {reward:.1f}")
 
 
-def check_video(args, env=None):
+def check_video(args: argparse.Namespace, env: gym.Env | None = None) -> None:
     """Raises a UserError if `record` could not write a video; see there for the arguments."""
     (rl.make(args.env_id, render_mode="rgb_array") if env is None else env).close()
     if args.record == "mp4" and shutil.which("ffmpeg") is None:
         raise UserError("--record=mp4 needs ffmpeg, which is not installed; use --record=gif")
 
 
-def write_video(stem, frames, fps, kind="auto"):
+def write_video(stem: Path, frames: Sequence[np.ndarray], fps: float, kind: str = "auto") -> Path:
     """Writes frames as a video and returns its path.
 
     Args:
@@ -415,7 +442,7 @@ def write_video(stem, frames, fps, kind="auto"):
     return path
 
 
-def write_gif(path, frames, milliseconds=40):
+def write_gif(path: Path, frames: Sequence[Any], milliseconds: float = 40) -> None:
     """Writes pictures, Pillow images or uint8 arrays (height, width, 3), as one gif."""
     from PIL import Image
 

@@ -1,11 +1,20 @@
 """The autoencoder that turns a state into features (section 10.6 of the book)."""
 
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import keras
 import numpy as np
 from keras import layers
 
 from lib import agents, results, weights
 from lib.backends import feed
+
+if TYPE_CHECKING:
+    import gymnasium as gym
 
 HIDDEN_LAYERS = (256, 128)
 FEATURES = 32
@@ -15,7 +24,7 @@ EPOCHS = 10
 BATCH_SIZE = 32
 
 
-def build_encoder(state_size):
+def build_encoder(state_size: int) -> keras.Model:
     """States (batch, state_size) -> features (batch, 32)."""
     states = keras.Input((state_size,), name="states")
     x = states
@@ -24,7 +33,9 @@ def build_encoder(state_size):
     return keras.Model(states, layers.Dense(FEATURES, name="features")(x), name="encoder")
 
 
-def train_encoder(encoder, space, standardize, rng):
+def train_encoder(
+    encoder: keras.Model, space: gym.spaces.Box, standardize: bool, rng: np.random.Generator
+) -> float:
     """Trains the encoder as part of an autoencoder, on states drawn evenly from the whole space.
 
     With `standardize`, the autoencoder sees states of mean 0 and standard deviation 1, and the
@@ -63,7 +74,13 @@ def train_encoder(encoder, space, standardize, rng):
     return error
 
 
-def load_or_train(args, space, standardize, script, folder):
+def load_or_train(
+    args: argparse.Namespace,
+    space: gym.spaces.Box,
+    standardize: bool,
+    script: str | Path,
+    folder: Path,
+) -> keras.Model:
     """Returns the encoder that `--encoder-weights` names, or trains and saves one.
 
     Args:

@@ -1,14 +1,26 @@
 """Trains a table of the book: one classifier a row, with its accuracies next to the book's."""
 
 import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import keras
 
 from lib import results, training
 from lib.cli import UserError
+from lib.datasets import Data
 
 
-def run(columns, table, build, data, args, folder, settings=None):
+def run(
+    columns: Sequence[str],
+    table: Sequence[Sequence[Any]],
+    build: Callable[..., keras.Model],
+    data: Data,
+    args: argparse.Namespace,
+    folder: Path,
+    settings: dict[str, Any] | None = None,
+) -> None:
     """Trains a classifier for each row of `table`, and prints its accuracies next to the book's.
 
     `folder`/sweep.json is written after every row. With `args.resume` the rows in it are not
@@ -42,7 +54,7 @@ def run(columns, table, build, data, args, folder, settings=None):
     done = _load(path, compared, unfinished) if args.resume else []
     if path.exists() and not args.resume:
         print(f"Starting again; --resume would keep the rows in '{path}'.")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for *values, book_train, book_test in table:
         row_settings = dict(zip(columns, values, strict=True))
         row = next((row for row in done if row["settings"] == row_settings), None)

@@ -4,7 +4,10 @@
 it translates to.
 """
 
+import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
@@ -13,21 +16,22 @@ from keras import layers
 
 from lib import image_quality, metrics, plots, results, safe_h5, weights
 from lib.cli import LARGEST_IMAGE, UserError
-from lib.domains import DOMAINS, as_color, model_name, own_shape
+from lib.domains import DOMAINS, HeldOut, as_color, model_name, own_shape
 
 SHOWN = 100  # test images in a figure of the book
 QUICK_IMAGES = 500  # test images of each domain that are measured during training
 # Measures that do not depend on the generators.
 REFERENCES = ("true_colorfulness", "gray_copy", "classifier_accuracy")
+Pair = Sequence[keras.Model]  # g_source and g_target
 AUTOENCODER_FILE = "chapter3-autoencoders/weights/colorized_ae.h5"
 
 
-def predict(network, images):
+def predict(network: keras.Model, images: np.ndarray) -> np.ndarray:
     """The outputs of a network, in batches of one size: TensorFlow compiles once for each size."""
     return network.predict(images, batch_size=SHOWN, verbose=0)
 
 
-def translate(generators, source, target):
+def translate(generators: Pair, source: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
     """Translates images to the other domain and back.
 
     Returns:
@@ -44,7 +48,7 @@ def translate(generators, source, target):
     }
 
 
-def brightness_correlation(images, translated):
+def brightness_correlation(images: np.ndarray, translated: np.ndarray) -> float:
     """Correlation of the pixels' brightness, the mean over channels, before and after; -1 to 1.
 
     It is 0 if either has a single brightness.
@@ -58,7 +62,9 @@ def brightness_correlation(images, translated):
 # Figures
 
 
-def draw_cycles(generators, held_out, task, path, columns=10):
+def draw_cycles(
+    generators: Pair, held_out: HeldOut, task: str, path: Path, columns: int = 10
+) -> None:
     """Draws test images in rows: source, target, source again; target, source, target again.
 
     Prints a warning if gray photographs become negatives.
@@ -84,7 +90,7 @@ def draw_cycles(generators, held_out, task, path, columns=10):
         print("Inverted mapping: dark becomes bright. Start again with another --seed.")
 
 
-def draw_grids(generators, held_out, task, folder, show):
+def draw_grids(generators: Pair, held_out: HeldOut, task: str, folder: Path, show: bool) -> None:
     """Draws the first test images of each domain, translated, and translated back.
 
     Ten of each domain in rows (cycles.png), and 100 in grids, as in the book.
@@ -101,7 +107,13 @@ def draw_grids(generators, held_out, task, folder, show):
     plots.grids_side_by_side(grids, folder / "target-to-source.png", show=show)
 
 
-def draw_comparison(networks, held_out, path, show, columns=12):
+def draw_comparison(
+    networks: dict[str, keras.Model | None],
+    held_out: HeldOut,
+    path: Path,
+    show: bool,
+    columns: int = 12,
+) -> None:
     """Draws true colors and the colors of several methods (figures 7.1.9 and 7.1.10).
 
     Args:
@@ -129,7 +141,14 @@ def draw_comparison(networks, held_out, path, show, columns=12):
 # Measures
 
 
-def evaluate(generators, unaveraged, autoencoder, held_out, args, folder):
+def evaluate(
+    generators: Pair,
+    unaveraged: Pair | None,
+    autoencoder: keras.Model | None,
+    held_out: HeldOut,
+    args: argparse.Namespace,
+    folder: Path,
+) -> None:
     """Measures the translated test images, prints the numbers and writes evaluation.json.
 
     Args:
@@ -154,7 +173,9 @@ def evaluate(generators, unaveraged, autoencoder, held_out, args, folder):
     )
 
 
-def quick_measures(generators, held_out, args):
+def quick_measures(
+    generators: Pair, held_out: HeldOut, args: argparse.Namespace
+) -> dict[str, float]:
     """Measures QUICK_IMAGES test images of each domain, for log.csv during training.
 
     Args:
@@ -200,7 +221,9 @@ def _print(numbers, prefix=""):
         print(f"{prefix}{name}: {value}".replace("_", " "))
 
 
-def measure_colors(made, autoencoder, held_out):
+def measure_colors(
+    made: dict[str, np.ndarray], autoencoder: keras.Model | None, held_out: HeldOut
+) -> dict[str, Any]:
     """Numbers of the gray <-> color task, of the translated test images `made`."""
     numbers = {
         "true_colorfulness": round(float(image_quality.colorfulness(held_out.target).mean()), 4),
@@ -214,7 +237,7 @@ def measure_colors(made, autoencoder, held_out):
     return {**numbers, "to_gray_mae": round(to_gray, 5)}
 
 
-def compare_colors(color, copies):
+def compare_colors(color: np.ndarray, copies: np.ndarray) -> dict[str, float]:
     """Mean errors of color images, and how far their colorfulness is from the true one.
 
     `colorfulness_distance` is the earth mover's distance between the histograms of
@@ -229,7 +252,9 @@ def compare_colors(color, copies):
     }
 
 
-def measure_digits(made, held_out, path, show):
+def measure_digits(
+    made: dict[str, np.ndarray], held_out: HeldOut, path: Path | None, show: bool
+) -> dict[str, float]:
     """Numbers of a task with digits: does a translated image show the same digit?
 
     A classifier of MNIST predicts the digits of MNIST images only: of target images after their
@@ -238,6 +263,7 @@ def measure_digits(made, held_out, path, show):
     """
     translated = predicted_digits(made["predicted_source"])
     if path is not None:
+        assert held_out.target_digits is not None
         counts = np.zeros((10, 10), int)
         np.add.at(counts, (held_out.target_digits, translated), 1)
         plots.confusion_matrix(counts, path, show=show)
@@ -250,7 +276,7 @@ def measure_digits(made, held_out, path, show):
     return {name: round(float(share.mean()), 4) for name, share in shares.items()}
 
 
-def predicted_digits(images):
+def predicted_digits(images: np.ndarray) -> np.ndarray:
     """The digits (n,) that the classifier of MNIST predicts for source images (n, 32, 32, c)."""
     return metrics.judged_digits(images.mean(axis=-1, keepdims=True)[:, 2:-2, 2:-2])
 
@@ -258,7 +284,7 @@ def predicted_digits(images):
 # Files
 
 
-def save_generators(generators, args, settings):
+def save_generators(generators: Pair, args: argparse.Namespace, settings: dict[str, Any]) -> None:
     """Saves the pair to the files args.generators in the output directory, in half precision.
 
     Args:
@@ -278,7 +304,7 @@ def save_generators(generators, args, settings):
         weights.save(generator, args.output_dir / file, half=True, about=about)
 
 
-def form_of(path):
+def form_of(path: Path) -> dict[str, Any]:
     """The settings of a generator in a weight file, {} if its format does not show them.
 
     Returns:
@@ -308,7 +334,7 @@ def form_of(path):
     return {"normalization": normalization, "identity": identity}
 
 
-def adopt_settings(args, script):
+def adopt_settings(args: argparse.Namespace, script: str | Path) -> None:
     """Sets the task and the flags of training as the files in args.generators record them.
 
     Args:
@@ -330,7 +356,9 @@ def adopt_settings(args, script):
         args.task = "mnist-m"
 
 
-def load_generators(build, args, script):
+def load_generators(
+    build: Callable[..., Pair], args: argparse.Namespace, script: str | Path
+) -> list[keras.Model]:
     """Loads the files in args.generators.
 
     Args:
@@ -355,7 +383,15 @@ def _load(index, path, build, args):
     return generator
 
 
-def compare_methods(build, g_target, autoencoder, held_out, args, folder, script):
+def compare_methods(
+    build: Callable[..., Pair],
+    g_target: keras.Model,
+    autoencoder: keras.Model | None,
+    held_out: HeldOut,
+    args: argparse.Namespace,
+    folder: Path,
+    script: str | Path,
+) -> None:
     """Draws the colors of the autoencoder and of both kinds of CycleGAN to comparison.png.
 
     A kind whose weights are missing is left out.
@@ -384,7 +420,7 @@ def compare_methods(build, g_target, autoencoder, held_out, args, folder, script
     draw_comparison(networks, held_out, folder / "comparison.png", args.show)
 
 
-def load_autoencoder():
+def load_autoencoder() -> keras.Model | None:
     """The autoencoder of listing 3.4.1 with its weights, or None if the file is missing."""
     path = Path(__file__).resolve().parents[1] / AUTOENCODER_FILE
     if not path.exists():
@@ -395,7 +431,7 @@ def load_autoencoder():
     return autoencoder
 
 
-def build_autoencoder():
+def build_autoencoder() -> keras.Model:
     """Listing 3.4.1: gray images (batch, 32, 32, 1) -> color images (batch, 32, 32, 3)."""
     images = keras.Input((32, 32, 1), name="images")
     x = images

@@ -7,22 +7,30 @@ arXiv:1907.06845). Compare the bounds with those of other models of gray values 
 Source: Kingma, Welling, Auto-Encoding Variational Bayes (2013), arXiv:1312.6114.
 """
 
+import argparse
 import statistics
 import sys
 import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
 
 from lib import backends, metrics, plots, results, training, weights
+from lib.backends import Tensor
 from lib.images import DIGITS
+from lib.training import Arrays, Logs
 
 LOG_2_PI = float(np.log(2 * np.pi))
 # Pixels of 0 and 1 have a finite cross-entropy only if no probability is exactly 0 or 1.
 EPSILON = 1e-7
 SHOWN = 8  # test images in the figure of the reconstructions
 PLANE_LIMIT = 5  # all planes of codes are drawn from -5 to 5, so that they can be compared
+
+Encode = Callable[[Arrays], tuple[np.ndarray, np.ndarray]]  # to mean and log variance
 
 
 @keras.saving.register_keras_serializable(package="adlk")
@@ -37,43 +45,45 @@ class Sampling(layers.Layer):
         seed: of the noise.
     """
 
-    def __init__(self, beta=1.0, seed=None, **kwargs):
+    def __init__(self, beta: float = 1.0, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.beta = beta
         self.seed = seed
         self.noise_seed = keras.random.SeedGenerator(seed)
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
         mean, log_var = inputs
         self.add_loss(self.beta * ops.mean(ops.sum(kl_divergence(mean, log_var), axis=-1)))
         noise = backends.draw(keras.random.normal, ops.shape(mean), seed=self.noise_seed)
         return mean + ops.exp(log_var / 2) * noise
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(
+        self, input_shape: Sequence[tuple[int | None, ...]]
+    ) -> tuple[int | None, ...]:
         return input_shape[0]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "beta": self.beta, "seed": self.seed}
 
 
-def kl_divergence(mean, log_var):
+def kl_divergence(mean: Tensor, log_var: Tensor) -> Tensor:
     """Divergence of N(mean, exp(log_var)) from N(0, 1) for each dimension, in nats."""
     return (ops.exp(log_var) + ops.square(mean) - 1 - log_var) / 2
 
 
-def binary_cross_entropy(images, decoded):
+def binary_cross_entropy(images: Tensor, decoded: Tensor) -> Tensor:
     """Cross-entropy of each image, (n,) in nats: the sum over its pixels."""
     decoded = ops.clip(decoded, EPSILON, 1 - EPSILON)
     each = images * ops.log(decoded) + (1 - images) * ops.log(1 - decoded)
     return -ops.sum(each, axis=tuple(range(1, len(images.shape))))
 
 
-def squared_error(images, decoded):
+def squared_error(images: Tensor, decoded: Tensor) -> Tensor:
     """Squared error of each image, (n,): the sum over its pixels."""
     return ops.sum(ops.square(images - decoded), axis=tuple(range(1, len(images.shape))))
 
 
-def gaussian_cross_entropy(images, decoded):
+def gaussian_cross_entropy(images: Tensor, decoded: Tensor) -> Tensor:
     """Negative log-density (n,) in nats of each image under N(decoded, 1/2) in each pixel.
 
     The squared error plus a constant: a VAE trained with --mse maximizes the bound of this
@@ -83,7 +93,9 @@ def gaussian_cross_entropy(images, decoded):
     return squared_error(images, decoded) + float(pixels * np.log(np.pi) / 2)
 
 
-def compile_vae(model, optimizer, mse=False):
+def compile_vae(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, mse: bool = False
+) -> None:
     """Compiles a VAE for cross-entropy, or squared error, plus what `Sampling` adds.
 
     The metric `reconstruction` is the first part only; `parts` computes the divergence.
@@ -101,7 +113,7 @@ def compile_vae(model, optimizer, mse=False):
     model.compile(optimizer=optimizer, loss=reconstruction, metrics=[reconstruction])
 
 
-def parts(model, logs):
+def parts(model: keras.Model, logs: Logs) -> Logs:
     """The mean losses {loss, reconstruction} of a VAE with the divergence `kl` in nats.
 
     The loss is reconstruction + beta * kl.
@@ -110,7 +122,17 @@ def parts(model, logs):
     return {**logs, "kl": (logs["loss"] - logs["reconstruction"]) / beta}
 
 
-def train(model, optimizer, x, y, test, args, folder, name, settings=None):
+def train(
+    model: keras.Model,
+    optimizer: Callable[[int], keras.optimizers.Optimizer],
+    x: Arrays,
+    y: np.ndarray,
+    test: tuple[Arrays, np.ndarray],
+    args: argparse.Namespace,
+    folder: Path,
+    name: str,
+    settings: dict[str, Any] | None = None,
+) -> None:
     """Trains a VAE for `args.epochs` epochs, saves it and writes metrics.json.
 
     Args:
@@ -163,7 +185,16 @@ def train(model, optimizer, x, y, test, args, folder, name, settings=None):
     )
 
 
-def elbo(encode, decode, x, images, samples=100, seed=0, chunk=100, mse=False):
+def elbo(
+    encode: Encode,
+    decode: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    x: Arrays,
+    images: np.ndarray,
+    samples: int = 100,
+    seed: int = 0,
+    chunk: int = 100,
+    mse: bool = False,
+) -> dict[str, Any]:
     """The evidence lower bound of images and its parts in nats.
 
     The reconstruction is the cross-entropy; for a VAE trained with squared error it is the negative
@@ -223,7 +254,9 @@ def elbo(encode, decode, x, images, samples=100, seed=0, chunk=100, mse=False):
     }
 
 
-def grid_seconds(decode, latent_dim, cells=30):
+def grid_seconds(
+    decode: Callable[[np.ndarray, np.ndarray], np.ndarray], latent_dim: int, cells: int = 30
+) -> float:
     """Seconds that the decoder takes for the cells**2 images that are drawn over the plane.
 
     The median of five calls, after a first one that compiles.
@@ -242,7 +275,7 @@ def grid_seconds(decode, latent_dim, cells=30):
     return round(statistics.median(seconds[1:]), 3)
 
 
-def record(numbers, args, folder, name):
+def record(numbers: dict[str, Any], args: argparse.Namespace, folder: Path, name: str) -> None:
     """Prints what `elbo` measured and writes it to evaluation.json."""
     print(
         f"Likelihood {numbers['likelihood']}: "
@@ -261,7 +294,15 @@ def record(numbers, args, folder, name):
     results.record(folder / "evaluation.json", args, weights=weights_file, **numbers)
 
 
-def draw(encode, decoders, x, labels, args, folder, classes=DIGITS):
+def draw(
+    encode: Encode,
+    decoders: dict[str, Callable[[np.ndarray], np.ndarray]],
+    x: Arrays,
+    labels: np.ndarray,
+    args: argparse.Namespace,
+    folder: Path,
+    classes: Sequence[str] = DIGITS,
+) -> None:
     """Draws the codes of test images in the latent plane and the images decoded over it.
 
     The codes are drawn in vae_mean.png, next to the KL divergence of each dimension. Codes of more
@@ -293,7 +334,13 @@ def draw(encode, decoders, x, labels, args, folder, classes=DIGITS):
         plots.digits_over_latent(decode, folder / name, show=args.show)
 
 
-def draw_reconstructions(encode, decode, x, args, folder):
+def draw_reconstructions(
+    encode: Encode,
+    decode: Callable[[np.ndarray], np.ndarray],
+    x: np.ndarray,
+    args: argparse.Namespace,
+    folder: Path,
+) -> None:
     """Draws the first test images over what is decoded from the means of their codes.
 
     Args:
@@ -312,7 +359,12 @@ def draw_reconstructions(encode, decode, x, args, folder):
     )
 
 
-def code_attributes(decode, series, steps=10, limit=2.0):
+def code_attributes(
+    decode: Callable[[np.ndarray], np.ndarray],
+    series: np.ndarray,
+    steps: int = 10,
+    limit: float = 2.0,
+) -> list[dict[str, float]]:
     """What each number of the code does to the digits drawn: rank correlations, see `metrics`.
 
     Args:
@@ -335,7 +387,7 @@ def code_attributes(decode, series, steps=10, limit=2.0):
     return found
 
 
-def attribute_gap(correlations):
+def attribute_gap(correlations: dict[str, list[float]]) -> float:
     """How far each attribute follows a single number of the code, from 0 to 1.
 
     The mean over the attributes of the largest correlation less the second largest: 1 if each
