@@ -8,6 +8,8 @@ A page marks the place of a table with two lines:
 `python3 -m lib.readme` writes the table of that name between them.
 """
 
+from collections.abc import Callable
+
 from lib.tables import (
     agents,
     autoencoders,
@@ -21,7 +23,7 @@ from lib.tables import (
     vaes,
 )
 
-TABLES = {}
+TABLES: dict[str, Callable[[], str]] = {}
 for module in (
     overview,
     figures,

@@ -20,7 +20,7 @@ def _median(found):
     return [f"{100 * found[key]:.1f} %" for key in ("median", "least", "greatest")]
 
 
-def lake():
+def lake() -> str:
     header = ["goal reached", "median", "least", "greatest", "the book"]
     rows = []
     for lake, name in LAKES.items():
@@ -30,7 +30,7 @@ def lake():
     return table(header, rows)
 
 
-def lake_printed():
+def lake_printed() -> str:
     header = ["flag", "lake", "median", "least", "greatest"]
     rows = []
     for lake, name in reversed(LAKES.items()):
@@ -50,7 +50,7 @@ DQNS = {
 }
 
 
-def dqn():
+def dqn() -> str:
     header = ["CartPole-v0", "episodes", "the book", "solved", "updates", "steps", "test reward"]
     rows = []
     for label, name in DQNS.items():
@@ -69,7 +69,7 @@ def dqn():
     return table(header, rows)
 
 
-def dqn_welch():
+def dqn_welch() -> str:
     header = ["DQN less double DQN", "episodes", "Welch's t", "p"]
     rows = []
     for label, name in (("default settings", ""), ("--book", "-book")):
@@ -94,7 +94,7 @@ DQN_ABLATIONS = {
 }
 
 
-def dqn_ablation():
+def dqn_ablation() -> str:
     header = ["switched off", "episodes", "solved", "updates", "test reward"]
     rows = []
     for name, label in DQN_ABLATIONS.items():
@@ -112,7 +112,7 @@ def dqn_ablation():
     return table(header, rows)
 
 
-def agent_speed():
+def agent_speed() -> str:
     header = ["times as fast as", "DQN", "A2C", "REINFORCE"]
     times = record("rl")["times_as_fast"]
     labels = {"torch": "PyTorch", "book": "the book's loop", "environment": "random actions"}
@@ -130,7 +130,7 @@ def _rate(value):
     return "-" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
-def agent_rates():
+def agent_rates() -> str:
     header = ["per second", "here", "PyTorch", "the book's loop", "random actions"]
     found = record("rl")["contenders"]
     rows = []
@@ -158,7 +158,7 @@ POLICIES = {
 }
 
 
-def policy_gradients():
+def policy_gradients() -> str:
     header = ["", "flag reached, %", "reward, last 100", "reward, no noise", "solved"]
     rows = []
     for name, label in {**POLICIES, "untrained": "untrained policy"}.items():
@@ -190,7 +190,7 @@ ABLATIONS = {
 }
 
 
-def policy_ablation():
+def policy_ablation() -> str:
     header = ["switched off", *POLICIES.values()]
     rows = []
     for suffix, label in ABLATIONS.items():

@@ -11,7 +11,7 @@ AUTOENCODERS = {
 COLORIZATION = "colorization-autoencoder-cifar10-3.4.1"
 
 
-def autoencoders():
+def autoencoders() -> str:
     header = ["", "test MSE", "the book", "PSNR, dB", "epochs", "minutes"]
     rows = []
     for label, (name, level, book) in AUTOENCODERS.items():
@@ -23,7 +23,7 @@ def autoencoders():
     return table(header, rows)
 
 
-def denoising():
+def denoising() -> str:
     header = ["noise", "corrupted, PSNR in dB", "denoised, PSNR in dB", "denoised, MSE"]
     (found,) = records("denoising-autoencoder-mnist-3.3.1")
     rows = []
@@ -33,7 +33,7 @@ def denoising():
     return table(header, rows)
 
 
-def colorization():
+def colorization() -> str:
     header = ["", "MSE", "MAE", "PSNR, dB", "colorfulness"]
     (found,) = records(COLORIZATION)
     parts = {

@@ -2,6 +2,7 @@
 
 import csv
 from functools import partial
+from typing import Any
 
 from lib.tables.cells import RESULTS, record, table
 
@@ -10,13 +11,13 @@ from lib.tables.cells import RESULTS, record, table
 ROWS = RESULTS.parent / "lib/data/weights.csv"
 
 
-def rows(chapter):
+def rows(chapter: int) -> list[dict[str, str]]:
     """Returns the rows of ROWS of a chapter as dicts."""
     with ROWS.open(newline="") as file:
         return [row for row in csv.DictReader(file) if int(row["chapter"]) == chapter]
 
 
-def cards(chapter):
+def cards(chapter: int) -> str:
     """Files, data, length and seed of the training, and the measure of a chapter's weights."""
     lines = []
     for row in rows(chapter):
@@ -32,7 +33,7 @@ def cards(chapter):
     return table(["file", "data", "training", "seed", "measure", "value"], lines)
 
 
-def length(trained):
+def length(trained: dict[str, Any]) -> str:
     """Returns the length of a training in its own unit."""
     for key, unit in (("train_steps", "steps"), ("epochs", "epochs")):
         if key in trained:

@@ -2,23 +2,25 @@
 
 import json
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
-def record(name):
+def record(name: str) -> dict[str, Any]:
     """The record NAME.json."""
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
-def records(name, kind="evaluate", seeds=1):
+def records(name: str, kind: str = "evaluate", seeds: int = 1) -> list[dict[str, Any]]:
     """The records of a run: NAME-KIND.json for seed 0, NAME-seedN-KIND.json for further seeds."""
     suffixes = ["", *(f"-seed{seed}" for seed in range(1, seeds))]
     return [record(f"{name}{suffix}-{kind}") for suffix in suffixes]
 
 
-def spread(found, key, form=".1f", scale=1):
+def spread(found: Sequence[dict[str, Any]], key: str, form: str = ".1f", scale: float = 1) -> str:
     """Mean and standard deviation of a value over records, or the value of a single record.
 
     Args:
@@ -31,7 +33,8 @@ def spread(found, key, form=".1f", scale=1):
         "12.3 ± 0.4", "12.3", or "-" where the records do not have the value.
     """
     values = []
-    for value in found:
+    for each in found:
+        value: Any = each
         for part in key.split("/"):
             value = value[int(part)] if isinstance(value, list) else value.get(part)
             if value is None:
@@ -42,7 +45,7 @@ def spread(found, key, form=".1f", scale=1):
     return f"{statistics.mean(values):{form}} ± {statistics.stdev(values):{form}}"
 
 
-def table(header, rows):
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Markdown lines of a table whose cells are padded, so that its source reads well."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     lines = [

@@ -12,11 +12,11 @@ CLASSIFIERS = {
 MEASURES = ("train_accuracy", "book_train", "test_accuracy", "book_test")
 
 
-def percent(share):
+def percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
-def chapter1():
+def chapter1() -> str:
     header = ["", "parameters", "test accuracy", "the book", "epochs", "minutes"]
     rows = []
     for label, (name, book) in CLASSIFIERS.items():
@@ -27,7 +27,7 @@ def chapter1():
     return table(header, rows)
 
 
-def departures():
+def departures() -> str:
     header = ["test accuracy, %", "default", "seeds", "as printed", "seeds", "no shifts"]
     printed = {
         "MLP": [record(f"mlp-mnist-1.3.2-printed{s}") for s in ("", "-seed1")],
@@ -53,7 +53,7 @@ def departures():
     return table(header, rows)
 
 
-def mlp_sweep():
+def mlp_sweep() -> str:
     header = ["layers", "dropout", "L2", "optimizer", "train", "book", "test", "book", "SGD 0.1"]
     faster = {
         tuple(row["settings"].values()): row
@@ -89,7 +89,7 @@ GAP = {
 }
 
 
-def mlp_gap():
+def mlp_gap() -> str:
     rows = []
     for label, (name, row, book) in GAP.items():
         found = record(name) if row is None else record(name)["rows"][row]
@@ -97,7 +97,7 @@ def mlp_gap():
     return table(["256-256-256, dropout 0.45", "test", "the book"], rows)
 
 
-def cnn_sweep():
+def cnn_sweep() -> str:
     header = ["optimizer", "dropout", "train", "the book", "test", "the book"]
     rows = []
     for row in record("cnn-mnist-1.4.1-sweep")["rows"]:
@@ -124,7 +124,7 @@ DEEP = {
 }
 
 
-def chapter2():
+def chapter2() -> str:
     header = ["", "test accuracy", "the book", "epochs here", "in the book", "minutes"]
     rows = []
     for label, (name, book, epochs) in DEEP.items():
@@ -141,7 +141,7 @@ SHIFTS = {
 }
 
 
-def shifts():
+def shifts() -> str:
     header = ["ResNet20 v1", "whole pixels", "between pixels"]
     rows = []
     for label, suffixes in SHIFTS.items():

@@ -20,7 +20,7 @@ HEADER = {
 NUMBER = re.compile(r"\{(\S+) (\S+) (\S+)\}")
 
 
-def chapter(number):
+def chapter(number: int) -> str:
     with ROWS.open(newline="") as file:
         lines = [line for line in csv.DictReader(file) if int(line["chapter"]) == number]
     rows = [[NUMBER.sub(_number, line[key]) for key in HEADER] for line in lines]

@@ -13,7 +13,7 @@ GANS = {
 }
 
 
-def gans_10000():
+def gans_10000() -> str:
     header = ["10,000 steps", "FID-MNIST", "not averaged", "KID x 1000", "recall", "requested, %"]
     rows = []
     for label, name in GANS.items():
@@ -31,7 +31,7 @@ def gans_10000():
     return table(header, rows)
 
 
-def gans_40000():
+def gans_40000() -> str:
     header = ["long run", "steps", "FID-MNIST", "not averaged", "unsure, %", "requested, %"]
     rows = []
     for label, name in GANS.items():
@@ -59,7 +59,7 @@ BATCH_NORM = {
 }
 
 
-def batch_norm():
+def batch_norm() -> str:
     header = ["batch normalization", "FID-MNIST", "recall", "accuracy of D"]
     rows = []
     for label, name in BATCH_NORM.items():
@@ -82,7 +82,7 @@ WGANS = {
 }
 
 
-def wgan_forms():
+def wgan_forms() -> str:
     header = ["form of the WGAN", "FID-MNIST", "precision", "recall", "unsure, %"]
     rows = []
     for label, name in WGANS.items():
@@ -99,7 +99,7 @@ def wgan_forms():
     return table(header, rows)
 
 
-def infogan_codes():
+def infogan_codes() -> str:
     header = ["prior, seed", "thickness", "slant", "gap", "MIG"]
     rows = []
     for prior, suffix, seeds in (("uniform", "", range(5)), ("Gaussian", "-gaussian", range(5))):
@@ -125,7 +125,7 @@ STACKED = {
 }
 
 
-def stackedgan():
+def stackedgan() -> str:
     header = ["StackedGAN", "FID-MNIST", "recall", "z0 back", "z1 back", "feature MSE"]
     rows = []
     for label, name in STACKED.items():
@@ -143,7 +143,7 @@ def stackedgan():
     return table(header, rows)
 
 
-def stackedgan_noise():
+def stackedgan_noise() -> str:
     header = ["constant noise", "range", "thickness", "slant", "width"]
     (found,) = records("stackedgan-mnist-6.2.1")
     rows = [

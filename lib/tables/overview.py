@@ -15,7 +15,7 @@ CHAPTERS = range(1, 11)
 ROWS = ROOT / "lib/data/overview.csv"
 
 
-def chapter(number):
+def chapter(number: int) -> str:
     """The table of a chapter.
 
     Minutes are those of the training, with the number of cores or the GPU in brackets. A script
@@ -36,7 +36,7 @@ def chapter(number):
     return table(header, rows)
 
 
-def published(row):
+def published(row: dict[str, str]) -> str:
     """Returns the measured number of a row of ROWS as text."""
     name = row["script"] + row["record"]
     found = record(f"{name}evaluate" if name.endswith("-") else name)

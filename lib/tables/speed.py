@@ -17,7 +17,7 @@ NETWORKS = {
 }
 
 
-def scaling():
+def scaling() -> str:
     header = ["network", "gradients, MB", "GFLOP per image", "hidden at batch"]
     rows = []
     for name, network in record("devices")["networks"].items():
@@ -35,7 +35,7 @@ PLAYERS = {
 }
 
 
-def epochs(name, networks, players=PLAYERS):
+def epochs(name: str, networks: dict[str, str], players: dict[str, str] = PLAYERS) -> str:
     """Seconds per epoch of epochs.py.
 
     Args:
@@ -57,11 +57,11 @@ def epochs(name, networks, players=PLAYERS):
     return table(["seconds per epoch", *networks], rows)
 
 
-def chapter1():
+def chapter1() -> str:
     return epochs("epochs-chapter1", {"MLP": "mlp", "CNN": "cnn", "RNN": "rnn"})
 
 
-def chapter2():
+def chapter2() -> str:
     players = {
         "this script": "ours~float32",
         "--mixed-precision": "ours~bfloat16",
@@ -73,7 +73,7 @@ def chapter2():
     return epochs("epochs-chapter2", networks, players)
 
 
-def chapter8():
+def chapter8() -> str:
     networks = {"Dense layers": "vae_mlp", "convolutions": "vae_cnn", "CVAE": "cvae"}
     players = {label: who for label, who in PLAYERS.items() if "bfloat16" not in who}
     return epochs("epochs-chapter8", networks, players)
@@ -90,7 +90,7 @@ def _steps(name, players):
     return table(["", "ms per step", "GFLOP per step", "of the peak"], rows)
 
 
-def gan_step():
+def gan_step() -> str:
     return _steps(
         "gan-step",
         {
@@ -105,7 +105,7 @@ def gan_step():
     )
 
 
-def gan_steps():
+def gan_steps() -> str:
     names = ("dcgan", "cgan", "wgan", "lsgan", "acgan", "infogan", "stackedgan", "cyclegan")
     players = {NETWORKS[name]: f"{name} ours float32" for name in names}
     others = {

@@ -5,7 +5,7 @@ from lib.tables.cells import RESULTS, record, records, table
 CYCLEGAN = "cyclegan-7.1.1"
 
 
-def colors():
+def colors() -> str:
     header = ["method", "PSNR, dB", "mean abs. error", "colorfulness", "its distance", "steps"]
     (patchgan,), (plain,) = records(CYCLEGAN), records(f"{CYCLEGAN}-plain")
     parts = {
@@ -22,7 +22,7 @@ def colors():
     return table(header, rows)
 
 
-def errors():
+def errors() -> str:
     header = ["mean absolute error", "PatchGAN", "plain"]
     labels = {
         "to_gray_mae": "color to gray",
@@ -34,7 +34,7 @@ def errors():
     return table(header, rows)
 
 
-def orientation():
+def orientation() -> str:
     rows = []
     for label, name in (("default", ""), ("--no-orientation", "-no-orientation")):
         rows.append([label])
@@ -45,7 +45,7 @@ def orientation():
     return table(["seed", *map(str, range(5))], rows)
 
 
-def mnist_m():
+def mnist_m() -> str:
     (found,) = records(f"{CYCLEGAN}-mnist-m-plain")
     rows = [
         [key, f"{found[key]:.3f}" if "mae" in key else f"{100 * found[key]:.1f} %"]

@@ -18,7 +18,7 @@ CODES = {
 }
 
 
-def bounds():
+def bounds() -> str:
     header = ["nats", "-ELBO", "reconstruction", "KL", "IW bound", "epochs", "seeds"]
     rows = []
     for label, (name, seeds) in VAES.items():
@@ -37,7 +37,7 @@ def bounds():
     return table(header, rows)
 
 
-def kl_per_dimension():
+def kl_per_dimension() -> str:
     header = ["KL of each number, nats", "larger", "smaller"]
     rows = []
     for label, (name, seeds) in VAES.items():
@@ -47,7 +47,7 @@ def kl_per_dimension():
     return table(header, rows)
 
 
-def codes():
+def codes() -> str:
     header = ["correlation with", "thickness", "slant", "width", "gap", "requested, %"]
     rows = []
     for label, name in CODES.items():
