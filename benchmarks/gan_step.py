@@ -422,7 +422,7 @@ def plain_torch(gan, precision, args):
         "contiguous": torch.contiguous_format,
         "channels last": torch.channels_last,
     }
-    loops = {name: _torch_loop(gan, precision, args, layouts[name]) for name in layouts}
+    loops = {name: torch_loop(gan, precision, args, layouts[name]) for name in layouts}
     facts = {
         "parameters": loops["contiguous"][0],
         "versions": {"torch": torch.__version__},
@@ -434,7 +434,7 @@ def plain_torch(gan, precision, args):
     return facts, play
 
 
-def _torch_loop(gan, precision, args, layout):
+def torch_loop(gan, precision, args, layout):
     """Returns ([parameters of the generator, of the discriminator], function that plays a round).
 
     Keras' "same" padding of 5 x 5 kernels in strides of 2 is (1, 2), here it is (2, 2): the sizes

@@ -2,13 +2,14 @@
 
     python3 benchmarks/operations.py                          ResNet20, on one core and on two
     python3 benchmarks/operations.py --networks resnet_one_cycle --cores 2 --output FILE.json
+    python3 benchmarks/operations.py --networks dcgan         a step of the DCGAN
 
-Each contender is a network of epochs.py in one framework on some cores. The profiler of the
-framework records its operations. A number is milliseconds per step, summed over the operations of
-a kind. "not in an operation" is the rest of the step: the scheduler, Python, and waiting. An
-operation counts from its start to its end, on however many cores; TensorFlow may run two operations
-at once, and the sum is then longer than the step. The profilers cost time: take the shares from
-here and the speed from epochs.py. Run it on an idle machine.
+Each contender is a network of epochs.py, or a GAN of gan_step.py, in one framework on some cores.
+The profiler of the framework records its operations. A number is milliseconds per step, summed over
+the operations of a kind. "not in an operation" is the rest of the step: the scheduler, Python, and
+waiting. An operation counts from its start to its end, on however many cores; TensorFlow may run
+two operations at once, and the sum is then longer than the step. The profilers cost time: take the
+shares from here and the speed from epochs.py or gan_step.py. Run it on an idle machine.
 """
 
 import collections
@@ -19,9 +20,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import epochs, rounds
+from benchmarks import epochs, gan_step, rounds
 from lib import cli
 
 ROUNDS = 5
@@ -29,7 +32,7 @@ STEPS = 20
 # Kind of an operation: parts of the names that TensorFlow and PyTorch give it, in lower case. The
 # first kind that fits is taken.
 KINDS = {
-    "optimizer": ("adam/", "sgd/", "rmsprop/", "optimizer", "_foreach", "fused_adam"),
+    "optimizer": ("adam/", "sgd/", "rmsprop/", "optimizer", "_foreach", "fused_adam", "addcdiv"),
     "convolution, backward": ("conv2dbackprop", "convolution_backward"),
     "convolution, forward": ("conv2d", "mkldnn_convolution"),
     "normalization, backward": ("batchnormgrad", "batch_norm_backward"),
@@ -50,9 +53,9 @@ def parse_args():
     parser = rounds.parser(__doc__, ROUNDS, STEPS)
     parser.add_argument(
         "--networks",
-        type=rounds.names_out_of(epochs.NETWORKS),
+        type=rounds.names_out_of({**epochs.NETWORKS, **gan_step.GANS}),
         default=["resnet"],
-        help="of epochs.py (default resnet)",
+        help="of epochs.py or gan_step.py (default resnet)",
     )
     parser.add_argument(
         "--cores",
@@ -80,7 +83,25 @@ def with_rest(found, wall):
     return {**found, REST: max(0.0, wall - sum(found.values())), "step": wall}
 
 
-def ours(network, args):
+def classifier_data(network, steps):
+    """Batches of a network of epochs.py as arguments of `fit`."""
+    from lib import backends
+
+    x, y = network.arrays(*epochs.examples(network, steps))
+    return backends.feed({"x": x, "y": y}, network.batch_size)
+
+
+def gan_data(gan, steps):
+    """Batches of a GAN as arguments of `fit`."""
+    from lib import backends
+
+    rng = np.random.default_rng(0)
+    batches = [gan.batch(rng, gan_step.BATCH_SIZE) for _ in range(steps)]
+    x = tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
+    return backends.feed({"x": x}, len(batches[0][0]))
+
+
+def ours(name, args):
     """Function that plays a round of the script's network under TensorFlow's profiler."""
     import keras
     import tensorflow as tf
@@ -89,9 +110,14 @@ def ours(network, args):
 
     keras.utils.set_random_seed(0)
     backends.speed_up_batch_normalization()
-    model = network.build(rounds.load_script(network.script), False)
-    x, y = network.arrays(*epochs.examples(network, args.steps))
-    data = backends.feed({"x": x, "y": y}, network.batch_size)
+    if name in gan_step.GANS:
+        gan = gan_step.GANS[name]
+        model = gan.build(rounds.load_script(gan.script))
+        data = gan_data(gan, args.steps)
+    else:
+        network = epochs.NETWORKS[name]
+        model = network.build(rounds.load_script(network.script), False)
+        data = classifier_data(network, args.steps)
     model.fit(**data, verbose=0)
 
     def play():
@@ -124,14 +150,21 @@ def tensorflow_operations(folder):
     return found.items()
 
 
-def plain_torch(network, args):
+def plain_torch(name, args):
     """Function that plays a round of the PyTorch network under PyTorch's profiler."""
     import torch
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.manual_seed(0)
-    layout = torch.channels_last if len(network.shape) == 3 else torch.contiguous_format
-    _, train = epochs.torch_loop(network, args, layout)
+    if name in gan_step.GANS:
+        args.batch_size = gan_step.BATCH_SIZE
+        _, train = gan_step.torch_loop(
+            gan_step.GANS[name], "float32", args, torch.contiguous_format
+        )
+    else:
+        network = epochs.NETWORKS[name]
+        layout = torch.channels_last if len(network.shape) == 3 else torch.contiguous_format
+        _, train = epochs.torch_loop(network, args, layout)
     train()
 
     def play():
@@ -155,7 +188,7 @@ def ready(args):
     name, framework, cores = args.contender.split()
     # Before a framework counts them for its pool of threads.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(cores)])
-    play = {"ours": ours, "torch": plain_torch}[framework](epochs.NETWORKS[name], args)
+    play = {"ours": ours, "torch": plain_torch}[framework](name, args)
     facts = {"device": results.device(), "commit": results.COMMIT}
     module = sys.modules["tensorflow" if framework == "ours" else "torch"]
     facts["versions"] = {module.__name__: module.__version__}
@@ -175,6 +208,8 @@ def main(args):
         for name in args.networks
         for cores in args.cores
         for framework in ("ours", "torch")
+        # PyTorch has a loop for each classifier and for one GAN.
+        if framework == "ours" or name in epochs.NETWORKS or name == "dcgan"
     ]
     contenders = rounds.play(__file__, names, {"--steps": args.steps}, args.rounds)
     table = {
