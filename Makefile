@@ -37,6 +37,7 @@ lint: .venv/development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
+	$(BIN)/mypy
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

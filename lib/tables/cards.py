@@ -24,7 +24,7 @@ def cards(chapter: int) -> str:
         pair = row["record"].endswith("-")
         measured = record(row["record"] + ("evaluate" if pair else ""))
         trained = record(row["record"] + "train") if pair else measured
-        value = measured
+        value: Any = measured
         for part in row["key"].split("/"):
             value = value[int(part)] if isinstance(value, list) else value[part]
         shown = format(value, row["format"]).replace("%", " %")

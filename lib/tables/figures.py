@@ -3,6 +3,7 @@
 import csv
 import re
 from functools import partial
+from typing import Any
 
 from lib.tables.cells import RESULTS, record, table
 
@@ -28,7 +29,7 @@ def chapter(number: int) -> str:
 
 
 def _number(match):
-    found = record(match[1])
+    found: Any = record(match[1])
     for part in match[2].split("/"):
         found = found[int(part)] if isinstance(found, list) else found[part]
     return format(found, match[3]).replace("%", " %")

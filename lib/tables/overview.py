@@ -2,6 +2,7 @@
 
 import csv
 from functools import partial
+from typing import Any
 
 from lib.tables.cells import RESULTS, record, table
 
@@ -39,7 +40,7 @@ def chapter(number: int) -> str:
 def published(row: dict[str, str]) -> str:
     """Returns the measured number of a row of ROWS as text."""
     name = row["script"] + row["record"]
-    found = record(f"{name}evaluate" if name.endswith("-") else name)
+    found: Any = record(f"{name}evaluate" if name.endswith("-") else name)
     for part in row["key"].split("/"):
         found = found[int(part)] if isinstance(found, list) else found[part]
     return format(found, row["format"]).replace("%", " %")
