@@ -210,7 +210,7 @@ def save_networks(
     Args:
         networks: {name: network}.
         args: the parsed flags output_dir and method, and the suffix from `rl.suffix`.
-        stem: the begin of the file names.
+        stem: the start of the file names.
         about: dict of json values that say what the weights are.
     """
     for name, network in networks.items():

@@ -1,9 +1,9 @@
 """One engine for every adversarial game: several networks, updated in turns, in one compiled step.
 
-A `Turn` names the variables that one player moves, the optimizer that moves them and the loss that
-says where to. `AlternatingModel` plays its turns one after the other on each batch, inside the
-train step of `keras.Model.fit`, on TensorFlow, JAX and PyTorch. A turn takes gradients with respect
-to its own variables only, so that no network needs to be frozen and no flag flipped.
+A `Turn` has the variables that one player updates, their optimizer and their loss.
+`AlternatingModel` plays its turns one after the other on each batch, inside the train step of
+`keras.Model.fit`, on TensorFlow, JAX and PyTorch. A turn takes gradients with respect to its own
+variables only, so no network needs to be frozen.
 
 Source: the alternating updates of Goodfellow et al., Generative Adversarial Networks (2014),
 algorithm 1.
@@ -22,12 +22,12 @@ from lib.backends import Scope, Tensor
 
 @dataclass
 class Turn:
-    """What one player does with one batch.
+    """One player's update on one batch.
 
     Args:
         name: the name of the loss in the logs.
         variables: the trainable variables that this turn updates, and no others.
-        optimizer: moves them. Only turns that update the same variables may share one.
+        optimizer: updates them. Only turns that update the same variables may share one.
         loss: called with the arrays of the batch and what the model's `share` returned, if it
             shares anything; returns a scalar, or a tuple of a scalar and one more value for each
             name in `metrics`.
@@ -36,7 +36,7 @@ class Turn:
             five critic updates on five fresh batches are one batch of five times the size.
         metrics: names of the further values that `loss` returns, which are also logged.
         after: called after each update, for instance to clip weights.
-        through_shared: whether gradients reach the variables through the shared tensor too.
+        through_shared: whether gradients reach the variables through the shared tensor as well.
     """
 
     name: str
@@ -53,7 +53,7 @@ class AlternatingModel(backends.PlayedModel):
     """A model whose train step plays a list of turns.
 
     Subclasses hold the networks (and a `keras.random.SeedGenerator` for what they draw) as
-    attributes, write the losses as methods, and hand the turns to `compile`. A batch is a tuple of
+    attributes, write the losses as methods, and pass the turns to `compile`. A batch is a tuple of
     arrays, which `fit` takes as its `x`.
     """
 
@@ -64,11 +64,11 @@ class AlternatingModel(backends.PlayedModel):
 
         Args:
             turns: list of `Turn`.
-            share: function of the arrays of the batch. What it returns, a tensor or a tuple of
-                them, is computed once for all turns and handed to every loss after the batch: the
-                fakes that the discriminator judges, and that the generator is then judged by. Only
-                turns with `through_shared` send gradients into it. No variable that it reads may be
-                moved before the last turn whose gradients flow through that variable.
+            share: function of the arrays of the batch that returns a tensor or a tuple of tensors.
+                They are computed once for all turns, and each loss gets them after the batch. A GAN
+                shares the fakes, which both losses use. Only turns with `through_shared` send
+                gradients into it. No variable that it reads may be updated before the last turn
+                whose gradients flow through that variable.
             kwargs: go to `keras.Model.compile`.
 
         Raises:

@@ -11,7 +11,7 @@ from keras import ops
 
 
 class MovingAverage(keras.layers.Layer):
-    """Holds a copy of a network whose weights follow those of the network.
+    """A copy of a network with the moving average of its weights.
 
     After update t the copy is `d * copy + (1 - d) * network` with `d = min(decay, t / (t + 9))`, so
     the random weights of the first steps are soon forgotten. Only trainable weights are averaged:
@@ -49,7 +49,7 @@ class MovingAverage(keras.layers.Layer):
 def estimate_batch_statistics(
     network: keras.Model, inputs: np.ndarray | list[np.ndarray], batch_size: int = 500
 ) -> None:
-    """Sets the moving averages of batch normalization to those of the given inputs.
+    """Sets the moving averages of batch normalization to the statistics of the given inputs.
 
     The moving averages of a training run belong to the weights of that run, not to their average.
 

@@ -1,9 +1,9 @@
-"""What differs between TensorFlow, JAX and PyTorch; no other module or script imports one of them.
+"""The code that differs between TensorFlow, JAX and PyTorch; no other module imports one of them.
 
-- `vjp` takes gradients, `apply` hands them to an optimizer, `replicas` counts the devices that take
-  them, and `input_gradient` takes a gradient inside a loss;
+- `vjp` computes gradients, `apply` updates variables by them, `replicas` is the number of devices
+  that compute them, and `input_gradient` computes a gradient inside a loss;
 - `PlayedModel` is a model with its own train step under `keras.Model.fit`;
-- `feed` hands arrays to `fit`;
+- `feed` returns the arguments of `fit` for arrays;
 - `use_devices` spreads each batch over several devices, also of several machines, and `draw` draws
   random numbers for it;
 - `speed_up_batch_normalization` installs a faster kernel on TensorFlow, and
@@ -48,8 +48,8 @@ Pullback = Callable[..., list[Tensor | None]]
 # Runs a function and returns its outputs with the pullback that carries gradients with respect to
 # these back to variables and tensors. `function(*tensors)` returns (outputs, aux), two tuples;
 # `pullback(gradients, only)`, one gradient or None for each output, returns a list with one
-# gradient for each variable, then one for each tensor, or for those alone whose indices are in
-# `only`. `scope` is what `PlayedModel.play` was given.
+# gradient for each variable, then one for each tensor, or only for the indices in `only`. `scope`
+# is the argument of `PlayedModel.play`.
 
 if BACKEND == "tensorflow":
 
@@ -118,7 +118,7 @@ else:
             inner.state_mapping = scope.state_mapping | inner.state_mapping
             with inner:
                 outputs, aux = function(*tensors)
-            # What the pass changed besides (moving averages, seeds) is handed out with it.
+            # The pass also changes moving averages and seeds, which are returned with the outputs.
             moved = {
                 key: value
                 for key, value in inner.state_mapping.items()
@@ -131,7 +131,7 @@ else:
         scope.state_mapping.update(moved)
 
         def pullback(gradients, only=None):
-            # What is not asked for is not computed either: the compiler drops it.
+            # The compiler drops the gradients that are not used.
             everything = [g for group in pull(tuple(gradients)) for g in group]
             return everything if only is None else [everything[i] for i in only]
 
@@ -194,7 +194,7 @@ else:
 def steps_per_execution(requested: int | None = None) -> int:
     """Training steps in one call of the compiled function: as requested, or what suits the device.
 
-    A GPU waits for Python between two calls, and a processor does not gain anything.
+    A GPU waits for Python between two calls. A processor gains nothing.
 
     Args:
         requested: a number, or None for 1 on a processor and STEPS_ON_ACCELERATORS elsewhere.
@@ -218,10 +218,10 @@ _entered: list[Any] = []  # the scope of the distribution strategy, which must n
 def use_devices(count: int) -> None:
     """Spreads each batch of `fit` over `count` devices; to be called before a network is built.
 
-    These are the GPUs. On a machine without GPUs, the processor is split into so many devices,
-    which makes nothing faster. The batch size stays the global one. Batch statistics are those of
-    the global batch, and random numbers are drawn for the global batch (see `draw`), so that the
-    result does not depend on the number of devices but for rounding.
+    These are the GPUs. On a machine without GPUs, the processor is split into `count` devices,
+    which is not faster. The batch size is that of the global batch. Batch statistics are computed
+    and random numbers are drawn for the global batch (see `draw`), so the results for different
+    numbers of devices differ only by rounding.
 
     On several machines, which only JAX supports, each runs one process with the environment
     variables of `keras.distribution.initialize`, and `count` is the number of all their devices.
@@ -289,7 +289,7 @@ if BACKEND == "tensorflow":
         return any(tf.config.list_physical_devices(kind) for kind in ("GPU", "TPU"))
 
     def replicas() -> int:
-        """Number of devices, between which a batch is divided inside a training step.
+        """Number of devices that share a batch inside a training step.
 
         Optimizers add up the gradients of all devices, so each is divided by this number.
         """
@@ -337,7 +337,7 @@ else:
         return importlib.util.find_spec("jax_cuda12_plugin") is not None
 
     def replicas() -> int:
-        """1: where a batch is divided at all, gradients are those of the global batch."""
+        """Returns 1, because the gradients are already those of the global batch."""
         return 1
 
     def draw(
@@ -348,7 +348,7 @@ else:
 
 
 class PlayedModel(keras.Model):
-    """A model whose subclass says in `play` what a train step does.
+    """A model whose subclass defines the train step in `play`.
 
     `play(batch, scope)` gets the arrays of the batch, updates the variables, and returns a dict of
     what to log. Under JAX, where a step is a function of the values of all variables, `scope` is
@@ -388,8 +388,8 @@ if BACKEND == "tensorflow":
 
         With several devices, each gets its share of each of the `parts` of a batch.
 
-        Keras would hand TensorFlow a data set whose autotuner is waited for at the end: it sleeps
-        for 10 ms, 20 ms, 40 ms and so on, so the wait can be as long as the epoch was.
+        Keras would make a data set with an autotuner and wait for it at the end. The autotuner
+        sleeps for 10 ms, 20 ms, 40 ms and so on, so the wait can be as long as the epoch.
         """
         x_and_y = tuple(arrays.values())
         full, rest = divmod(len(keras.tree.flatten(x_and_y)[0]), batch_size)
@@ -402,8 +402,8 @@ if BACKEND == "tensorflow":
             return batches
 
         # An element is a whole batch. A function that cuts batches out would hold on to the arrays
-        # until the garbage collector comes by. On a GPU machine, TensorFlow would put the arrays on
-        # the GPU first, and the data set would bring them back, batch by batch.
+        # until the garbage collector runs. On a GPU machine, TensorFlow would put the arrays on the
+        # GPU first, and the data set would bring them back, batch by batch.
         with tf.device("CPU:0"):
             batches = tf.data.Dataset.from_tensor_slices(keras.tree.map_structure(cut, x_and_y))
             if rest:

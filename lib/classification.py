@@ -1,4 +1,4 @@
-"""What every classifier script does with its network: train or load, test, measure, draw."""
+"""Code that the classifier scripts share: load or train a network, test it, record and draw."""
 
 import argparse
 import math
@@ -115,7 +115,8 @@ def train_and_test(
         }
         flops = forward_flops(model)
         if flops:
-            # The gradients of inputs and of weights take as many operations as the output, each.
+            # The gradients of the inputs and the weights each take as many operations as the
+            # output.
             images = args.epochs * min(steps * args.batch_size, len(y_train))
             facts["train_pflop"] = round(3 * flops * images / 1e15, 4)
         if keep_best:
@@ -148,8 +149,8 @@ def train_and_test(
 def allow_compilation(model: keras.Model) -> None:
     """Lets JAX compile a network that shifts its images; to be called before `model.compile`.
 
-    Keras says that RandomTranslation cannot be compiled, which holds for TensorFlow only, and runs
-    the whole step operation by operation: with JAX many times slower.
+    Keras does not compile a network with RandomTranslation, although only TensorFlow needs that. On
+    JAX, the uncompiled step is many times slower.
     """
     if backends.BACKEND == "jax":
         for layer in model.layers:

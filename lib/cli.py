@@ -20,7 +20,7 @@ from typing import Any, NoReturn, Self, TypeVar
 
 from lib import console
 
-# TensorFlow's C++ parts talk of optimizations that they skip.
+# TensorFlow's C++ parts print which optimizations they skip.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Without AVX-512 VNNI, TensorFlow does not use oneDNN, which is faster there as well.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -86,7 +86,7 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
 
-    # The types are those of argparse, whose hints have five forms of it.
+    # Any, because the hints of argparse have several forms of this method.
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parses `args`; without them `sys.argv`, in which it also corrects the dashes."""
         if args is None:
@@ -132,9 +132,9 @@ class _ScriptParser(Parser):
 
 
 def load_keras() -> None:
-    """Imports Keras, holding back what TensorFlow's C++ parts say while they are loaded.
+    """Imports Keras without the messages of TensorFlow's C++ parts.
 
-    No log level silences that (github.com/tensorflow/tensorflow/issues/100442).
+    No log level silences them (github.com/tensorflow/tensorflow/issues/100442).
     """
     terminal = os.dup(2)
     reason = None
@@ -444,7 +444,7 @@ def prepare(args: argparse.Namespace, name: str) -> Path:
 
 
 def _write_nothing(args, name):
-    """Lets a process that is not the first print nothing, and write into a folder that vanishes.
+    """Silences a process that is not the first, and gives it a temporary output folder.
 
     The folder starts as a copy of the real one, for `--resume`.
     """
@@ -538,7 +538,7 @@ def _check_images(parser, args):
             if getattr(args, name, None):
                 parser.error(f"--{name.replace('_', '-')} needs --images")
         return
-    # The scripts that load a generator are the GANs, and what they measure is MNIST's.
+    # Only the GANs load a generator, and they measure MNIST digits.
     if getattr(args, "generator", None):
         parser.error("--generator draws and does not train; leave out --images")
     if args.evaluate and hasattr(args, "generator"):

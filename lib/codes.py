@@ -1,4 +1,4 @@
-"""What a code or a noise vector controls: sweeps and measurements for chapter 6."""
+"""Sweeps and measures of what a code or a noise vector controls, for chapter 6."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -56,7 +56,7 @@ def draw_sweep(
         which: index of the input to sweep.
         bound: the last value. SWEEP_STEPS values are drawn.
         trained: values up to this one are common in training; the figure marks them.
-        std: standard deviation of the input in training. The titles count in it.
+        std: standard deviation of the input in training. The titles are in units of it.
         path: the PNG file.
         args: the parsed flags.
     """
@@ -102,14 +102,14 @@ def constant_noise_effect(
 
 
 def recovery(codes: np.ndarray, recovered: np.ndarray) -> float:
-    """Pearson correlation of codes with what a discriminator recovered, rounded."""
+    """Pearson correlation of codes with the codes that a discriminator recovered, rounded."""
     return round(float(np.corrcoef(np.ravel(codes), np.ravel(recovered))[0, 1]), 4)
 
 
 def measure_stack(
     generators: Sequence[keras.Model], encoders: Sequence[keras.Model], given: Sequence[np.ndarray]
 ) -> dict[str, float]:
-    """How well the encoders of a StackedGAN get back what the generators were given.
+    """Measures how well the encoders of a StackedGAN recover the inputs of its generators.
 
     Args:
         generators: generator 0 and generator 1.
@@ -118,7 +118,7 @@ def measure_stack(
 
     Returns:
         A dict: `conditional0`, the mean squared error of encoder 0's features of the images;
-        `conditional1`, the share of fake features that encoder 1 takes for their digit.
+        `conditional1`, the share of fake features whose digit encoder 1 predicts.
     """
     features, images = _stack(generators, given)
     encoded = encoders[0].predict(images, batch_size=500, verbose=0)
@@ -135,7 +135,7 @@ def recovered_noise(
     discriminators: Sequence[keras.Model],
     given: Sequence[np.ndarray],
 ) -> dict[str, dict[str, float]]:
-    """Correlation of the noise with what the discriminators of a StackedGAN recover.
+    """Correlation of the noise with the noise that a StackedGAN's discriminators recover.
 
     Args:
         generators, given: see `measure_stack`.
@@ -151,7 +151,7 @@ def recovered_noise(
 
 
 def _stack(generators, given):
-    """The features and the images that two stacked generators make of labels, z1 and z0."""
+    """The features and the images that two stacked generators draw from labels, z1 and z0."""
     labels, z1, z0 = given
     features = generators[1].predict([labels, z1], batch_size=500, verbose=0)
     return features, generators[0].predict([features, z0], batch_size=500, verbose=0)

@@ -1,9 +1,9 @@
 """The data sets of the book as arrays ready to use.
 
 A data set is looked for in the folder `$ADLK_DATA_DIR` (mnist.npz, cifar10.npz, svhn.npz with the
-uint8 arrays x_train, y_train, x_test, y_test), then in Keras' own cache, then downloaded. Only for
-MNIST is there a last resort without a network: 5,000 of its digits in lib/data. SVHN is also read
-from the files of its official site, where the folder has these.
+uint8 arrays x_train, y_train, x_test, y_test), then in Keras' own cache, then downloaded. MNIST
+also has a last resort without a network: 5,000 of its digits in lib/data. SVHN is also read from
+the files of its official site, if the folder has them.
 """
 
 import os
@@ -47,7 +47,7 @@ def mnist() -> Data:
     60,000 for training and 10,000 for test (4,000 and 1,000 from lib/data).
 
     Raises:
-        UserError: if the data set is in no place, or a file is unusable.
+        UserError: if the data set is not found, or a file is unusable.
     """
     arrays = _find("mnist", (28, 28), _few_digits)
     return _ready(arrays, lambda x: x[..., None])
@@ -60,7 +60,7 @@ def cifar10() -> Data:
     50,000 for training and 10,000 for test.
 
     Raises:
-        UserError: if the data set is in no place, or a file is unusable.
+        UserError: if the data set is not found, or a file is unusable.
     """
     return _ready(_find("cifar10", (32, 32, 3)), lambda x: x)
 
@@ -76,7 +76,7 @@ def svhn() -> Data:
     (2011).
 
     Raises:
-        UserError: if the data set is in no place, or a file is unusable.
+        UserError: if the data set is not found, or a file is unusable.
     """
     return _ready(_find("svhn", (32, 32, 3), load=_svhn_files), lambda x: x)
 
@@ -100,8 +100,8 @@ def _find(name, shape, last_resort=None, load=None):
     Args:
         name: of the data set.
         shape: of one image.
-        last_resort: returns the arrays where there is no network, if anything can.
-        load: returns them where there is no npz file; by default Keras' loader does.
+        last_resort: function that returns the arrays if there is no network.
+        load: function that returns the arrays if there is no npz file; by default Keras' loader.
     """
     folder = os.environ.get("ADLK_DATA_DIR")
     if folder:

@@ -82,10 +82,10 @@ def choose_task(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
 
 @dataclass
 class HeldOut:
-    """Test images of both domains, and the digits (n,) that they show, if they show any.
+    """Test images of both domains, and their digits (n,), if they show digits.
 
-    Of one's own images, `names` are the names of the domains, and `record` is what a checkpoint and
-    the weight files say of them.
+    For your own images, `names` are the names of the domains, and `record` describes the images in
+    a checkpoint and in the weight files.
     """
 
     source: np.ndarray

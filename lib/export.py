@@ -71,7 +71,7 @@ class Pretrained:
 
 
 def _one(builder):
-    """Returns a `build` for a single network, which `builder` makes of the module and the path."""
+    """Returns a `build` for a single network, which `builder` makes from module and path."""
 
     def build(script, paths):
         network = builder(script, paths[0])
@@ -124,7 +124,7 @@ def _autoencoder(script, path):
 
 
 def _autoencoder_parts(script, paths):
-    """The autoencoder, and its decoder for itself, which draws the plane of codes."""
+    """The autoencoder and, as a second network, its decoder, which draws the plane of codes."""
     autoencoder = _autoencoder(script, paths[0])
     weights.load(autoencoder, paths[0])
     return {"": autoencoder, "-decoder": autoencoder.layers[-1]}
@@ -383,7 +383,7 @@ def _name_tensors(model, network):
 
 @contextlib.contextmanager
 def _quiet():
-    """Holds back what tf2onnx and its use of NumPy print for each network."""
+    """Silences the messages of tf2onnx, and of NumPy about its use there."""
     logger = logging.getLogger("tf2onnx")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -484,7 +484,7 @@ def export_all(
 
 
 def _inputs(entry, suffix):
-    """The range of the random inputs: codes are symmetric, whatever the other network reads."""
+    """The range of the random inputs; that of codes is symmetric."""
     return SYMMETRIC if suffix == "-decoder" else entry.inputs
 
 
@@ -525,7 +525,7 @@ def _given(entry, args):
 
 
 def chosen(entries: dict[str, Pretrained], args: argparse.Namespace) -> str:
-    """The name of the entry that the flags of a script mean."""
+    """The name of the entry that the flags of a script select."""
     first = next(iter(entries))
     given = _given(entries[first], args)[-1]
     for name, entry in entries.items():

@@ -1,7 +1,7 @@
 """Redraws the figures of the chapters from the pretrained weights and the logs in results/.
 
     python3 -m lib.figures                   all of them, a quarter of an hour on two CPU cores
-    python3 -m lib.figures --chapters 1,8    those of some chapters
+    python3 -m lib.figures --chapters 1,8    those of chapters 1 and 8
     python3 -m lib.figures --check           compare the pictures instead of replacing them
 
 Strips of a training, videos and comparisons of several trainings need the trainings themselves.

@@ -1,4 +1,4 @@
-"""Files that are whole, whatever happens while they are written."""
+"""Files that are written whole or not at all."""
 
 import os
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def check_regular(path: str | Path, what: str) -> None:
 
 
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
-    """Writes a file so that a kill or a full disk leaves the former one as it was.
+    """Writes a file so that a kill or a full disk leaves the previous file unchanged.
 
     Args:
         path: the file.

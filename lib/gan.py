@@ -1,4 +1,4 @@
-"""What the GANs share: one pair of builders, losses, updates, the training loop and drawing.
+"""Code that the GANs share: one pair of builders, losses, updates, the training loop and drawing.
 
 The networks are those of the DCGAN in chapter 4, listing 4.2.1, with further inputs (labels, codes)
 and outputs (heads) for the methods that need them; the listing of chapter 5 that has them is 5.1.2.
@@ -51,7 +51,7 @@ def generator(
         inputs: `keras.Input` of noise, shape (batch, n).
         image_size: height and width, a multiple of 4.
         activation: of the last layer.
-        labels: `keras.Input` of one-hot labels, if the generator is told a class.
+        labels: `keras.Input` of one-hot labels, for a conditional generator.
         codes: further `keras.Input`s, a list of them or one.
         channels: of the images.
 
@@ -87,8 +87,8 @@ def discriminator(
         inputs: `keras.Input` of images.
         activation: of the head "source", which says how real an image is.
         num_labels: with it a head "label" of class probabilities, over a Dense layer of 128.
-        num_codes: with labels, heads "code1", "code2", ... of one number each, over that same
-            layer; without labels, one head "z0" of so many numbers.
+        num_codes: with labels, heads "code1", "code2", ... of one number each, over the same layer;
+            without labels, one head "z0" of `num_codes` numbers.
         code_activation: of the heads of the codes; without it a sigmoid for "code1", "code2", ...
             and tanh for "z0", as in the book.
         batch_norm: normalize before each leaky ReLU but the first, which sees the image itself.
@@ -120,7 +120,7 @@ def discriminator(
 
 
 def real_then_fake(images: Tensor) -> Tensor:
-    """Targets (2n, 1) of a batch of n real images (1) and as many fakes (0)."""
+    """Targets (2n, 1) of a batch of n real images (1) and n fakes (0)."""
     ones = ops.ones((ops.shape(images)[0], 1))
     return ops.concatenate([ones, ops.zeros_like(ones)])
 
@@ -129,7 +129,7 @@ def source_loss(target: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
     """Binary cross-entropy of the head "source", as in listing 4.2.1.
 
     It takes logits, because the logarithm of a rounded probability loses the gradient of a
-    discriminator that is sure.
+    confident discriminator.
 
     Args:
         target: tensor (n, 1), 1 for real and 0 for fake.
@@ -168,7 +168,7 @@ def gradient_penalty(
     Args:
         critic: function of images that returns scores; it must not normalize over the batch.
         images, fakes: tensors (n, height, width, channels).
-        share: tensor (n, 1, 1, 1) in [0, 1]: where between fake (0) and real (1) to look.
+        share: tensor (n, 1, 1, 1) in [0, 1], the position between fake (0) and real (1).
     """
     between = share * images + (1 - share) * fakes
     gradient = backends.input_gradient(critic, between)
@@ -217,7 +217,7 @@ class GAN(AlternatingModel):
         return self.average.network if self.average else self.generator
 
     def fakes(self, images: Tensor, *conditions: Tensor) -> Tensor:
-        """As many fakes as there are images: one pass of the generator for both updates."""
+        """One fake for each image, from one pass of the generator for both updates."""
         size = ops.shape(images)[0]
         noise = backends.draw(
             keras.random.uniform, (size, self.latent_size), -1, 1, seed=self.noise_seed
@@ -285,7 +285,7 @@ def mnist_batches(
     Args:
         args: the parsed flags, with batch_size and seed.
         conditional: add the labels of the images and random labels for the fakes.
-        n_critic: makes a batch so many times larger: each critic update uses one part.
+        n_critic: factor of the batch size; each critic update uses one part of the batch.
         source: an `images.Source`, which may have other images than MNIST's.
     """
     num_labels = NUM_LABELS
@@ -347,7 +347,8 @@ def train(
         args: the parsed flags.
         folder: of the figures and records.
         save: {file name: network} to save at the end, into `--output-dir`.
-        settings: what a continuation must not change besides seed and batch size.
+        settings: hyper-parameters, besides seed and batch size, that a continuation must not
+            change.
         measure: function that returns a dict of further numbers for the record, which need a
             network that is not saved.
         half: save in half precision, see `weights.save`.
@@ -453,7 +454,7 @@ def evaluate(
     further: dict[str, Any] | None = None,
     unaveraged: keras.Model | None = None,
 ) -> None:
-    """Measures as many images as MNIST has for testing, 10,000, and writes evaluation.json.
+    """Measures 10,000 images, as many as MNIST has for testing, and writes evaluation.json.
 
     All digits are drawn equally often.
 
@@ -462,7 +463,7 @@ def evaluate(
         args: the parsed flags.
         folder: of evaluation.json.
         weights_file: name of the measured weights, or a list of names, for the record.
-        conditional: whether the generator is told digits.
+        conditional: whether the generator takes digits.
         further: dict of numbers to show and record.
         unaveraged: the generator whose average was measured, to record what averaging changes.
     """

@@ -1,4 +1,4 @@
-"""How close images come to the true ones: MSE, MAE and PSNR; and how colorful they are.
+"""Errors of images against the true ones (MSE, MAE and PSNR), and colorfulness.
 
 `mse`, `mae` and `psnr` take two arrays of shape (n, height, width, channels) with values in [0, 1],
 the true images and their copies, and return one float64 value for each image, shape (n,).
@@ -23,8 +23,8 @@ def mae(images: np.ndarray, copies: np.ndarray) -> np.ndarray:
 def psnr(images: np.ndarray, copies: np.ndarray) -> np.ndarray:
     """The peak signal-to-noise ratio of each image in decibels: 10 log10(1 / its MSE).
 
-    The true images have 8 bits, so that an error below that of rounding to 8 bits counts as that
-    one, 58.9 dB: a perfect copy among the images leaves their mean finite.
+    The true images have 8 bits. An error below that of rounding to 8 bits counts as the rounding
+    error, 58.9 dB, so the mean stays finite if a copy is perfect.
     Source: Huynh-Thu, Ghanbari, Scope of validity of PSNR in image/video quality assessment (2008).
     """
     return 10 * np.log10(1 / np.maximum(mse(images, copies), ROUNDING_MSE))

@@ -1,4 +1,4 @@
-"""Your own images in place of the book's data set: `--images FOLDER --image-size N --color`.
+"""Your own images instead of the book's data set: `--images FOLDER --image-size N --color`.
 
 PNG, JPEG, BMP, GIF (the first frame) and WebP files count, at any depth below the folder. Files and
 folders whose name begins with a dot do not. The order is that of the sorted paths, so a run can be
@@ -36,7 +36,7 @@ Shape = tuple[int, int, int]  # height, width, channels
 
 
 class Source:
-    """What the images of a run look like, where they come from, and what its files are called.
+    """The shape and the source of a run's images, and the names of its files.
 
     With the book's data set `settings` is empty and `name` returns the book's name.
 
@@ -103,7 +103,7 @@ class Source:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a checkpoint and a weight file record of one's own images."""
+        """The facts about your own images that a checkpoint and a weight file record."""
         if not self.folder:
             return {}
         x, y, classes = self._read
@@ -117,7 +117,7 @@ class Source:
 
         Args:
             book: function that loads the book's data set, see `datasets.mnist`.
-            least: the least number of one's own images.
+            least: the least number of your own images.
         """
         if not self.folder:
             return book()[0]
@@ -128,7 +128,7 @@ class Source:
     def split(self, book: Callable[[], Data], shown: int = 1) -> Data:
         """Returns (x_train, y_train), (x_test, y_test), see `train_images`.
 
-        A tenth of one's own images is for test, chosen at random and in every run the same.
+        A tenth of your own images is for test: a random choice, the same in every run.
 
         Args:
             book: function that loads the book's data set.
@@ -151,7 +151,7 @@ def split(x: np.ndarray, y: np.ndarray, shown: int = 1) -> Data:
 
 
 def describe(folder: str | Path, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-    """What identifies images: the folder's name, their form, and a checksum of their pixels."""
+    """Facts that identify images: the folder's name, their form, and a checksum of their pixels."""
     digest = hashlib.sha256(x.tobytes())
     digest.update(y.tobytes())
     return {
@@ -217,11 +217,11 @@ def read(
     paths = find(folder)
     classes = sorted({path.relative_to(folder).parts[0] for path in paths if path.parent != folder})
     if labels:
-        beside = sum(path.parent == folder for path in paths)
+        outside = sum(path.parent == folder for path in paths)
         paths = [path for path in paths if path.parent != folder]
-        if beside:
+        if outside:
             print(
-                f"{folder}: left out {beside} images that are in no class folder", file=sys.stderr
+                f"{folder}: left out {outside} images that are in no class folder", file=sys.stderr
             )
     _check_memory(folder, len(paths), shape)
     x = np.empty((len(paths), *shape), np.uint8)
@@ -232,7 +232,7 @@ def read(
             x[len(kept)] = load(path, shape)
             kept.append(path.relative_to(folder))
         except Exception as error:
-            # Whatever a damaged file makes a decoder raise.
+            # A damaged file can make a decoder raise any error.
             reason = " ".join(str(error).split()) or type(error).__name__
             damaged.append(f"{str(path.relative_to(folder))!r} ({reason[:80]})")
     if damaged:
@@ -334,7 +334,7 @@ def _check_memory(folder, count, shape):
 
 
 def _recorded(args, script):
-    """What the weight file to load says about the images it was trained on, {} for the book's."""
+    """The weight file's record of the images it was trained on, {} for the book's images."""
     name = getattr(args, "generator", None) or getattr(args, "weights", None)
     if not name:
         return {}

@@ -37,7 +37,7 @@ class InstanceNormalization(layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         size = 1 if self.axis is None else input_shape[-1]
-        # The statistics are float32 in mixed precision also, and so are gain and offset.
+        # In mixed precision, the statistics, the gain and the offset are also float32.
         self.gamma = self.add_weight((size,), "ones", name="gamma", autocast=False)
         self.beta = self.add_weight((size,), "zeros", name="beta", autocast=False)
 

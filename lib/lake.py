@@ -100,7 +100,7 @@ def play(
     Args:
         env: the lake.
         policy: action probabilities (cells, actions).
-        episodes: how many to play.
+        episodes: number of episodes.
         seed: of the lake and of the actions.
         watch: function (env, reward, done), called after each step.
     """

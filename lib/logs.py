@@ -1,4 +1,4 @@
-"""What a long run writes down as it goes: log.csv, its curves in log.png, TensorBoard's files."""
+"""The logs of a long run: log.csv, its curves in log.png, TensorBoard's files."""
 
 import argparse
 import csv
@@ -135,7 +135,7 @@ class TensorBoard(keras.callbacks.Callback):
 
 
 def callbacks_of(args: argparse.Namespace, folder: Path) -> list[keras.callbacks.Callback]:
-    """The Keras callbacks that the flags ask for.
+    """The Keras callbacks that the flags select.
 
     Args:
         args: the parsed flags, with `tensorboard`.

@@ -224,7 +224,7 @@ def judge_digits(images: np.ndarray, digits: np.ndarray | None = None) -> dict[s
     real = real_features(len(images))
     predicted = probabilities.argmax(axis=1)
     histogram = np.bincount(predicted, minlength=10)
-    # Generators often draw the digits in turn: without a shuffle every block would be.
+    # Generators often draw the digits in order, and the blocks of KID must be random.
     shuffled = features[np.random.default_rng(1).permutation(len(features))]
     kid, kid_error = kernel_distance(shuffled, real)
     floor = frechet_distance(real_features(len(images), "train"), real)

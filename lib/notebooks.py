@@ -135,7 +135,7 @@ def run(chapter: int, data: Path, folder: Path) -> None:
     found = nbformat.reads(json.dumps(notebook(chapter, tiny=True)), as_version=4)
     for each in found.cells:
         if each.source.startswith("!"):
-            # IPython does not tell a failed command from another one.
+            # IPython does not raise an error when a command fails.
             each.source += "\nassert _exit_code == 0"
     place = {"metadata": {"path": str(folder / "notebooks")}}
     nbclient.NotebookClient(found, timeout=600, kernel_name="python3", resources=place).execute()

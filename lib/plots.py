@@ -176,8 +176,8 @@ def evolution(
         folder: where the grids are; the file name is the step.
         path: the PNG file.
         last: the last step to show, where the folder may hold grids of an older, longer run.
-        most: at most so many grids, one below the other, spread evenly over the logarithm of the
-            step.
+        most: the largest number of grids, one below the other, spread evenly over the logarithm of
+            the step.
         show: also open a window.
     """
     grids = {int(p.stem): p for p in Path(folder).glob("*.png") if p.stem.isdigit()}

@@ -1,7 +1,7 @@
 """Keeps the numbers in FIGURES.md and the README files equal to those that runs wrote to results/.
 
     python3 -m lib.readme            rewrites the numbers
-    python3 -m lib.readme --check    says which ones differ, or stand in a table without a result
+    python3 -m lib.readme --check    prints the numbers that differ or have no result
 
 A table between `<!-- table NAME -->` and `<!-- end of table -->` is written whole, see
 `lib.tables`. Elsewhere a comment follows each number. It names the file in results/, the key there
@@ -29,7 +29,7 @@ NUMBER = re.compile(
 TABLE = re.compile(
     r"(?P<start><!-- table (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end of table -->)", re.DOTALL
 )
-# Columns of tables that hold what was set, and not what came out.
+# Columns of tables with settings instead of results.
 SETTINGS = ("dropout", "L2", "what it shows")
 RESULT = re.compile(r"\d[\d,]*\.\d+|\d+ %")
 
@@ -77,7 +77,7 @@ def updated(text: str, results: Path = ROOT / "results") -> str:
 
 
 def differences(path: Path) -> list[str]:
-    """Lines of the file `path` that are not as `updated` would write them."""
+    """Lines of the file `path` that differ from `updated`."""
     text = path.read_text()
     pairs = itertools.zip_longest(text.splitlines(), updated(text).splitlines())
     return [f"{path.relative_to(ROOT)}: {new}" for old, new in pairs if old != new]
@@ -86,8 +86,8 @@ def differences(path: Path) -> list[str]:
 def unproven(text: str) -> list[str]:
     """Cells of the tables in `text` with decimals or percentages that come from no result.
 
-    First columns are titles; columns of SETTINGS and those about the book may hold such numbers,
-    and so may links and code.
+    Such numbers are allowed in first columns, which are titles, in columns of SETTINGS, in columns
+    about the book, and in links and code.
     """
     found, header = [], None
     for line in TABLE.sub("", text).splitlines():
@@ -113,7 +113,7 @@ def pages() -> list[Path]:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Rewrites the pages, or says what differs."""
+    """Rewrites the pages, or prints the differences."""
     if args.check:
         found = [line for path in pages() for line in differences(path)]
         for path in pages():

@@ -115,10 +115,10 @@ def settings(args: argparse.Namespace, one_cycle: dict[str, Any]) -> dict[str, A
 def compile_one_cycle(model: keras.Model, steps: int, args: argparse.Namespace) -> None:
     """Compiles a classifier with one cycle of the learning rate over `steps` steps.
 
-    `args.weight_decay` is that of the papers, who add weight_decay * kernel to the gradient. Keras
-    shrinks the kernel itself by learning rate * weight decay, which momentum does not multiply, so
-    Keras gets the value that momentum would have led to. It takes the place of the regularizers
-    that the network was built with.
+    `args.weight_decay` is that of the papers, which add weight_decay * kernel to the gradient.
+    Keras shrinks the kernel itself by learning rate * weight decay, which momentum does not
+    multiply, so Keras gets weight_decay / (1 - momentum). The regularizers of the network are
+    removed.
     """
     import keras
 
@@ -150,7 +150,7 @@ def compile_one_cycle(model: keras.Model, steps: int, args: argparse.Namespace) 
 
 
 def smoothed_cross_entropy(smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
-    """Cross-entropy with labels that are 1 - smoothing sure, and smoothing spread over all."""
+    """Cross-entropy with label probability 1 - smoothing, and smoothing spread over all classes."""
     from keras import losses, ops
 
     def cross_entropy(labels, probabilities):

@@ -97,7 +97,7 @@ def _backend_and_precision():
 
 
 def device(with_keras: bool = True) -> str:
-    """What the run computes on: the name of the GPU, else the processor and the available cores.
+    """The device of the run: the name of the GPU, else the processor and the available cores.
 
     Args:
         with_keras: False for a run that does not use Keras, which then is not loaded.
@@ -122,7 +122,7 @@ def device(with_keras: bool = True) -> str:
 
 
 def _output(*command):
-    """What a command prints, or an empty text where it does not run."""
+    """The output of a command, or an empty text if it cannot run."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
@@ -130,5 +130,5 @@ def _output(*command):
     return done.stdout.strip()
 
 
-# Read at the start: by the end of a long run the working tree may be another one.
+# Read at the start: the working tree may change during a long run.
 COMMIT = _output("git", "-C", Path(__file__).parent, "describe", "--always", "--dirty")

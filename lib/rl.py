@@ -89,7 +89,7 @@ def _check_states(env_id, states):
 
 
 def suffix(args: argparse.Namespace, env_id: str, changed: dict[str, Any] | None = None) -> str:
-    """Returns what the file names of a run end with: all that differs from the default run.
+    """Returns the end of a run's file names: the settings that differ from the default run.
 
     Args:
         args: the parsed flags env_id, book and seed.
@@ -150,7 +150,7 @@ class Memory:
         return {**arrays, "next": np.array(self.next)}
 
     def restore(self, stored: dict[str, np.ndarray]) -> None:
-        """Takes back what `stored` returned."""
+        """Restores the arrays that `stored` returned."""
         self.arrays = [stored[name] for name in self.NAMES]
         self.size, self.next = len(stored["ended"]), int(stored["next"])
 
@@ -166,7 +166,7 @@ class Progress:
     A terminal shows one line that changes. Elsewhere a line is printed every `every` episodes.
 
     Args:
-        episodes: how many there are at most.
+        episodes: the largest number of episodes.
         title: a short text before the line.
         every: episodes between two lines where the output is not a terminal.
         first: episodes that an earlier process has done.
@@ -225,7 +225,7 @@ class Run:
         folder: of the files.
         models: list of models, whose variables and optimizers are in the checkpoint.
         rng: the NumPy generator of everything random in the run.
-        settings: dict of what must not differ in a continuation.
+        settings: dict of values that must not differ in a continuation.
         every: see `Progress`.
         memory: an object with further arrays for the checkpoint: `stored()` returns a dict of them,
             and `restore(dict)` takes them back.
@@ -292,7 +292,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Seconds of the run, with those before a continuation."""
+        """Seconds of the run, including the time before a continuation."""
         return (self.ended or time.time()) - self.started
 
     @property

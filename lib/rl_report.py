@@ -48,7 +48,7 @@ def with_interval(values: Sequence[float], digits: int = 2) -> dict[str, Any]:
 
 
 def format_interval(numbers: dict[str, Any], form: str = ".1f") -> str:
-    """Returns what `with_interval` gave as text: "93.4 ± 0.2", or "93.4" for a single value."""
+    """Returns the numbers of `with_interval` as text: "93.4 ± 0.2", or "93.4"."""
     half = numbers["interval"]
     return f"{numbers['mean']:{form}}" + ("" if half is None else f" ± {half:{form}}")
 
@@ -68,7 +68,7 @@ def test(args: argparse.Namespace, play: Play, episodes: int, seed: int) -> list
         args: the parsed flags env_id and show.
         play: function of the environment and a NumPy generator that plays an episode and returns
             its reward.
-        episodes: how many.
+        episodes: number of episodes.
         seed: of the run; the test draws other numbers than the training with this seed.
     """
     env = rl.make(args.env_id, render_mode="human" if args.show else None)
@@ -144,7 +144,7 @@ def _finish(runs, args, folder, /, **numbers):
 
 
 def random_play(args: argparse.Namespace, folder: Path) -> None:
-    """Plays episodes with random actions, prints and records what they reach.
+    """Plays episodes with random actions, and prints and records their mean reward.
 
     Args:
         args: the parsed flags env_id, episodes, seed and record.
@@ -302,7 +302,7 @@ def read_rewards(path: Path) -> list[np.ndarray]:
 
 
 def running_mean(values: Sequence[float] | np.ndarray, window: int) -> np.ndarray:
-    """The mean of the last `window` values, or of as many as there are, at each place."""
+    """The mean of the last `window` values at each place, of fewer values at the start."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(0, ends - window)
@@ -386,7 +386,7 @@ def compare_rewards(
 
 
 def record(args: argparse.Namespace, play: Play, stem: Path, env: gym.Env | None = None) -> None:
-    """Writes a video of what `play` plays, as mp4, or as gif where ffmpeg is missing.
+    """Writes a video of the episodes that `play` plays, as mp4, or as gif if ffmpeg is missing.
 
     Args:
         args: the parsed flags env_id, seed and record, which is "mp4", "gif", or "auto".

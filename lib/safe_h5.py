@@ -1,6 +1,6 @@
 """Reads `.h5` and `.keras` files that may be damaged or hostile.
 
-HDF5 can crash, hang or ask for all memory on a damaged file. A file that this project wrote ends
+HDF5 can crash, hang or request all memory on a damaged file. A file that this project wrote ends
 with a checksum, see `sign`; where it matches, the file is opened as it is. Any other file is first
 copied by a process of its own, with limits on time and memory, array by array into a new file:
 
@@ -43,7 +43,7 @@ def _digest(path, size):
 
 
 def sign(path: str | Path) -> None:
-    """Appends the SHA-256 checksum of a file to it; HDF5 ignores what follows its own end."""
+    """Appends the SHA-256 checksum of a file to it; HDF5 ignores bytes after its own end."""
     path = Path(path)
     digest = _digest(path, path.stat().st_size)
     with path.open("ab") as file:
@@ -118,7 +118,7 @@ def _copy_in_a_process(source, target):
 
 
 class _Refused(Exception):
-    """Says why a file is not copied."""
+    """The reason why a file is not copied."""
 
 
 def _limit_resources():
@@ -183,7 +183,7 @@ def main(source: str, target: str) -> None:
             inner.write_bytes(archive.read(INNER_FILE))
             _copy(inner, target)
     except Exception as error:
-        # Whatever a damaged file makes a library raise.
+        # A damaged file can make a library raise any error.
         reason = " ".join(str(error).split()) or type(error).__name__
         print(ascii(reason)[1:-1][:300])
         raise SystemExit(2) from None

@@ -37,7 +37,7 @@ def run(
         settings: further hyper-parameters, of all rows, that a continuation must not change.
 
     Raises:
-        UserError: if there is nothing to resume, or what there is belongs to another sweep.
+        UserError: if there is nothing to resume, or the rows belong to another sweep.
     """
     (x_train, y_train), (x_test, y_test) = data
     path = folder / "sweep.json"
@@ -60,7 +60,7 @@ def run(
         row = next((row for row in done if row["settings"] == row_settings), None)
         if row is None:
             print(f"row {len(rows) + 1} of {len(table)}: {row_settings}", flush=True)
-            # A row does not depend on those before it, so that a resumed sweep equals a whole one.
+            # A row does not depend on earlier rows, so a resumed sweep equals a whole one.
             keras.backend.clear_session()
             keras.utils.set_random_seed(args.seed)
             model = build(*values)

@@ -2,7 +2,7 @@
 
 `train` runs `keras.Model.fit` one interval after the other. Batch number s is a function of s and
 the seed only, and a checkpoint has every variable of the model (weights, optimizer, seeds,
-moving averages), so a run that was interrupted ends as the uninterrupted one would have.
+moving averages), so an interrupted run ends with the same result as an uninterrupted one.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SAVING_SHARE = 0.01  # of the time, at most, goes into these checkpoints
 Arrays = np.ndarray | tuple[np.ndarray, ...]
 Batch = dict[str, Arrays]  # the arguments x and, if any, y of `fit`
 Logs = dict[str, float]
-# From (x, y) of a batch and random numbers to what is fed instead.
+# From (x, y) of a batch and random numbers to the changed (x, y).
 Augment = Callable[[Arrays, Arrays, np.random.Generator], tuple[Arrays, Arrays]]
 
 
@@ -62,15 +62,15 @@ def train(
         restart: path of the checkpoint. It is removed at the end, after `save`. The file
             log.csv next to it has one row for each interval: step, seconds, the mean losses, the
             learning rate, and what `after_interval` returned. log.png shows it at the end.
-        settings: dict of what must not differ between the run and its continuation.
+        settings: dict of values that must not differ between the run and its continuation.
         resume: continue from the checkpoint instead of starting again.
         after_interval: called with (step, logs) after each interval, before its checkpoint is
             saved; `logs` are the mean losses since the last one. It may return a dict of numbers
             for log.csv.
         memory: a dict of json values that `after_interval` keeps up to date, such as the best loss
             so far. The checkpoint holds it, and a continuation finds it as it was.
-        save: called when all steps are done, to save what was trained. Where it fails or is killed,
-            a continuation has nothing left to do but call it again.
+        save: called after the last step, to save the trained networks. If it fails or is killed, a
+            continuation only calls it again.
         keep: leave the checkpoint of a finished run, so that `resume` with more steps can
             continue it.
         callbacks: of Keras. An interval is an epoch for them. They get the row of log.csv as the
@@ -186,7 +186,7 @@ def train_epochs(
     augment: Augment | None = None,
     save: Callable[[], object] | None = None,
 ) -> dict[str, Any]:
-    """Trains a compiled model for `args.epochs` passes over x and y, each in an order of its own.
+    """Trains a compiled model for `args.epochs` passes over x and y, each in its own order.
 
     Args:
         model: see `train`.
@@ -234,7 +234,7 @@ def steps_per_epoch(x: Arrays, args: argparse.Namespace) -> int:
 
 
 def evaluate(model: keras.Model, x: Arrays, y: Arrays, batch_size: int = 1000) -> Logs:
-    """What `model.evaluate` measures on x and y, as a dict."""
+    """Returns the loss and the metrics of a compiled model on x and y as a dict."""
     data = backends.feed({"x": x, "y": y}, batch_size)
     data.pop("shuffle")
     return model.evaluate(**data, verbose=0, return_dict=True)
@@ -247,14 +247,14 @@ def _length(arrays):
 def shuffled_epochs(
     x: Arrays, y: Arrays, batch_size: int, seed: int, augment: Augment | None = None
 ) -> tuple[Callable[[int], Batch], int]:
-    """Batches for passes over a data set, each in an order of its own.
+    """Batches for passes over a data set, each in its own order.
 
     Args:
         x, y: arrays, or tuples of arrays, of equal length.
         batch_size: examples in a batch.
         seed: of the orders.
-        augment: function of (x, y) of one batch and a NumPy generator that returns what is fed
-            instead; for what changes x and y alike, which no layer of the model can.
+        augment: function of (x, y) of one batch and a NumPy generator that returns the changed (x,
+            y). It can change x and y together, which a layer of the model cannot.
 
     Returns:
         (batch, steps): the function that `train` wants, and the number of steps in one epoch. The
@@ -292,9 +292,8 @@ def _fit_stretch(model, batch, start, end, callbacks):
 def _stretch(batch, start, end):
     """The batches from `start` to `end`, or as many as STRETCH_BYTES hold, and the batch size.
 
-    They are handed over as one array each. A generator would do on every backend as well, but
-    TensorFlow's generator data set makes the process return freed memory to the system at once,
-    which costs a tenth of the speed.
+    They are joined into one array each. A generator would also work on every backend, but is a
+    tenth slower on TensorFlow: its data set returns freed memory to the system at once.
     """
     first = batch(start)
     arrays = keras.tree.flatten(first)
@@ -331,7 +330,7 @@ def save_restart(
         path: the npz file.
         model: a model or a list of models; all its variables, and its optimizer's if it is
             compiled, are kept.
-        settings: dict of what must not differ in the continuation.
+        settings: dict of values that must not differ in the continuation.
         progress: dict of json values: how far the run is.
         arrays: dict of further arrays to keep.
 
@@ -384,7 +383,7 @@ def load_restart(
 
 
 class _Forwarding(keras.callbacks.Callback):
-    """Hands the steps of all calls of `fit` to Keras callbacks as the batches of one call.
+    """Passes the steps of all calls of `fit` to Keras callbacks as the batches of one call.
 
     An interval is an epoch for them. Intervals are numbered from 0 across the run, and batches
     from 0 within an interval.
@@ -405,7 +404,7 @@ class _Forwarding(keras.callbacks.Callback):
 
 
 class _StopOnSignal(StopOnSignal, keras.callbacks.Callback):
-    """While it is entered, Ctrl-C and SIGTERM end `fit` after the step at hand."""
+    """A context in which Ctrl-C and SIGTERM end `fit` after the current step."""
 
     def __init__(self):
         keras.callbacks.Callback.__init__(self)
@@ -417,7 +416,7 @@ class _StopOnSignal(StopOnSignal, keras.callbacks.Callback):
 
 
 class _Progress(keras.callbacks.Callback):
-    """A line with step, time left and losses: rewritten in a terminal, in a log one an interval."""
+    """A line with step, time left and losses: one that changes, or one per interval in a log."""
 
     def __init__(self, step, steps, interval=None):
         super().__init__()
@@ -430,17 +429,17 @@ class _Progress(keras.callbacks.Callback):
 
     @property
     def interval(self):
-        """What a continuation needs for the mean logs of the interval: start and sums."""
+        """Start and sums of the interval, from which a continuation computes the mean logs."""
         return {"start": self.interval_start, "sums": self.sums}
 
     @property
     def seconds_per_step(self):
-        """Without the first step of the process, which compiles; 0 before the second one."""
+        """Mean duration without the first step, which compiles; 0 before the second step."""
         done = self.step - self.first
         return (time.time() - self.started) / done if done and self.started else 0.0
 
     def steps_in(self, seconds):
-        """The number of steps that take about so many seconds; few before it is known."""
+        """The number of steps that take about `seconds`; 8 while their duration is unknown."""
         return max(1, int(seconds / self.seconds_per_step)) if self.seconds_per_step else 8
 
     def on_train_batch_end(self, batch, logs=None):
@@ -448,7 +447,7 @@ class _Progress(keras.callbacks.Callback):
         self.step = min(self.stretch_start + batch + 1, self.stretch_end)
         now = time.time()
         if self.started is None:
-            # The first step carries the compilation: time is counted from its end.
+            # The first step includes the compilation: time is counted from its end.
             self.started = self.shown = now
             self.first = self.step
         if sys.stdout.isatty() and now - self.shown > 0.5:
@@ -464,7 +463,7 @@ class _Progress(keras.callbacks.Callback):
             self.sums[name] = self.sums.get(name, 0.0) + weighted
 
     def finish_interval(self):
-        """Prints the line to stay, and returns the mean logs since the last call."""
+        """Prints a line that remains, and returns the mean logs since the last call."""
         count = max(1, self.step - self.interval_start)
         logs = {name: value / count for name, value in self.sums.items()}
         self._print(logs, end="\n")

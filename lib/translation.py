@@ -1,4 +1,4 @@
-"""What the two generators of a CycleGAN do with test images: figures, measures, and their files.
+"""Figures, measures and weight files of the two generators of a CycleGAN.
 
 `generators` is always the pair (g_source, g_target), and a generator is named after the domain that
 it translates to.

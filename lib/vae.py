@@ -1,8 +1,9 @@
-"""What the variational autoencoders of chapter 8 share: sampling, the two losses, measuring.
+"""Code that the variational autoencoders of chapter 8 share: sampling, two losses, measures.
 
 Cross-entropy on gray values is not a normalized likelihood: over all images in [0, 1] the
 probabilities do not add up to 1 (Loaiza-Ganem, Cunningham, The continuous Bernoulli, 2019,
-arXiv:1907.06845). Compare the bounds with those of other models of gray values by cross-entropy.
+arXiv:1907.06845). Compare the bounds only with bounds of models that also use cross-entropy on gray
+values.
 
 Source: Kingma, Welling, Auto-Encoding Variational Bayes (2013), arXiv:1312.6114.
 """
@@ -276,7 +277,7 @@ def grid_seconds(
 
 
 def record(numbers: dict[str, Any], args: argparse.Namespace, folder: Path, name: str) -> None:
-    """Prints what `elbo` measured and writes it to evaluation.json."""
+    """Prints the numbers of `elbo` and writes them to evaluation.json."""
     print(
         f"Likelihood {numbers['likelihood']}: "
         f"test -ELBO {numbers['negative_elbo']:.2f} nats = reconstruction "
@@ -341,7 +342,7 @@ def draw_reconstructions(
     args: argparse.Namespace,
     folder: Path,
 ) -> None:
-    """Draws the first test images over what is decoded from the means of their codes.
+    """Draws the first test images above the images decoded from the means of their codes.
 
     Args:
         encode, decode: see `elbo`.
@@ -365,7 +366,7 @@ def code_attributes(
     steps: int = 10,
     limit: float = 2.0,
 ) -> list[dict[str, float]]:
-    """What each number of the code does to the digits drawn: rank correlations, see `metrics`.
+    """Rank correlations of each number of the code with attributes of the digits, see `metrics`.
 
     Args:
         decode: function of codes (series * steps, d) that returns images (.., 28, 28, 1); the codes

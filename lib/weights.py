@@ -45,7 +45,7 @@ def load(model: keras.Model, path: str | Path) -> None:
 
     Raises:
         UserError: if the file is missing, broken, of no known format or of another network; the
-            model is then as it was before.
+            model is then unchanged.
     """
     path = Path(path)
     with safe_h5.opened(path) as file:
@@ -59,7 +59,7 @@ def load(model: keras.Model, path: str | Path) -> None:
 
 
 def about(path: Path) -> dict[str, Any]:
-    """What `save` recorded about the weights in an `.h5` file, or an empty dict.
+    """The record that `save` wrote into an `.h5` file, or an empty dict.
 
     Raises:
         UserError: if the file cannot be read.
@@ -95,7 +95,7 @@ def save(
     """
     copy = type(model).from_config(_float32(model.get_config()))
     copy.set_weights(model.get_weights())
-    # Keras warns that .h5 is a legacy format, which here is the format asked for.
+    # Keras warns that .h5 is a legacy format, which is intended here.
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -159,8 +159,8 @@ def _halve(source, target):
 def _float32(config):
     """A model's configuration with float32 layers, none frozen and none compiled.
 
-    The format lists the arrays of a frozen sub-model in another order than `load` expects; what a
-    model was compiled with may need code of ours to be read.
+    The format lists the arrays of a frozen sub-model in another order than `load` expects; the
+    compilation settings of a model may need our code to be read.
     """
     if isinstance(config, dict):
         if config.get("class_name") == "DTypePolicy":
@@ -228,7 +228,7 @@ def _load_keras_3(model, weights_file, path):
 
 
 def _shapes(weights_file):
-    """The shapes of the arrays in a file of Keras 3 but for those of an optimizer."""
+    """The shapes of the arrays in a file of Keras 3, without the arrays of an optimizer."""
     shapes = []
 
     def add(name, item):
