@@ -11,3 +11,4 @@ html_css_files = ["pages.css"]
 html_copy_source = False
 html_show_copyright = False
 smartquotes = False
+highlight_language = "text"
