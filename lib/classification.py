@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from lib import backends, plots, results, training, weights
-from lib.training import Arrays
+from lib.training import Arrays, Batch
 
 # A batch of 1000 is not faster, and a DenseNet then needs 4 GB for the outputs of its layers.
 TEST_BATCH_SIZE = 200
@@ -158,7 +158,9 @@ def allow_compilation(model: keras.Model) -> None:
                 layer.supports_jit = True
 
 
-def _whole_batches(batch, steps, whole):
+def _whole_batches(
+    batch: Callable[[int], Batch], steps: int, whole: int
+) -> tuple[Callable[[int], Batch], int]:
     """(batch, steps) of `training.shuffled_epochs` without the short batch that ends an epoch."""
     whole = max(1, whole)
     return lambda step: batch(step // whole * steps + step % whole), whole
@@ -179,7 +181,9 @@ def forward_flops(model: keras.Model) -> int | None:
     return count
 
 
-def _save_best(model, folder, name, epoch, best):
+def _save_best(
+    model: keras.Model, folder: Path, name: str, epoch: int, best: dict[str, Any]
+) -> None:
     """Replaces the weights of the best epoch so far with this epoch's."""
     folder.mkdir(exist_ok=True)
     weights.save(model, folder / f"{name}_model.{epoch:03d}.h5")

@@ -150,7 +150,9 @@ def recovered_noise(
     return {"noise_recovery": {"z0": recovery(given[2], z0), "z1": recovery(given[1], z1)}}
 
 
-def _stack(generators, given):
+def _stack(
+    generators: Sequence[keras.Model], given: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """The features and the images that two stacked generators draw from labels, z1 and z0."""
     labels, z1, z0 = given
     features = generators[1].predict([labels, z1], batch_size=500, verbose=0)

@@ -8,6 +8,7 @@ the files of its official site, if the folder has them.
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ SVHN_SHA256 = {
 }
 Examples = tuple[np.ndarray, np.ndarray]  # images and labels
 Data = tuple[Examples, Examples]  # for training and for test
+_Arrays = Sequence[np.ndarray]  # the uint8 arrays of KEYS
 
 CIFAR10_NAMES = (
     "airplane",
@@ -86,15 +88,21 @@ def rgb_to_gray(images: np.ndarray) -> np.ndarray:
     return (images @ np.array(GRAY_WEIGHTS, "float32"))[..., None]
 
 
-def _ready(arrays, shaped):
+def _ready(arrays: _Arrays, shaped: Callable[[np.ndarray], np.ndarray]) -> Data:
     x_train, y_train, x_test, y_test = arrays
-    return tuple(
+    train, test = (
         (np.divide(shaped(x), 255, dtype="float32"), y.reshape(-1).astype("int64"))
         for x, y in ((x_train, y_train), (x_test, y_test))
     )
+    return train, test
 
 
-def _find(name, shape, last_resort=None, load=None):
+def _find(
+    name: str,
+    shape: tuple[int, ...],
+    last_resort: Callable[[], _Arrays] | None = None,
+    load: Callable[[], _Arrays] | None = None,
+) -> _Arrays:
     """Returns the four uint8 arrays from the first place that has them.
 
     Args:
@@ -129,7 +137,7 @@ def _find(name, shape, last_resort=None, load=None):
     )
 
 
-def _exists(path):
+def _exists(path: Path) -> bool:
     """Whether there is something at a path.
 
     Raises:
@@ -141,7 +149,7 @@ def _exists(path):
         raise UserError(f"cannot read '{path}' ($ADLK_DATA_DIR): {error.strerror}") from None
 
 
-def _from_npz(path, shape):
+def _from_npz(path: Path, shape: tuple[int, ...]) -> _Arrays:
     check_regular(path, f"an npz file with {', '.join(KEYS)}")
     try:
         with np.load(path) as file:
@@ -160,7 +168,7 @@ def _from_npz(path, shape):
     return arrays
 
 
-def _check(path, x, y, shape):
+def _check(path: str | Path, x: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> None:
     """Refuses arrays that are not images of this shape with one label each."""
     if not (
         x.shape[1:] == shape
@@ -178,7 +186,7 @@ def _check(path, x, y, shape):
         )
 
 
-def _from_keras(name):
+def _from_keras(name: str) -> _Arrays:
     """Keras' loaders look into their own cache (~/.keras/datasets) first."""
     import keras
 
@@ -186,10 +194,10 @@ def _from_keras(name):
     return x_train, y_train, x_test, y_test
 
 
-def _svhn_files():
+def _svhn_files() -> _Arrays:
     """The arrays in the two files of the official site: from $ADLK_DATA_DIR, else by download."""
     folder = os.environ.get("ADLK_DATA_DIR", "")
-    arrays = []
+    arrays: list[np.ndarray] = []
     for name, sha256 in SVHN_SHA256.items():
         path = Path(folder) / name
         if not (folder and path.exists()):
@@ -202,7 +210,7 @@ def _svhn_files():
     return arrays
 
 
-def _from_mat(path):
+def _from_mat(path: str | Path) -> Examples:
     """Images (n, 32, 32, 3) and digits (n, 1); the file has images (32, 32, 3, n), and 10 for 0."""
     import scipy.io
 
@@ -219,7 +227,7 @@ def _from_mat(path):
     return x, y
 
 
-def _few_digits():
+def _few_digits() -> _Arrays:
     print(
         "mnist: USING 5,000 DIGITS (4,000 train, 1,000 test) INSTEAD OF THE 70,000 OF MNIST: good "
         "for a trial, not for numbers",

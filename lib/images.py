@@ -91,7 +91,7 @@ class Source:
         return f"{book.removesuffix('_mnist')}-{plain(folder)}"
 
     @cached_property
-    def _read(self):
+    def _read(self) -> tuple[np.ndarray, np.ndarray, list[str]]:
         return read(self.folder, self.shape, self.labels)
 
     @property
@@ -318,7 +318,7 @@ def load(path: Path, shape: Shape) -> np.ndarray:
     return pixels.reshape(shape)
 
 
-def _check_memory(folder, count, shape):
+def _check_memory(folder: Path, count: int, shape: Shape) -> None:
     """Refuses images that fill the memory; each is held as bytes and as float32."""
     needed = 5 * count * int(np.prod(shape))
     try:
@@ -333,7 +333,7 @@ def _check_memory(folder, count, shape):
         )
 
 
-def _recorded(args, script):
+def _recorded(args: argparse.Namespace, script: str | Path) -> dict[str, Any]:
     """The weight file's record of the images it was trained on, {} for the book's images."""
     name = getattr(args, "generator", None) or getattr(args, "weights", None)
     if not name:
@@ -358,6 +358,6 @@ def _recorded(args, script):
     return about
 
 
-def _flags_of(about):
+def _flags_of(about: dict[str, Any]) -> str:
     color = " --color" if about["color"] else ""
     return f"--images FOLDER --image-size {about['image_size']}{color}"

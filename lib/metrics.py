@@ -168,7 +168,7 @@ def neighbor_scores(
     }
 
 
-def _squared_distances(a, b):
+def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Squared Euclidean distances (n, m) of features a (n, d) and b (m, d)."""
     distances = a @ (-2 * b.T)
     distances += (a * a).sum(axis=1)[:, None]
@@ -176,7 +176,7 @@ def _squared_distances(a, b):
     return np.maximum(distances, 0, out=distances)
 
 
-def _neighbor_distances(features, ks):
+def _neighbor_distances(features: np.ndarray, ks: Sequence[int]) -> np.ndarray:
     """Squared distances to the k-th nearest other feature: one array (n,) for each k in ks."""
     ks = [min(k, len(features) - 1) for k in ks]
     found = np.empty((len(ks), len(features)), "float32")
@@ -314,7 +314,7 @@ def width(images: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(rest, 0))
 
 
-def _second_moments(images):
+def _second_moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Variance of the ink's column, covariance of column and height, variance of the height."""
     ink = np.asarray(images, "float64")[..., 0]
     ink = ink / np.maximum(ink.sum(axis=(1, 2), keepdims=True), 1e-6)
@@ -350,7 +350,7 @@ def code_attributes(images: np.ndarray, codes: np.ndarray) -> dict[str, float]:
     return correlations
 
 
-def _spearman(codes, values):
+def _spearman(codes: np.ndarray, values: np.ndarray) -> float:
     """Spearman's rank correlation; 0 if all values are equal and have no ranks."""
     from scipy.stats import spearmanr  # a second to import, which every start would pay
 
@@ -440,7 +440,7 @@ def mutual_information(a: np.ndarray, b: np.ndarray) -> float:
     return float((joint[some] * np.log(joint[some] / independent[some])).sum())
 
 
-def _binned(values, bins):
+def _binned(values: np.ndarray, bins: int) -> np.ndarray:
     """Values (n,) -> integers (n,) from 0: the bins of equal counts, or the distinct values."""
     distinct, index = np.unique(values, return_inverse=True)
     if len(distinct) <= bins:
@@ -449,6 +449,6 @@ def _binned(values, bins):
     return np.searchsorted(edges, values, side="right")
 
 
-def _largest_minus_second(values):
+def _largest_minus_second(values: Sequence[float]) -> float:
     second, largest = sorted([0.0, *values])[-2:]
     return largest - second

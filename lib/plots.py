@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageChops
 
@@ -22,7 +23,7 @@ GAP = 3  # pixels between two images of a grid
 BLUE = "#1f77b4"
 
 
-def _without_alpha(png):
+def _without_alpha(png: io.BytesIO) -> Image.Image:
     """The picture of a file in memory as RGB, or as gray if it has no colors: half the bytes."""
     picture = Image.open(png).convert("RGB")
     gray = picture.convert("L")
@@ -44,14 +45,16 @@ def finish(figure: Figure, path: str | Path, show: bool = False) -> None:
         plt.close(figure)
 
 
-def _as_color(images):
+def _as_color(images: np.ndarray) -> np.ndarray:
     """Returns gray or color images as color images (n, height, width, 3) in [0, 1]."""
     images = np.clip(np.asarray(images, dtype="float32"), 0, 1)
     images = images[..., None] if images.ndim == 3 else images
     return np.broadcast_to(images, (*images.shape[:3], 3))
 
 
-def _mosaic(images, columns, zoom, spaces):
+def _mosaic(
+    images: np.ndarray, columns: int, zoom: int, spaces: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Places images on white, each enlarged `zoom` times.
 
     Args:
@@ -74,7 +77,7 @@ def _mosaic(images, columns, zoom, spaces):
     return picture, np.array(corners)
 
 
-def _show_pixels(picture):
+def _show_pixels(picture: np.ndarray) -> tuple[Figure, Axes]:
     """Returns a figure that shows an array (height, width, 3) pixel by pixel, and its axis."""
     height, width = picture.shape[:2]
     figure = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
@@ -84,14 +87,14 @@ def _show_pixels(picture):
     return figure, axis
 
 
-def _write_over(axis, left, width, bottom, text):
+def _write_over(axis: Axes, left: float, width: float, bottom: float, text: str) -> None:
     """Writes centered text over a place in a picture, in a smaller font if it is too long."""
     fitting = width / max(1, 0.62 * len(text)) * 72 / DPI
     size = min(TEXT, max(4, fitting))
     axis.text(left + width / 2, bottom - 6, text, ha="center", va="bottom", fontsize=size)
 
 
-def _zoom(images, columns):
+def _zoom(images: np.ndarray, columns: int) -> int:
     """Returns how many times an image is enlarged: up to TILE, if the grid fits on a PAGE."""
     width = images.shape[2]
     return max(1, min(TILE // width, (PAGE // columns - GAP) // width))

@@ -87,7 +87,7 @@ def peak_rss_mb() -> int | None:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
 
 
-def _backend_and_precision():
+def _backend_and_precision() -> tuple[str, str]:
     if "keras" not in sys.modules:
         return f"NumPy {np.__version__}, without Keras", "float64"
     import keras
@@ -121,7 +121,7 @@ def device(with_keras: bool = True) -> str:
     return f"{model}{cores} CPU core{'s' if cores > 1 else ''}"
 
 
-def _output(*command):
+def _output(*command: str | Path) -> str:
     """The output of a command, or an empty text if it cannot run."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)

@@ -134,7 +134,9 @@ def dqn(
     _finish(runs, args, folder, goal=finite, **facts, **numbers)
 
 
-def _finish(runs, args, folder, /, **numbers):
+def _finish(
+    runs: dict[int, rl.Run], args: argparse.Namespace, folder: Path, /, **numbers: Any
+) -> None:
     """Writes the rewards and the record of runs, and removes their checkpoints."""
     write_rewards(runs, folder / "rewards.csv")
     minutes = round(sum(run.seconds for run in runs.values()) / 60, 2)
@@ -309,7 +311,7 @@ def running_mean(values: Sequence[float] | np.ndarray, window: int) -> np.ndarra
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
-def _band(axis, runs, label=None):
+def _band(axis: Axes, runs: np.ndarray, label: str | None = None) -> None:
     """Draws runs (seeds, episodes) faintly, and their median over a band from least to greatest."""
     episodes = np.arange(1, runs.shape[1] + 1)
     (line,) = axis.plot(episodes, np.median(runs, axis=0), label=label, zorder=3)

@@ -87,11 +87,11 @@ def run(
     _print_table(columns, rows)
 
 
-def _share(percent):
+def _share(percent: float | None) -> float | None:
     return None if percent is None else round(percent / 100, 4)
 
 
-def _load(path, compared, unfinished):
+def _load(path: Path, compared: dict[str, Any], unfinished: bool) -> list[dict[str, Any]]:
     """Returns the rows of `path`, all of them trained with the values in `compared`."""
     former = results.read(path)
     if not former and not unfinished:
@@ -105,7 +105,7 @@ def _load(path, compared, unfinished):
     return former.get("rows", [])
 
 
-def _print_table(columns, rows):
+def _print_table(columns: Sequence[str], rows: list[dict[str, Any]]) -> None:
     """Accuracies are in percent, measured without dropout."""
     lines = [[*columns, "train", "book", "test", "book"]]
     for row in rows:

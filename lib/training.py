@@ -240,7 +240,7 @@ def evaluate(model: keras.Model, x: Arrays, y: Arrays, batch_size: int = 1000) -
     return model.evaluate(**data, verbose=0, return_dict=True)
 
 
-def _length(arrays):
+def _length(arrays: Any) -> int:
     return len(keras.tree.flatten(arrays)[0])
 
 
@@ -278,7 +278,9 @@ def shuffled_epochs(
     return batch, steps
 
 
-def _fit_stretch(model, batch, start, end, callbacks):
+def _fit_stretch(
+    model: keras.Model, batch: Callable[[int], Batch], start: int, end: int, callbacks: list[Any]
+) -> None:
     """Runs `fit` on the batches from step `start` to `end`, or as many as STRETCH_BYTES hold.
 
     The first callback is the run's `_Progress`.
@@ -289,7 +291,7 @@ def _fit_stretch(model, batch, start, end, callbacks):
     model.fit(**arrays, verbose=0, callbacks=callbacks)
 
 
-def _stretch(batch, start, end):
+def _stretch(batch: Callable[[int], Batch], start: int, end: int) -> tuple[Batch, int]:
     """The batches from `start` to `end`, or as many as STRETCH_BYTES hold, and the batch size.
 
     They are joined into one array each. A generator would also work on every backend, but is a
@@ -303,7 +305,7 @@ def _stretch(batch, start, end):
     return joined, len(arrays[0])
 
 
-def _state(models):
+def _state(models: keras.Model | list[keras.Model]) -> list[keras.Variable]:
     """All variables of one or more models and their optimizers, in a fixed order, none twice."""
     variables = []
     for model in models if isinstance(models, list) else [models]:

@@ -196,7 +196,13 @@ def quick_measures(
     return {**colors, **{k: v for k, v in numbers.items() if k not in REFERENCES}}
 
 
-def _measure(generators, autoencoder, held_out, args, path):
+def _measure(
+    generators: Pair,
+    autoencoder: keras.Model | None,
+    held_out: HeldOut,
+    args: argparse.Namespace,
+    path: Path | None,
+) -> dict[str, Any]:
     made = translate(generators, held_out.source, held_out.target)
     if args.task == "cifar10":
         numbers = measure_colors(made, autoencoder, held_out)
@@ -210,7 +216,7 @@ def _measure(generators, autoencoder, held_out, args, path):
     return numbers
 
 
-def _print(numbers, prefix=""):
+def _print(numbers: dict[str, Any], prefix: str = "") -> None:
     """One line for each number, and for each dict of numbers."""
     for name, value in numbers.items():
         if isinstance(value, dict) and any(isinstance(v, dict) for v in value.values()):
@@ -372,7 +378,9 @@ def load_generators(
     return [_load(i, path, build, args) for i, path in enumerate(paths)]
 
 
-def _load(index, path, build, args):
+def _load(
+    index: int, path: Path, build: Callable[..., Pair], args: argparse.Namespace
+) -> keras.Model:
     """Loads g_source (index 0) or g_target (index 1) in the form that its file shows."""
     form = {"normalization": args.normalization, "identity": args.identity, **form_of(path)}
     shape = own_shape(args)

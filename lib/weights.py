@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from lib.files import write_whole
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
 
 def find(name: str | Path, script: str | Path) -> Path:
@@ -130,7 +132,7 @@ class _InMemory(h5py.File):
         return self.id.get_file_image()
 
 
-def _contents(model, half, about):
+def _contents(model: keras.Model, half: bool, about: dict[str, Any]) -> bytes:
     """The bytes of an `.h5` file with the model; see `save`."""
     with _InMemory("whole.h5") as whole, _InMemory("half.h5") as halved:
         model.save(whole)
@@ -141,7 +143,7 @@ def _contents(model, half, about):
         return file.contents()
 
 
-def _halve(source, target):
+def _halve(source: h5py.File, target: h5py.File) -> None:
     """Copies an `.h5` file with its arrays in compressed float16."""
 
     def copy(name, item):
@@ -156,7 +158,7 @@ def _halve(source, target):
     source.visititems(copy)
 
 
-def _float32(config):
+def _float32(config: Any) -> Any:
     """A model's configuration with float32 layers, none frozen and none compiled.
 
     The format lists the arrays of a frozen sub-model in another order than `load` expects; the
@@ -172,7 +174,7 @@ def _float32(config):
     return config
 
 
-def _legacy_arrays(root, path):
+def _legacy_arrays(root: h5py.Group, path: Path) -> list[np.ndarray]:
     """The arrays of a whole-model or weights `.h5`, in the order of the layers."""
     try:
         arrays = []
@@ -184,7 +186,7 @@ def _legacy_arrays(root, path):
     return arrays
 
 
-def _assign(model, arrays, path):
+def _assign(model: keras.Model, arrays: Sequence[np.ndarray], path: Path) -> None:
     # The format lists each layer's trainable weights before its others, nested models included.
     variables = [
         v
@@ -199,7 +201,12 @@ def _assign(model, arrays, path):
         variable.assign(array)
 
 
-def _other_network(model, path, expected, found):
+def _other_network(
+    model: keras.Model,
+    path: Path,
+    expected: Sequence[tuple[int, ...]],
+    found: Sequence[tuple[int, ...]],
+) -> str:
     message = f"'{path}' belongs to another network than '{model.name}': expected "
     for i, (mine, its) in enumerate(zip(expected, found, strict=False)):
         if mine != its:
@@ -207,7 +214,7 @@ def _other_network(model, path, expected, found):
     return f"{message}{len(expected)} weight arrays, found {len(found)}"
 
 
-def _load_keras_3(model, weights_file, path):
+def _load_keras_3(model: keras.Model, weights_file: Path, path: Path) -> None:
     # Keras ignores further layers in the file, so compare with the model's own file.
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder) / "own.weights.h5"
@@ -227,7 +234,7 @@ def _load_keras_3(model, weights_file, path):
         ) from None
 
 
-def _shapes(weights_file):
+def _shapes(weights_file: Path) -> list[tuple[int, ...]]:
     """The shapes of the arrays in a file of Keras 3, without the arrays of an optimizer."""
     shapes = []
 

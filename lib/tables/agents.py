@@ -16,7 +16,7 @@ PRINTED = {"none": "", "--book=epsilon": "-book-epsilon", "--book=rate": "-book-
 PRINTED |= {"--book=gamma": "-book-gamma", "--book": "-book"}
 
 
-def _median(found):
+def _median(found: dict[str, float]) -> list[str]:
     return [f"{100 * found[key]:.1f} %" for key in ("median", "least", "greatest")]
 
 
@@ -126,7 +126,7 @@ def agent_speed() -> str:
     return table(header, rows)
 
 
-def _rate(value):
+def _rate(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 

@@ -28,7 +28,7 @@ def chapter(number: int) -> str:
     return table([*HEADER.values()], rows)
 
 
-def _number(match):
+def _number(match: re.Match[str]) -> str:
     found: Any = record(match[1])
     for part in match[2].split("/"):
         found = found[int(part)] if isinstance(found, list) else found[part]

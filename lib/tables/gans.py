@@ -110,7 +110,7 @@ def infogan_codes() -> str:
     return table(header, rows)
 
 
-def _codes(label, name):
+def _codes(label: str, name: str) -> list[str]:
     (found,) = records(name)
     pairs = [" / ".join(f"{v:.2f}" for v in found["codes"][k]) for k in ("thickness", "slant")]
     return [label, *pairs, *(f"{found['codes'][k]:.2f}" for k in ("gap", "mig"))]

@@ -46,7 +46,7 @@ def published(row: dict[str, str]) -> str:
     return format(found, row["format"]).replace("%", " %")
 
 
-def _minutes(found):
+def _minutes(found: dict[str, Any]) -> str:
     """Minutes and device as in "3.6 (2 cores)", or "" where the record has no minutes."""
     if "minutes" not in found:
         return ""

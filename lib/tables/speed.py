@@ -79,7 +79,7 @@ def chapter8() -> str:
     return epochs("epochs-chapter8", networks, players)
 
 
-def _steps(name, players):
+def _steps(name: str, players: dict[str, str]) -> str:
     """Rows of gan_step.py: {title: "gan who precision"} of the record."""
     found = record(name)["contenders"]
     rows = []
