@@ -4,13 +4,13 @@
     python3 -m lib.readme --check    prints the numbers that differ or have no result
 
 A table between `<!-- table NAME -->` and `<!-- end of table -->` is written whole, see
-`lib.tables`. Elsewhere a comment follows each number. It names the file in results/, the key there
-(levels separated by slashes, a tilde for a space) and the format of Python:
-
-    99.42 %<!--=cnn-functional-2.1.1 test_accuracy .2%-->
+`lib.tables`. The few numbers in sentences are in lib/data/prose.csv: its columns are the page, the
+words before the number, the file in results/, the key there (levels separated by slashes) and the
+format of Python.
 """
 
 import argparse
+import csv
 import itertools
 import json
 import re
@@ -23,9 +23,8 @@ from lib.cli import UserError
 from lib.tables import TABLES
 
 ROOT = Path(__file__).resolve().parents[1]
-NUMBER = re.compile(
-    r"(?P<shown>[^\s|()<>*]+(?: %)?)<!--=(?P<file>[\w.-]+) (?P<key>[^ >]+) (?P<format>[^ >]+)-->"
-)
+PROSE = ROOT / "lib/data/prose.csv"
+NUMBER = r"(-?\d+(?:,\d{3})*(?:\.\d+)?(?: %)?)"
 TABLE = re.compile(
     r"(?P<start><!-- table (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end of table -->)", re.DOTALL
 )
@@ -44,7 +43,7 @@ def value(file: str, key: str, results: Path) -> Any:
         found = json.loads((results / f"{file}.json").read_text())
     except FileNotFoundError:
         raise UserError(f"no results/{file}.json") from None
-    for name in key.replace("~", " ").split("/"):
+    for name in key.split("/"):
         try:
             found = found[int(name)] if isinstance(found, list) else found[name]
         except (KeyError, IndexError, ValueError, TypeError):
@@ -57,11 +56,17 @@ def shown(number: float, form: str) -> str:
     return format(number, form).replace("%", " %")
 
 
-def updated(text: str, results: Path = ROOT / "results") -> str:
+def updated(text: str, page: str = "", results: Path = ROOT / "results") -> str:
     """`text` with all its tables and numbers as the folder `results` has them.
 
+    Args:
+        text: of the page.
+        page: its path in the repository, which selects the rows of PROSE.
+        results: folder of the records.
+
     Raises:
-        UserError: if the text names a table or a number that does not exist.
+        UserError: if the text names a table that does not exist, or PROSE a number that the text or
+            the record does not have.
     """
 
     def made(match):
@@ -69,18 +74,26 @@ def updated(text: str, results: Path = ROOT / "results") -> str:
             raise UserError(f"no table '{match['name']}' in lib/tables")
         return match["start"] + TABLES[match["name"]]() + "\n" + match["end"]
 
-    def replace(match):
-        number = shown(value(match["file"], match["key"], results), match["format"])
-        return number + match[0][len(match["shown"]) :]
-
-    return NUMBER.sub(replace, TABLE.sub(made, text))
+    text = TABLE.sub(made, text)
+    with PROSE.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["page"] == page]
+    for row in rows:
+        number = shown(value(row["record"], row["key"], results), row["format"])
+        words = r"\s+".join(map(re.escape, row["before"].split()))
+        found = [*re.finditer(rf"{words}\s*{NUMBER}", text)]
+        if len(found) != 1:
+            raise UserError(
+                f"{page}: expected '{row['before']}' and a number once, found it {len(found)} times"
+            )
+        text = text[: found[0].start(1)] + number + text[found[0].end(1) :]
+    return text
 
 
 def differences(path: Path) -> list[str]:
     """Lines of the file `path` that differ from `updated`."""
-    text = path.read_text()
-    pairs = itertools.zip_longest(text.splitlines(), updated(text).splitlines())
-    return [f"{path.relative_to(ROOT)}: {new}" for old, new in pairs if old != new]
+    text, page = path.read_text(), str(path.relative_to(ROOT))
+    pairs = itertools.zip_longest(text.splitlines(), updated(text, page).splitlines())
+    return [f"{page}: {new}" for old, new in pairs if old != new]
 
 
 def unproven(text: str) -> list[str]:
@@ -98,7 +111,7 @@ def unproven(text: str) -> list[str]:
             header = cells
         else:
             for title, cell in zip(header[1:], cells[1:], strict=True):
-                rest = re.sub(r"`[^`]*`|\[[^]]*\]\([^)]*\)", "", NUMBER.sub("", cell))
+                rest = re.sub(r"`[^`]*`|\[[^]]*\]\([^)]*\)", "", cell)
                 if title not in SETTINGS and "book" not in title and RESULT.search(rest):
                     found.append(cell)
     return found
@@ -122,10 +135,10 @@ def main(args: argparse.Namespace) -> None:
         print("\n".join(found) or "All numbers are those of results/.")
         raise SystemExit(bool(found))
     for path in pages():
-        text = path.read_text()
-        if updated(text) != text:
-            path.write_text(updated(text))
-            print(f"{path.relative_to(ROOT)} rewritten")
+        text, page = path.read_text(), str(path.relative_to(ROOT))
+        if updated(text, page) != text:
+            path.write_text(updated(text, page))
+            print(f"{page} rewritten")
 
 
 if __name__ == "__main__":

@@ -26,35 +26,56 @@ def test_numbers_in_tables_without_a_result_are_found():
     text = (
         "99.5 % in a text is not looked at\n\n"
         "| 1.5 | here | the book | dropout | run |\n|---|---|---|---|---|\n"
-        "| 1.5 | 98.0 %<!--=run accuracy .1%--> | 99.1 % | 0.45 | `--noise 0.5` |\n"
-        "| 2.5 | 98.1 % | 99.1 % | 0.45 | [3.5](figure-1.2.png) |\n"
+        "| 2.5 | 98.1 % | 99.1 % | 0.45 | [3.5](figure-1.2.png) `--noise 0.5` |\n"
         "| 3.5 | 9 | | | 1,000.5 ms |\n"
     )
     assert readme.unproven(text) == ["98.1 %", "1,000.5 ms"]
 
 
-def test_numbers_are_rewritten_and_the_rest_is_kept(tmp_path):
-    content = {"accuracy": 0.99417, "levels": {"0.5": {"psnr": 17.916}}, "rows": [{"ms": 3}]}
+@pytest.fixture
+def prose(tmp_path, monkeypatch):
+    """Writes rows of the declaration of numbers in sentences."""
+
+    def write(*rows):
+        lines = ["page,before,record,key,format", *rows]
+        (tmp_path / "prose.csv").write_text("\n".join(lines) + "\n")
+
+    monkeypatch.setattr(readme, "PROSE", tmp_path / "prose.csv")
+    return write
+
+
+def test_numbers_in_sentences_are_rewritten_and_the_rest_is_kept(tmp_path, prose):
+    content = {"accuracy": 0.99417, "levels": {"0.5": {"psnr": 17.916}}, "rows": [{"ms": 1300}]}
     (tmp_path / "run.json").write_text(json.dumps(content))
+    prose(
+        "a.md,an accuracy of,run,accuracy,.2%",
+        "a.md,or a PSNR of,run,levels/0.5/psnr,.1f",
+        'a.md,A step takes,run,rows/0/ms,",d"',
+        "b.md,something else,run,accuracy,.2%",
+    )
     text = (
-        "| book 99.4 % | 98.00 %<!--=run accuracy .2%--> | 1<!--=run levels/0.5/psnr .1f--> dB |\n"
-        "in **7<!--=run rows/0/ms d-->** ms\n"
+        "It has an accuracy\nof 98.00 % (the book: 99.4 %) or a PSNR of 1 dB. A step takes 7 ms.\n"
     )
     new = (
-        "| book 99.4 % | 99.42 %<!--=run accuracy .2%--> "
-        "| 17.9<!--=run levels/0.5/psnr .1f--> dB |\n"
-        "in **3<!--=run rows/0/ms d-->** ms\n"
+        "It has an accuracy\nof 99.42 % (the book: 99.4 %) or a PSNR of 17.9 dB. "
+        "A step takes 1,300 ms.\n"
     )
-    assert readme.updated(text, tmp_path) == new
-    assert readme.updated(new, tmp_path) == new
+    assert readme.updated(text, "a.md", tmp_path) == new
+    assert readme.updated(new, "a.md", tmp_path) == new
 
 
-def test_a_number_without_a_json_is_refused(tmp_path):
+def test_a_number_without_a_json_is_refused(tmp_path, prose):
+    prose("a.md,it has,none,x,d")
     with pytest.raises(UserError, match=r"no results/none\.json"):
-        readme.updated("1<!--=none x d-->", tmp_path)
-    (tmp_path / "run.json").write_text("{}")
+        readme.updated("it has 1", "a.md", tmp_path)
+    (tmp_path / "run.json").write_text('{"y": 1}')
+    prose("a.md,it has,run,x,d")
     with pytest.raises(UserError, match=r"no 'x' in results/run\.json"):
-        readme.updated("1<!--=run x d-->", tmp_path)
+        readme.updated("it has 1", "a.md", tmp_path)
+    prose("a.md,it has,run,y,d")
+    for text, times in (("it had 1", 0), ("it has 1, it has 2", 2)):
+        with pytest.raises(UserError, match=f"'it has' and a number once, found it {times} times"):
+            readme.updated(text, "a.md", tmp_path)
 
 
 def numbers_in(content):
