@@ -264,7 +264,7 @@ def latent_scatter(
         show: also open a window.
     """
     codes = np.asarray(codes, dtype="float32")
-    limit = limit or 1.05 * float(np.abs(codes).max())
+    limit = limit or 1.05 * float(np.abs(codes).max()) or 1.0
     with plt.rc_context({"font.size": TEXT, "axes.titlesize": TEXT}):
         figure, axes = plt.subplots(
             1,

@@ -379,6 +379,7 @@ def task_args(task, **changes):
             "loss_weights": (1, 10, 0.5),
             "ema": 0.9,
             "show": False,
+            "summary": False,
             "seed": 0,
             "batch_size": 2,
             "normalization": "channel",

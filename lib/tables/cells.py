@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,11 @@ RESULTS = Path(__file__).resolve().parents[2] / "results"
 def record(name: str) -> dict[str, Any]:
     """The record NAME.json."""
     return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def recorded(names: Iterable[str]) -> list[dict[str, Any]]:
+    """The records of those names that have one."""
+    return [record(name) for name in names if (RESULTS / f"{name}.json").exists()]
 
 
 def records(name: str, kind: str = "evaluate", seeds: int = 1) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Tables of the classifiers of chapters 1 and 2."""
 
-from lib.tables.cells import record, spread, table
+from lib.tables.cells import record, recorded, spread, table
 
 CLASSIFIERS = {
     "MLP": ("mlp-mnist-1.3.2", "98.5 %"),
@@ -150,7 +150,73 @@ def shifts() -> str:
     return table(header, rows)
 
 
+# The book's accuracy, and that of the paper.
+ONE_CYCLE = {
+    "ResNet20 v1": (f"{RESNET}20v1-one-cycle", "92.16 %", "91.25 %"),
+    "ResNet32 v1": (f"{RESNET}32v1-one-cycle", "92.46 %", "92.49 %"),
+    "ResNet44 v1": (f"{RESNET}44v1-one-cycle", "92.50 %", "92.83 %"),
+    "ResNet56 v1": (f"{RESNET}56v1-one-cycle", "92.71 %", "93.03 %"),
+    "ResNet110 v1": (f"{RESNET}110v1-one-cycle", "92.65 %", "93.57 %"),
+    "ResNet56 v2": (f"{RESNET}56v2-one-cycle", "93.01 %", "-"),
+    "ResNet110 v2": (f"{RESNET}110v2-one-cycle", "93.15 %", "93.63 %"),
+    "DenseNet-BC-100": ("densenet-cifar10-2.4.1-one-cycle", "93.74 %", "95.49 %"),
+}
+SEEDS = ("", "-seed1", "-seed2")
+
+
+def one_cycle() -> str:
+    """The trainings with the one-cycle recipe whose records exist."""
+    header = ["", "epochs", "test accuracy, %", "seeds", "the book", "paper", "minutes", "PFLOP"]
+    rows = []
+    for label, (name, book, paper) in ONE_CYCLE.items():
+        for length in ("-40-epochs", ""):
+            found = recorded(f"{name}{length}{seed}" for seed in SEEDS)
+            if found:
+                accuracy = spread(found, "test_accuracy", ".2f", 100)
+                minutes, work = f"{found[0]['minutes']:.0f}", f"{found[0]['train_pflop']:.1f}"
+                epochs, seeds = str(found[0]["epochs"]), str(len(found))
+                rows.append([label, epochs, accuracy, seeds, book, paper, minutes, work])
+    return table(header, rows)
+
+
+ABLATION = {
+    "the whole recipe": f"{RESNET}20v1-one-cycle-40-epochs",
+    "weight decay 0.0002": "resnet-cifar10-2.2.1-ablation-decay-2e-4",
+    "the book's, 35 epochs": f"{RESNET}20v1-35-epochs",
+}
+
+
+def ablation() -> str:
+    """ResNet20 with parts of the one-cycle recipe."""
+    header = ["ResNet20 v1", "test accuracy", "training accuracy"]
+    rows = []
+    for label, name in ABLATION.items():
+        found = record(name)
+        accuracies = found["test_accuracy"], found["train"]["accuracy"]
+        rows.append([label, *map(percent, accuracies)])
+    return table(header, rows)
+
+
+CELLS = {"SimpleRNN": "", "LSTM": "-lstm", "GRU": "-gru"}
+
+
+def recurrent() -> str:
+    """The recurrent layers, over the seeds whose records exist."""
+    header = ["cell", "parameters", "test accuracy, %", "seeds", "minutes"]
+    rows = []
+    for label, suffix in CELLS.items():
+        found = recorded(f"rnn-mnist-1.5.1{suffix}{seed}" for seed in SEEDS)
+        if found:
+            accuracy = spread(found, "test_accuracy", ".2f", 100)
+            parameters, minutes = f"{found[0]['parameters']:,}", f"{found[0]['minutes']:.1f}"
+            rows.append([label, parameters, accuracy, str(len(found)), minutes])
+    return table(header, rows)
+
+
 TABLES = {
+    "one-cycle": one_cycle,
+    "one-cycle-parts": ablation,
+    "recurrent": recurrent,
     "accuracy-2": chapter2,
     "shifts": shifts,
     "accuracy-1": chapter1,
