@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, interrupt_script, load_script, run_script
 
-from lib import classification, cli, recipe, training, weights
+from lib import classification, cli, plots, recipe, training, weights
 
 CNN = "chapter2-deep-networks/cnn-functional-2.1.1.py"
 Y_NETWORK = "chapter2-deep-networks/cnn-y-network-2.1.2.py"
@@ -115,7 +115,7 @@ def test_densenet_has_dropout_without_augmentation_only():
 def test_the_diagram_is_of_the_printed_network(path, flags, monkeypatch, tmp_path, data_dir):
     script = load_script(path)
     drawn = []
-    monkeypatch.setattr(script.plots, "model_diagram", lambda model, file: drawn.append(model))
+    monkeypatch.setattr(plots, "model_diagram", lambda model, file: drawn.append(model))
     flags = [*flags.split(), "--output-dir", str(tmp_path), "--weights=none.h5"]
     monkeypatch.setattr(sys, "argv", ["script.py", *flags])
     with pytest.raises(cli.UserError, match=r"no weight file 'none\.h5'"):

@@ -821,6 +821,7 @@ def test_settings_are_flags_and_change_the_names_of_files(cart, monkeypatch):
         ("--book --gamma=0.98", "dqn_cartpole-book-gamma0.98"),
     ):
         monkeypatch.setattr(cart.cli, "prepare", lambda args, name: names.update(last=name))
+        monkeypatch.setattr(cart.console, "introduce", lambda *_: None)
         monkeypatch.setattr(cart.rl, "run_seeds", lambda args, train: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             cart.main(parse(cart, monkeypatch, *flags.split()))

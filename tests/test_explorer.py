@@ -32,6 +32,8 @@ PANELS = [*build_explorer.MEASURED, "qlearning"]
 GANS = ("dcgan_mnist", "wgan_mnist", "lsgan_mnist", "cgan_mnist", "acgan_mnist", "infogan_mnist")
 
 pytestmark = [
+    # One worker builds the page and starts the browser.
+    pytest.mark.xdist_group("explorer"),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
     pytest.mark.skipif(
         not build_explorer.RUNTIME.exists(), reason="no ONNX Runtime Web: run npm ci in site/"
