@@ -34,7 +34,7 @@ STEPS = 20
 KINDS = {
     "optimizer": ("adam/", "sgd/", "rmsprop/", "optimizer", "_foreach", "fused_adam", "addcdiv"),
     "convolution, backward": ("conv2dbackprop", "convolution_backward"),
-    "convolution, forward": ("conv2d", "mkldnn_convolution"),
+    "convolution, forward": ("conv2d", "mkldnn_convolution", "::_convolution"),
     "normalization, backward": ("batchnormgrad", "batch_norm_backward"),
     "normalization, forward": ("fusedbatchnorm", "batch_norm", "moving_mean", "moving_variance"),
     "dense, pooling, loss": ("matmul", "pool", "softmax", "mm", "cross_entropy", "nll_loss"),

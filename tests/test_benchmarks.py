@@ -219,6 +219,7 @@ def test_both_recipes_are_measured_with_their_own_batches_and_optimizers():
         ("StatefulPartitionedCall/adam/Sub_234:Sub", "optimizer"),
         ("aten::convolution_backward", "convolution, b"),
         ("aten::mkldnn_convolution", "convolution, f"),
+        ("aten::_convolution", "convolution, f"),
         ("aten::native_batch_norm_backward", "normalization, b"),
         ("aten::_foreach_add_", "optimizer"),
         ("aten::threshold_backward", "all else"),
