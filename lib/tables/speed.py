@@ -57,6 +57,32 @@ def epochs(name: str, networks: dict[str, str], players: dict[str, str] = PLAYER
     return table(["seconds per epoch", *networks], rows)
 
 
+OPERATIONS = {
+    "convolution, backward": ("convolution, backward",),
+    "convolution, forward": ("convolution, forward",),
+    "normalization": ("normalization, backward", "normalization, forward"),
+    "other operations": ("optimizer", "dense, pooling, loss", "all else"),
+    "between operations": ("not in an operation",),
+    "step": ("step",),
+}
+
+
+def dcgan_operations() -> str:
+    """Milliseconds of a DCGAN step by kind of operation."""
+    found = record("operations-dcgan")["contenders"]
+    columns = {
+        "1 core": "dcgan ours 1",
+        "PyTorch": "dcgan torch 1",
+        "2 cores": "dcgan ours 2",
+        "PyTorch, 2": "dcgan torch 2",
+    }
+    rows = [
+        [label, *(f"{sum(found[name][kind] for kind in kinds):.0f}" for name in columns.values())]
+        for label, kinds in OPERATIONS.items()
+    ]
+    return table(["ms per step, profiled", *columns], rows)
+
+
 def chapter1() -> str:
     return epochs("epochs-chapter1", {"MLP": "mlp", "CNN": "cnn", "RNN": "rnn"})
 
@@ -116,6 +142,7 @@ def gan_steps() -> str:
 
 
 TABLES = {
+    "dcgan-operations": dcgan_operations,
     "gan-step": gan_step,
     "gan-steps": gan_steps,
     "scaling": scaling,
