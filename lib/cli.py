@@ -202,6 +202,11 @@ three_weights = reader(
     lambda values: len(values) == 3 and all(0 <= value < math.inf for value in values),
     "three numbers of at least 0, as in 1,10,0.5",
 )
+chapters = reader(
+    lambda text: sorted({int(part) for part in text.split(",")}),
+    lambda numbers: set(numbers) <= set(range(1, 11)),
+    "numbers of chapters, 1 to 10, separated by commas",
+)
 digit = reader(list("0123456789").index, lambda value: True, "a digit from 0 to 9")
 
 

@@ -175,15 +175,7 @@ def main(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = cli.Parser(__doc__)
-    parser.add_argument(
-        "--chapters",
-        type=cli.reader(
-            lambda text: sorted(int(part) for part in text.split(",")),
-            lambda numbers: set(numbers) <= set(range(1, 11)),
-            "numbers of chapters, 1 to 10, separated by commas",
-        ),
-        help="(default all)",
-    )
+    parser.add_argument("--chapters", type=cli.chapters, help="such as 1,8 (default all)")
     parser.add_argument("--check", action="store_true", help="change nothing")
     parser.add_argument("--run", action="store_true", help="run them on a tiny budget")
     cli.run(main, parser.parse_args(sys.argv[1:]))
