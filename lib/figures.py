@@ -1,6 +1,6 @@
 """Redraws the figures of the chapters from the pretrained weights and the logs in results/.
 
-    python3 -m lib.figures                   all of them, a quarter of an hour on two CPU cores
+    python3 -m lib.figures                   all of them, up to an hour: VAEs are also measured
     python3 -m lib.figures --chapters 1,8    those of chapters 1 and 8
     python3 -m lib.figures --check           compare the pictures instead of replacing them
 
