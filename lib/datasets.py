@@ -108,8 +108,8 @@ def _find(
     Args:
         name: of the data set.
         shape: of one image.
-        last_resort: function that returns the arrays if there is no network.
-        load: function that returns the arrays if there is no npz file; by default Keras' loader.
+        last_resort: function that returns the arrays if the download fails.
+        load: function that returns the arrays if no npz file is found; by default Keras' loader.
     """
     folder = os.environ.get("ADLK_DATA_DIR")
     if folder:

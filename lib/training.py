@@ -83,7 +83,7 @@ def train(
 
     Raises:
         Stopped: if Ctrl-C or SIGTERM ended the run; the checkpoint is then saved.
-        UserError: if there is no usable checkpoint to resume from.
+        UserError: if the checkpoint to resume from is missing or damaged.
     """
     restart = Path(restart)
     if restart.exists() and not resume:

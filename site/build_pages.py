@@ -182,7 +182,7 @@ def code_page(path, extra=""):
     docstring, pairs = sections(path.read_text())
     text = f"# {path.name}\n\n{prose(docstring)}\n\n{extra}\n\n## Code\n"
     for title, code in pairs:
-        # A remark between two functions is no section of its own.
+        # A remark between two functions does not get a section.
         if title in ("Settings", "Start") and len(code.splitlines()) < 4:
             text += f"\n```python\n{code}\n```\n"
         else:
