@@ -33,7 +33,7 @@ WARM = multiprocessing.get_context("forkserver")
 WARM.set_forkserver_preload(["keras", "matplotlib.pyplot"])
 
 
-def run_script(path, *flags, folder, data, fresh=False, **environment):
+def run_script(path, *flags, folder, data, fresh=False, patch=None, **environment):
     """Runs a script from `folder` as a reader would; returns the finished process.
 
     Args:
@@ -41,7 +41,8 @@ def run_script(path, *flags, folder, data, fresh=False, **environment):
         flags: its flags.
         folder: the current folder of the run.
         data: folder of the data sets.
-        fresh: in an interpreter of its own, in the place of one that has loaded Keras already.
+        fresh: in an interpreter of its own, instead of one that has loaded Keras already.
+        patch: {module: {name: value}}, which are set before the script runs.
         environment: further environment variables.
     """
     # JAX, where Keras has found it, has set a log level for this process: a reader has none.
@@ -59,7 +60,9 @@ def run_script(path, *flags, folder, data, fresh=False, **environment):
         )
     with tempfile.TemporaryDirectory() as outputs:
         streams = [Path(outputs) / name for name in ("stdout", "stderr")]
-        process = WARM.Process(target=_run_as_main, args=(command, folder, environment, streams))
+        process = WARM.Process(
+            target=_run_as_main, args=(command, folder, environment, streams, patch or {})
+        )
         process.start()
         process.join(TIMEOUT)
         if process.exitcode is None:
@@ -69,13 +72,15 @@ def run_script(path, *flags, folder, data, fresh=False, **environment):
     return subprocess.CompletedProcess(command, process.exitcode, *texts)
 
 
-def _run_as_main(command, folder, environment, streams):
+def _run_as_main(command, folder, environment, streams, patch):
     for number, stream in enumerate(streams, start=1):
         os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), number)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = command
+    for module, names in patch.items():
+        vars(importlib.import_module(module)).update(names)
     runpy.run_path(command[0], run_name="__main__")
 
 

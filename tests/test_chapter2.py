@@ -345,6 +345,7 @@ def test_a_one_cycle_that_was_interrupted_ends_as_the_whole_one(tmp_path, data_d
         if name == "parts":
             code, errors = interrupt_script(RESNET, *flags, after="epoch 2:", folder=folder)
             assert code == 130, errors
+            assert "Stopped after step" in errors and "--batch-size 10 --resume" in errors
             resume = ("--resume",)
         done = run_script(RESNET, *flags, *resume, folder=folder, data=data_dir)
         assert done.returncode == 0, done.stderr

@@ -929,14 +929,9 @@ def test_an_interrupted_run_ends_as_a_whole_one(script, tmp_path, data_dir, monk
     drawn.clear()
     resumed = train("cut", resume=True)
     assert drawn == ["00004"]
-    short = train("short", train_steps=2)
-    longer = train("short", resume=True)
-    for a, b, c, d in zip(whole, resumed, longer, short, strict=True):
+    for a, b in zip(whole, resumed, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
-        np.testing.assert_allclose(a, c, atol=1e-6)
-        assert not np.array_equal(c, d)
     logs = [rows_of(tmp_path / name / "cyclegan_cifar10/log.csv") for name in ("whole", "cut")]
-    logs.append(rows_of(tmp_path / "short" / "cyclegan_cifar10/log.csv"))
     for rows in logs:
         assert [row["step"] for row in rows] == [2, 4]
         for row, first in zip(rows, logs[0], strict=True):

@@ -21,11 +21,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS, SIZE, RATE = 4, 8, 1e-3
-NAMES = ["mlp", "resnet20", "autoencoder", "dcgan", "dcgan-bn", "wgan", "wgan-clip", "infogan"]
-NAMES += ["stackedgan", "cyclegan", "vae", "cvae"]
+NAMES = ["mlp", "resnet20", "autoencoder", "dcgan", "wgan", "infogan", "stackedgan", "cyclegan"]
+NAMES += ["vae", "cvae"]
 
 # One of each kind: XLA takes minutes to compile all of them for a processor.
-WITH_XLA = ["mlp", "dcgan-bn", "vae"]
+WITH_XLA = ["mlp", "dcgan", "vae"]
 
 
 def load(chapter, name):
@@ -72,12 +72,9 @@ def networks():
     model.compile(descent(), "mse")
     yield "autoencoder", model, (digits, digits)
     script = load(4, "dcgan")
-    yield "dcgan", script.build_dcgan(0, ema=0.9), ((digits,),)
-    yield "dcgan-bn", script.build_dcgan(0, bn="separate"), ((digits,),)
+    yield "dcgan", script.build_dcgan(0, bn="separate", ema=0.9), ((digits,),)
     script = load(5, "wgan")
     yield "wgan", script.build_wgan(0), ((np.repeat(digits, script.N_CRITIC, axis=0),),)
-    model = script.build_wgan(0, form="clip", bn="joint")
-    yield "wgan-clip", model, ((np.repeat(digits, script.N_CRITIC, axis=0),),)
     script = load(6, "infogan")
     yield "infogan", script.build_infogan(0), ((digits, labels, labels[::-1], *codes[:2]),)
     script = load(6, "stackedgan")
@@ -232,19 +229,21 @@ np.savez(folder + "/end.npz", *(keras.ops.convert_to_numpy(v) for v in model.var
 """
 
 
-@pytest.mark.parametrize("devices", [(1, 2), (2, 1)])
-def test_a_run_continues_on_another_number_of_devices(devices, tmp_path):
+def test_a_run_continues_on_another_number_of_devices(tmp_path):
     ends = []
-    for name, parts in {"whole": [(1, 4)], "changed": zip(devices, (2, 4), strict=True)}.items():
-        (tmp_path / name).mkdir()
+    # (devices, last step) of each part of a run
+    for parts in [[(1, 4)], [(1, 2), (2, 4)], [(2, 2), (1, 4)]]:
+        folder = tmp_path / str(len(ends))
+        folder.mkdir()
         for part in parts:
-            command = [sys.executable, "-c", CONTINUED, *map(str, part), str(tmp_path / name)]
+            command = [sys.executable, "-c", CONTINUED, *map(str, part), str(folder)]
             done = subprocess.run(command, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr[-3000:]
-        with np.load(tmp_path / name / "end.npz") as file:
+        with np.load(folder / "end.npz") as file:
             ends.append([file[key] for key in file.files])
-    for whole, changed in zip(*ends, strict=True):
-        np.testing.assert_allclose(changed, whole, rtol=1e-4, atol=1e-5)
+    for whole, *changed in zip(*ends, strict=True):
+        for other in changed:
+            np.testing.assert_allclose(other, whole, rtol=1e-4, atol=1e-5)
 
 
 def run_processes(count, path, *flags, folder, data):
@@ -275,23 +274,14 @@ def run_processes(count, path, *flags, folder, data):
     return outputs[0][0]
 
 
-@pytest.mark.parametrize(
-    ("path", "flags", "figures"),
-    [
-        ("chapter1-keras-quick-tour/mlp-mnist-1.3.2.py", ["--epochs=1", "--batch-size=8"], []),
-        (
-            "chapter8-vae/vae-mlp-mnist-8.1.1.py",
-            ["--epochs=2", "--batch-size=8", "--evaluate"],
-            ["vae_mean.png", "digits_over_latent.png"],
-        ),
-    ],
-)
-def test_two_processes_compute_what_one_computes(path, flags, figures, tmp_path, data_dir):
+def test_two_processes_compute_what_one_computes(tmp_path, data_dir):
     if importlib.util.find_spec("jax") is None:
         pytest.skip("jax is not installed")
+    path = ROOT / "chapter8-vae/vae-mlp-mnist-8.1.1.py"
+    flags = ("--epochs=2", "--batch-size=8", "--evaluate")
     for count in (1, 2):
         folder = tmp_path / str(count)
-        run_processes(count, ROOT / path, *flags, folder=folder, data=data_dir)
+        run_processes(count, path, *flags, folder=folder, data=data_dir)
     written = [sorted(p.relative_to(f) for p in f.rglob("*")) for f in (tmp_path / "1", folder)]
     assert written[0] == written[1]
     (one,), (two,) = ((tmp_path / str(count)).glob("*.h5") for count in (1, 2))
@@ -301,7 +291,7 @@ def test_two_processes_compute_what_one_computes(path, flags, figures, tmp_path,
         assert len(names) >= 6
         for name in names:
             np.testing.assert_allclose(two[name][()], one[name][()], rtol=1e-3, atol=1e-5)
-    for name in figures:
+    for name in ("vae_mean.png", "digits_over_latent.png"):
         (figure,) = folder.rglob(name)
         assert plt.imread(figure).std() > 0
 

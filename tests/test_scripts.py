@@ -2,16 +2,12 @@
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, load_script, run_script
+from conftest import load_script, run_script
 from matplotlib.image import imread
 
 CNN = "chapter1-keras-quick-tour/cnn-mnist-1.4.1.py"
@@ -186,32 +182,6 @@ def test_cnn_trains_and_loads(tmp_path, data_dir):
     assert loaded["test_loss"] == pytest.approx(trained["test_loss"], abs=1e-4)
     if shutil.which("dot"):
         assert imread(tmp_path / "cnn_mnist" / "cnn-mnist.png").std() > 0
-
-
-def test_ctrl_c_saves_and_resume_goes_on(tmp_path, data_dir):
-    command = [sys.executable, ROOT / DCGAN, "--train-steps=4000", "--batch-size=2"]
-    running = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    # The first interval's line tells that training is under way.
-    for line in running.stdout:
-        if line.startswith("step 500/4000"):
-            break
-    asked = time.time()
-    running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=60)
-    assert running.returncode == 130
-    assert time.time() - asked < 20
-    assert "--train-steps=4000 --batch-size=2 --resume" in errors
-    assert (tmp_path / "dcgan_mnist" / "restart.npz").exists()
-    stopped_at = int(errors.split("Stopped after step ")[1].split()[0])
-    assert stopped_at >= 500
-
-    flags = ("--train-steps", stopped_at + 1, "--batch-size", 2, "--resume")
-    done = run_script(DCGAN, *flags, folder=tmp_path, data=data_dir)
-    assert done.returncode == 0, done.stderr
-    assert f"step {stopped_at + 1}/{stopped_at + 1}" in done.stdout
-    assert f"step {stopped_at}/" not in done.stdout
 
 
 @pytest.mark.parametrize(
