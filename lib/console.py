@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import time
 from pathlib import Path
@@ -13,8 +12,6 @@ if TYPE_CHECKING:
     import keras
 
 STARTED = time.time()
-# Its columns: chapter, script, measure, record, key in it, format, the book's value.
-PUBLISHED = Path(__file__).parent / "data/overview.csv"
 
 
 def introduce(
@@ -62,11 +59,9 @@ def conclude(args: argparse.Namespace, folder: Path) -> None:
         args: the parsed flags.
         folder: of the figures. The weights are next to it.
     """
-    from lib.tables import overview
+    from lib.tables import cells, overview
 
-    script = Path(sys.argv[0]).stem
-    with PUBLISHED.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["script"] == script]
+    rows = cells.read_rows(overview.ROWS, script=Path(sys.argv[0]).stem)
     for row in [] if getattr(args, "images", None) else rows:
         book = row["book"]
         book = "the book shows pictures" if book == "pictures" else f"the book: {book}"

@@ -9,7 +9,6 @@ A notebook runs the scripts from the shell and shows what they draw. It has no c
 
 import argparse
 import ast
-import csv
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lib import cli
+from lib.tables.cells import read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 # Its columns: chapter, part, command, a picture that the command draws in ../outputs, a text, and
@@ -49,8 +49,7 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 def rows(chapter: int) -> list[dict[str, str]]:
     """Returns the rows of ROWS of a chapter as dicts."""
-    with ROWS.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if int(row["chapter"]) == chapter]
+    return read_rows(ROWS, chapter=chapter)
 
 
 def notebook(chapter: int, tiny: bool = False) -> dict[str, Any]:

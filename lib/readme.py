@@ -10,7 +10,6 @@ format of Python.
 """
 
 import argparse
-import csv
 import itertools
 import json
 import re
@@ -21,6 +20,7 @@ from typing import Any
 from lib import cli
 from lib.cli import UserError
 from lib.tables import TABLES
+from lib.tables.cells import read_rows, shown, value_at
 
 ROOT = Path(__file__).resolve().parents[1]
 PROSE = ROOT / "lib/data/prose.csv"
@@ -43,17 +43,10 @@ def value(file: str, key: str, results: Path) -> Any:
         found = json.loads((results / f"{file}.json").read_text())
     except FileNotFoundError:
         raise UserError(f"no results/{file}.json") from None
-    for name in key.split("/"):
-        try:
-            found = found[int(name)] if isinstance(found, list) else found[name]
-        except (KeyError, IndexError, ValueError, TypeError):
-            raise UserError(f"no '{key}' in results/{file}.json") from None
-    return found
-
-
-def shown(number: float, form: str) -> str:
-    """The number as text; a percentage has a space before its sign."""
-    return format(number, form).replace("%", " %")
+    try:
+        return value_at(found, key)
+    except (KeyError, IndexError, ValueError, TypeError):
+        raise UserError(f"no '{key}' in results/{file}.json") from None
 
 
 def updated(text: str, page: str = "", results: Path = ROOT / "results") -> str:
@@ -75,9 +68,7 @@ def updated(text: str, page: str = "", results: Path = ROOT / "results") -> str:
         return match["start"] + TABLES[match["name"]]() + "\n" + match["end"]
 
     text = TABLE.sub(made, text)
-    with PROSE.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["page"] == page]
-    for row in rows:
+    for row in read_rows(PROSE, page=page):
         number = shown(value(row["record"], row["key"], results), row["format"])
         words = r"\s+".join(map(re.escape, row["before"].split()))
         found = [*re.finditer(rf"{words}\s*{NUMBER}", text)]

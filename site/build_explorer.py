@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from lib import cli, export  # noqa: E402
 from lib.cli import UserError  # noqa: E402
-from lib.tables.cells import record  # noqa: E402
+from lib.tables.cells import record, value_at  # noqa: E402
 
 SOURCE = ROOT / "site/explorer"
 RUNTIME = ROOT / "site/node_modules/onnxruntime-web"
@@ -181,10 +181,7 @@ def measured(panel):
         return _measure_q_learning()
     rows = []
     for script, method, measure, name, key, scale, form, unit in MEASURED[panel]:
-        value = record(name)
-        for part in key.split("/"):
-            value = value[int(part)] if isinstance(value, list) else value[part]
-        text = f"{scale * value:{form}} {unit}".strip()
+        text = f"{scale * value_at(record(name), key):{form}} {unit}".strip()
         rows.append(
             {"script": path_of(script), "method": method, "measure": measure, "value": text}
         )

@@ -192,8 +192,7 @@ def code_page(path, extra=""):
 
 def results_of(script):
     """Returns the measured results of a script as a Markdown table, or an empty text."""
-    with overview.ROWS.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["script"] == script.stem]
+    rows = cells.read_rows(overview.ROWS, script=script.stem)
     if not rows:
         return ""
     lines = [[row["measure"], overview.published(row), row["book"]] for row in rows]

@@ -1,35 +1,28 @@
 """The tables of WEIGHTS.md: the files of pretrained weights with data, training and measure."""
 
-import csv
 from functools import partial
 from typing import Any
 
-from lib.tables.cells import RESULTS, record, table
+from lib.tables.cells import RESULTS, measured_and_trained, read_rows, shown, table, value_at
 
-# Its columns: chapter, files, data, record, measure, key in the record, format. A record that ends
-# in a hyphen is a pair: NAME-evaluate.json has the measure, NAME-train.json the training.
+# Its columns: chapter, files, data, record (see `measured_and_trained`), measure, key in the
+# record, format.
 ROWS = RESULTS.parent / "lib/data/weights.csv"
 
 
 def rows(chapter: int) -> list[dict[str, str]]:
     """Returns the rows of ROWS of a chapter as dicts."""
-    with ROWS.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if int(row["chapter"]) == chapter]
+    return read_rows(ROWS, chapter=chapter)
 
 
 def cards(chapter: int) -> str:
     """Files, data, length and seed of the training, and the measure of a chapter's weights."""
     lines = []
     for row in rows(chapter):
-        pair = row["record"].endswith("-")
-        measured = record(row["record"] + ("evaluate" if pair else ""))
-        trained = record(row["record"] + "train") if pair else measured
-        value: Any = measured
-        for part in row["key"].split("/"):
-            value = value[int(part)] if isinstance(value, list) else value[part]
-        shown = format(value, row["format"]).replace("%", " %")
+        measured, trained = measured_and_trained(row["record"])
+        value = shown(value_at(measured, row["key"]), row["format"])
         files, seed = f"`{row['files']}`", str(trained["seed"])
-        lines.append([files, row["data"], length(trained), seed, row["measure"], shown])
+        lines.append([files, row["data"], length(trained), seed, row["measure"], value])
     return table(["file", "data", "training", "seed", "measure", "value"], lines)
 
 

@@ -1,14 +1,12 @@
 """The tables of FIGURES.md: each result of the book that code makes."""
 
-import csv
 import re
 from functools import partial
-from typing import Any
 
-from lib.tables.cells import RESULTS, record, table
+from lib.tables.cells import RESULTS, read_rows, record, shown, table, value_at
 
 # Its columns: chapter, figure or section of the book, what it shows, links to pictures, the result
-# here, the book's value, the run. {NAME KEY FORMAT} stands for a number of results/NAME.json.
+# here, the book's value, the run. {NAME KEY FORMAT} becomes a number of results/NAME.json.
 ROWS = RESULTS.parent / "lib/data/figures.csv"
 HEADER = {
     "book": "book",
@@ -22,17 +20,13 @@ NUMBER = re.compile(r"\{(\S+) (\S+) (\S+)\}")
 
 
 def chapter(number: int) -> str:
-    with ROWS.open(newline="") as file:
-        lines = [line for line in csv.DictReader(file) if int(line["chapter"]) == number]
+    lines = read_rows(ROWS, chapter=number)
     rows = [[NUMBER.sub(_number, line[key]) for key in HEADER] for line in lines]
     return table([*HEADER.values()], rows)
 
 
 def _number(match: re.Match[str]) -> str:
-    found: Any = record(match[1])
-    for part in match[2].split("/"):
-        found = found[int(part)] if isinstance(found, list) else found[part]
-    return format(found, match[3]).replace("%", " %")
+    return shown(value_at(record(match[1]), match[2]), match[3])
 
 
 TABLES = {f"figures-{number}": partial(chapter, number) for number in range(1, 11)}

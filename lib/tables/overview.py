@@ -1,18 +1,13 @@
 """The result tables of the top README: one table for each chapter, from the records in results/."""
 
-import csv
 from functools import partial
 from typing import Any
 
-from lib.tables.cells import RESULTS, record, table
+from lib.tables.cells import RESULTS, measured_and_trained, read_rows, shown, table, value_at
 
 ROOT = RESULTS.parent
-
-
-CHAPTERS = range(1, 11)
 # Its columns: chapter, script, measure, record, key in it, format, the book's value. The name of a
-# record continues that of the script. A record that ends in a hyphen is a pair: NAME-evaluate.json
-# has the value, NAME-train.json the minutes.
+# record continues that of the script, see `measured_and_trained`.
 ROWS = ROOT / "lib/data/overview.csv"
 
 
@@ -24,26 +19,20 @@ def chapter(number: int) -> str:
     """
     (folder,) = ROOT.glob(f"chapter{number}-*")
     header, rows = ["script", "measure", "here", "the book", "minutes"], []
-    shown = set()
-    with ROWS.open(newline="") as file:
-        lines = [line for line in csv.DictReader(file) if int(line["chapter"]) == number]
-    for line in lines:
+    seen = set()
+    for line in read_rows(ROWS, chapter=number):
         script, name = line["script"], line["script"] + line["record"]
-        trained = record(f"{name}train" if name.endswith("-") else name)
-        link = "" if script in shown else f"[{script}]({folder.name}/{script}.py)"
-        minutes = "" if name in shown else _minutes(trained)
-        shown |= {script, name}
+        link = "" if script in seen else f"[{script}]({folder.name}/{script}.py)"
+        minutes = "" if name in seen else _minutes(measured_and_trained(name)[1])
+        seen |= {script, name}
         rows.append([link, line["measure"], published(line), line["book"], minutes])
     return table(header, rows)
 
 
 def published(row: dict[str, str]) -> str:
     """Returns the measured number of a row of ROWS as text."""
-    name = row["script"] + row["record"]
-    found: Any = record(f"{name}evaluate" if name.endswith("-") else name)
-    for part in row["key"].split("/"):
-        found = found[int(part)] if isinstance(found, list) else found[part]
-    return format(found, row["format"]).replace("%", " %")
+    measured, _ = measured_and_trained(row["script"] + row["record"])
+    return shown(value_at(measured, row["key"]), row["format"])
 
 
 def _minutes(found: dict[str, Any]) -> str:
@@ -54,4 +43,4 @@ def _minutes(found: dict[str, Any]) -> str:
     return f"{found['minutes']:.1f} ({where})"
 
 
-TABLES = {f"results-{number}": partial(chapter, number) for number in CHAPTERS}
+TABLES = {f"results-{number}": partial(chapter, number) for number in range(1, 11)}

@@ -29,9 +29,9 @@ def scaling() -> str:
 
 
 PLAYERS = {
-    "this script": "ours~float32",
-    "--mixed-precision": "ours~bfloat16",
-    "plain PyTorch": "torch~float32",
+    "this script": "ours float32",
+    "--mixed-precision": "ours bfloat16",
+    "plain PyTorch": "torch float32",
 }
 
 
@@ -45,13 +45,7 @@ def epochs(name: str, networks: dict[str, str], players: dict[str, str] = PLAYER
     """
     found = record(name)["contenders"]
     rows = [
-        [
-            label,
-            *(
-                f"{found[f'{n} {who}'.replace('~', ' ')]['seconds_per_epoch']:.1f}"
-                for n in networks.values()
-            ),
-        ]
+        [label, *(f"{found[f'{n} {who}']['seconds_per_epoch']:.1f}" for n in networks.values())]
         for label, who in players.items()
     ]
     return table(["seconds per epoch", *networks], rows)
@@ -89,11 +83,11 @@ def chapter1() -> str:
 
 def chapter2() -> str:
     players = {
-        "this script": "ours~float32",
-        "--mixed-precision": "ours~bfloat16",
-        "with augmentation": "augmented~float32",
-        "Keras' normalization": "unfused~float32",
-        "plain PyTorch": "torch~float32",
+        "this script": "ours float32",
+        "--mixed-precision": "ours bfloat16",
+        "with augmentation": "augmented float32",
+        "Keras' normalization": "unfused float32",
+        "plain PyTorch": "torch float32",
     }
     networks = {"ResNet20": "resnet", "DenseNet-BC-100": "densenet"}
     return epochs("epochs-chapter2", networks, players)
