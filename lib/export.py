@@ -395,27 +395,23 @@ def _quiet():
         logger.setLevel(level)
 
 
-def random_inputs(
-    network: keras.Model, inputs: Range = IMAGES, count: int = CHECKED, seed: int = 0
-) -> list[np.ndarray]:
+def random_inputs(network: keras.Model, inputs: Range) -> list[np.ndarray]:
     """Random inputs of a network.
 
     Args:
         network: the Keras model.
         inputs: lowest and highest value, numbers or arrays; labels are one-hot instead.
-        count: number of rows.
-        seed: random seed.
 
     Returns:
-        list: One float32 array (count, ...) for each input.
+        list: One float32 array (CHECKED, ...) for each input.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     made = []
     for tensor, name in zip(network.inputs, tensor_names(network)[0], strict=True):
         if name == "labels":
-            x = np.eye(tensor.shape[1])[np.arange(count) % tensor.shape[1]]
+            x = np.eye(tensor.shape[1])[np.arange(CHECKED) % tensor.shape[1]]
         else:
-            x = rng.uniform(*inputs, (count, *tensor.shape[1:]))
+            x = rng.uniform(*inputs, (CHECKED, *tensor.shape[1:]))
         made.append(x.astype("float32"))
     return made
 
@@ -506,15 +502,19 @@ def of_script(args: argparse.Namespace, script: str | Path) -> None:
     files = zip(_given(entries[name], args), entries[name].files, strict=True)
     paths = [weights.find(given or file, path) for given, file in files]
     check_packages()
-    try:
-        args.export.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to '{args.export.parent}': {error.strerror}") from None
+    _make_folder(args.export.parent)
     export_all(
         [name],
         lambda _, suffix: args.export.with_name(f"{args.export.stem}{suffix}.onnx"),
         paths=paths,
     )
+
+
+def _make_folder(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to '{folder}': {error.strerror}") from None
 
 
 def _given(entry, args):
@@ -558,7 +558,7 @@ def main(args: argparse.Namespace) -> None:
             f"no pretrained network '{min(unknown)}': expected some of {', '.join(PRETRAINED)}"
         )
     cli.load_keras()
-    args.output_dir.mkdir(parents=True, exist_ok=True)
+    _make_folder(args.output_dir)
     export_all(
         args.names or list(PRETRAINED),
         lambda name, suffix: args.output_dir / f"{name}{suffix}.onnx",

@@ -127,6 +127,13 @@ def test_an_unknown_name_is_one_line(monkeypatch, tmp_path, capsys):
     assert "no pretrained network 'dcgan'" in capsys.readouterr().err
 
 
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    args = cli.argparse.Namespace(names=[], output_dir=tmp_path / "file")
+    with pytest.raises(cli.UserError, match=r"cannot write to '.*file': File exists"):
+        export.main(args)
+
+
 def test_a_network_that_differs_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(export, "difference", lambda *_: float("nan"))
     with pytest.raises(cli.UserError, match="differs from Keras by nan"):
