@@ -296,12 +296,14 @@ def build(target, repository="", exported=None):
             are exported.
 
     Raises:
-        UserError: if ONNX Runtime Web is not installed.
+        UserError: if ONNX Runtime Web is not installed, or `target` has other files.
     """
     for name in RUNTIME_FILES:
         if not (RUNTIME / "dist" / name).exists():
             raise UserError("ONNX Runtime Web is missing; run 'npm ci' in site/")
     if target.exists():
+        if not (target / "ort").is_dir():
+            raise UserError(f"'{target}' is not an explorer to replace; choose a new folder")
         shutil.rmtree(target)
     shutil.copytree(SOURCE, target)
     for name in RUNTIME_FILES:

@@ -541,6 +541,13 @@ def test_the_build_without_the_runtime_is_one_line(monkeypatch, tmp_path):
         build_explorer.build(tmp_path / "explorer")
 
 
+def test_other_files_are_not_replaced(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(build_explorer.UserError, match="is not an explorer to replace"):
+        build_explorer.build(tmp_path)
+    assert (tmp_path / "notes.txt").exists()
+
+
 def test_the_lock_file_names_no_registry():
     text = (ROOT / "site/package-lock.json").read_text()
     assert "resolved" not in text
