@@ -6,8 +6,7 @@
 - `feed` returns the arguments of `fit` for arrays;
 - `use_devices` spreads each batch over several devices, also of several machines, and `draw` draws
   random numbers for it;
-- `speed_up_batch_normalization` installs a faster kernel on TensorFlow, and
-  `restore_batch_normalization` removes it.
+- `speed_up_batch_normalization` installs a faster kernel on TensorFlow.
 """
 
 import operator
@@ -29,11 +28,6 @@ elif BACKEND == "torch":
     import torch
 else:
     raise ImportError(f"KERAS_BACKEND={BACKEND}: expected tensorflow, jax or torch")
-
-# For `keras.Model.compile`. Keras leaves a model with RandomTranslation uncompiled, which on JAX
-# means a hundred times slower; the layer compiles there.
-JIT_COMPILE = True if BACKEND == "jax" else "auto"
-
 
 STEPS_ON_ACCELERATORS = 8
 
@@ -439,17 +433,11 @@ if BACKEND == "tensorflow":
         """Makes `keras.layers.BatchNormalization` faster on images, for this process.
 
         The results stay the same up to rounding. A script calls this at its start; a second call
-        changes nothing. `restore_batch_normalization` undoes it. Layers with `synchronized=True`
-        keep Keras' own code.
+        changes nothing. Layers with `synchronized=True` keep Keras' own code.
         """
         call = keras.layers.BatchNormalization.call
         _faster.plain = getattr(call, "plain", call)
         keras.layers.BatchNormalization.call = _faster
-
-    def restore_batch_normalization() -> None:
-        """Gives `keras.layers.BatchNormalization` its own code back."""
-        call = keras.layers.BatchNormalization.call
-        keras.layers.BatchNormalization.call = getattr(call, "plain", call)
 
     def _batch_normalization(layer, inputs, training=None, mask=None):
         """`keras.layers.BatchNormalization.call`, with fewer passes where that is possible."""
@@ -529,6 +517,3 @@ else:
 
     def speed_up_batch_normalization() -> None:
         """Does nothing: Keras' own code is fast on JAX and PyTorch."""
-
-    def restore_batch_normalization() -> None:
-        """Does nothing: there is nothing to undo on JAX and PyTorch."""

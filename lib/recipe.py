@@ -27,7 +27,6 @@ NAMES = ("book", "one-cycle")
 MOMENTUM = 0.9
 # Gains, offsets and biases are left out: they set a scale or a threshold and do not overfit.
 NOT_DECAYED = ("gamma", "beta", "bias")
-ONE_CYCLE_ONLY = ("weight_decay", "label_smoothing", "warm_up", "optimizer")
 
 
 def add_flags(
@@ -37,8 +36,7 @@ def add_flags(
 
     Args:
         parser: from `cli.training_parser`.
-        book, one_cycle: {name of a flag: its default} of each recipe. Flags of ONE_CYCLE_ONLY are
-            in `one_cycle` only.
+        book, one_cycle: {name of a flag: its default} of each recipe; `one_cycle` has more flags.
     """
 
     def add(flag, read, text):
@@ -122,8 +120,6 @@ def compile_one_cycle(model: keras.Model, steps: int, args: argparse.Namespace) 
     """
     import keras
 
-    from lib import backends
-
     for variable in model.trainable_variables:
         variable.regularizer = None
     warm_up = round(args.warm_up * steps)
@@ -144,9 +140,7 @@ def compile_one_cycle(model: keras.Model, steps: int, args: argparse.Namespace) 
     loss: Any = "sparse_categorical_crossentropy"
     if args.label_smoothing:
         loss = smoothed_cross_entropy(args.label_smoothing)
-    model.compile(
-        optimizer=optimizer, loss=loss, metrics=["accuracy"], jit_compile=backends.JIT_COMPILE
-    )
+    model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
 
 
 def smoothed_cross_entropy(smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:

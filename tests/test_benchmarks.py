@@ -13,7 +13,6 @@ from conftest import load_script, run_script
 from keras import layers
 
 from benchmarks import devices, long_run, rounds
-from lib import backends
 from lib.cli import UserError
 
 epochs = load_script("benchmarks/epochs.py")
@@ -258,8 +257,6 @@ def test_unfused_is_keras_own_normalization(monkeypatch):
     assert layers.BatchNormalization.call is plain
     epochs.ours(epochs.NETWORKS["mlp"], "ours", "float32", argparse.Namespace(steps=1))
     assert layers.BatchNormalization.call is not plain
-    backends.restore_batch_normalization()
-    assert layers.BatchNormalization.call is plain
 
 
 @pytest.mark.parametrize("name", agents.CONTENDERS)
