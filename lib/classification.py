@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from lib import backends, plots, results, training, weights
-from lib.training import Arrays, Batch
+from lib.training import Arrays
 
 # A batch of 1000 is not faster, and a DenseNet then needs 4 GB for the outputs of its layers.
 TEST_BATCH_SIZE = 200
@@ -64,8 +64,7 @@ def train_and_test(
         class_names: for the confusion matrix, if the classes are not digits.
         keep_best: also save the weights of the epoch with the highest test accuracy, to
             saved_models/`name`_model.NNN.h5 in `folder`.
-        whole_batches: leave out the images that do not fill a batch, others in each epoch. XLA
-            then compiles one training step instead of two.
+        whole_batches: see `training.shuffled_epochs`.
 
     Returns:
         (the share of test images that are classified correctly, other facts of the run).
@@ -78,13 +77,10 @@ def train_and_test(
     if args.weights:
         compile_for(1)
     else:
-        batch, steps = training.shuffled_epochs(x_train, y_train, args.batch_size, args.seed)
-        if whole_batches:
-            batch, steps = _whole_batches(batch, steps, len(y_train) // args.batch_size)
+        steps = training.steps_per_epoch(x_train, args.batch_size, whole_batches)
         compile_for(args.epochs * steps)
 
-        def test(step, logs):
-            epoch = step // steps
+        def test(epoch, logs):
             accuracy = training.evaluate(model, x_test, y_test, TEST_BATCH_SIZE)["accuracy"]
             print(f"epoch {epoch}: {part} accuracy {100 * accuracy:.2f} %", flush=True)
             if keep_best and accuracy > best.get(f"{part}_accuracy", 0):
@@ -93,26 +89,19 @@ def train_and_test(
             return {f"{part}_accuracy": accuracy}
 
         best: dict[str, Any] = {}
-        minutes, logs = training.train(
+        facts = training.train_epochs(
             model,
-            batch,
-            steps=args.epochs * steps,
-            interval=steps,
-            restart=folder / "restart.npz",
-            settings={"seed": args.seed, "batch size": args.batch_size, **settings},
-            after_interval=test,
+            x_train,
+            y_train,
+            args,
+            folder,
+            settings,
+            after_epoch=test,
             memory=best,
             save=lambda: weights.save(model, args.output_dir / f"{name}.h5", about=settings),
-            **training.flags(args, folder),
+            whole_batches=whole_batches,
         )
-        facts = {
-            "epochs": args.epochs,
-            "batch_size": args.batch_size,
-            "train_images": len(y_train),
-            "minutes": round(minutes, 1),
-            "train": logs,
-            "settings": settings,
-        }
+        facts["settings"] = settings
         flops = forward_flops(model)
         if flops:
             # The gradients of the inputs and the weights each take as many operations as the
@@ -156,14 +145,6 @@ def allow_compilation(model: keras.Model) -> None:
         for layer in model.layers:
             if isinstance(layer, keras.layers.RandomTranslation):
                 layer.supports_jit = True
-
-
-def _whole_batches(
-    batch: Callable[[int], Batch], steps: int, whole: int
-) -> tuple[Callable[[int], Batch], int]:
-    """(batch, steps) of `training.shuffled_epochs` without the short batch that ends an epoch."""
-    whole = max(1, whole)
-    return lambda step: batch(step // whole * steps + step % whole), whole
 
 
 def forward_flops(model: keras.Model) -> int | None:

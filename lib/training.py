@@ -185,6 +185,7 @@ def train_epochs(
     memory: dict[str, Any] | None = None,
     augment: Augment | None = None,
     save: Callable[[], object] | None = None,
+    whole_batches: bool = False,
 ) -> dict[str, Any]:
     """Trains a compiled model for `args.epochs` passes over x and y, each in its own order.
 
@@ -196,13 +197,13 @@ def train_epochs(
         settings: further hyper-parameters that a continuation must not change.
         after_epoch: called with (epoch, logs) after each pass, counted from 1.
         memory: see `train`.
-        augment: see `shuffled_epochs`.
+        augment, whole_batches: see `shuffled_epochs`.
         save: see `train`.
 
     Returns:
         The facts of the run for its record: epochs, batch size, minutes and the last pass' logs.
     """
-    batch, steps = shuffled_epochs(x, y, args.batch_size, args.seed, augment)
+    batch, steps = shuffled_epochs(x, y, args.batch_size, args.seed, augment, whole_batches)
 
     def after_interval(step, logs):
         return None if after_epoch is None else after_epoch(step // steps, logs)
@@ -228,9 +229,9 @@ def train_epochs(
     }
 
 
-def steps_per_epoch(x: Arrays, args: argparse.Namespace) -> int:
-    """Steps that one pass over x takes at `args.batch_size`, for learning rate schedules."""
-    return -(-_length(x) // args.batch_size)
+def steps_per_epoch(x: Arrays, batch_size: int, whole_batches: bool = False) -> int:
+    """Steps of one pass over x; the arguments are those of `shuffled_epochs`."""
+    return max(1, _length(x) // batch_size) if whole_batches else -(-_length(x) // batch_size)
 
 
 def evaluate(model: keras.Model, x: Arrays, y: Arrays, batch_size: int = 1000) -> Logs:
@@ -245,7 +246,12 @@ def _length(arrays: Any) -> int:
 
 
 def shuffled_epochs(
-    x: Arrays, y: Arrays, batch_size: int, seed: int, augment: Augment | None = None
+    x: Arrays,
+    y: Arrays,
+    batch_size: int,
+    seed: int,
+    augment: Augment | None = None,
+    whole_batches: bool = False,
 ) -> tuple[Callable[[int], Batch], int]:
     """Batches for passes over a data set, each in its own order.
 
@@ -255,12 +261,14 @@ def shuffled_epochs(
         seed: of the orders.
         augment: function of (x, y) of one batch and a NumPy generator that returns the changed (x,
             y). It can change x and y together, which a layer of the model cannot.
+        whole_batches: leave out the examples that do not fill a batch, others in each epoch. XLA
+            then compiles one training step instead of two.
 
     Returns:
-        (batch, steps): the function that `train` wants, and the number of steps in one epoch. The
-        last batch of an epoch is a short one if `batch_size` does not divide the data set.
+        (batch, steps): the function that `train` wants, and the number of steps in one epoch.
+        Without `whole_batches`, the last batch of an epoch may be a short one.
     """
-    steps = -(-_length(x) // batch_size)
+    steps = steps_per_epoch(x, batch_size, whole_batches)
 
     @functools.lru_cache(maxsize=1)
     def order(epoch):

@@ -147,7 +147,7 @@ def train(
         name: of the weight file, without `.h5`.
         settings: further hyper-parameters that a continuation must not change.
     """
-    steps = args.epochs * training.steps_per_epoch(x, args)
+    steps = args.epochs * training.steps_per_epoch(x, args.batch_size)
     compile_vae(model, optimizer(steps), args.mse)
 
     def after_epoch(epoch, logs):

@@ -238,7 +238,7 @@ def test_train_epochs_trains_on_all_inputs_and_tells_the_run(tmp_path):
     )
     assert epochs == [1, 2, 3]
     assert (facts["epochs"], facts["batch_size"], facts["train_images"]) == (3, 4, 10)
-    assert int(model.optimizer.iterations.value) == 3 * training.steps_per_epoch(x, args) == 9
+    assert int(model.optimizer.iterations.value) == 3 * training.steps_per_epoch(x, 4) == 9
     assert training.evaluate(model, x, y)["loss"] < before
     assert training.evaluate(model, x, y)["loss"] == pytest.approx(
         float(np.mean((model.predict(list(x), verbose=0) - y) ** 2)), rel=1e-5
