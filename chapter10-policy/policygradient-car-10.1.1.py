@@ -28,7 +28,7 @@ episodes after the 200th. The mean reward of episodes 900 to 999 is 91.1 for A2C
 actor-critic, 92.8 for REINFORCE and 93.4 with baseline. A run takes less than 20 seconds on one CPU
 core. In the book, only REINFORCE with baseline holds about 90, after an hour.
 
-Departures from the printed listing. --book switches 2 to 9 off, a flag each of them alone:
+Departures from the printed listing. --book switches 2 to 9 off, and a flag switches off one:
  1. The listing scores a newly drawn action, which gives no gradient by the mean, and its entropy
     is a constant. Here the action taken is scored, and the entropy has a gradient.
  2. The listing's encoder sees raw states and neglects the velocity, which is thirty times smaller

@@ -179,9 +179,9 @@ def keep_best(autoencoder, epoch, loss, memory, folder, name=MODEL_NAME, about=N
 
 
 def mirror(gray, color, rng):
-    """Turns half of the images around, left to right, the gray ones and the colored ones alike."""
-    turned = rng.random(len(gray))[:, None, None, None] < 0.5
-    return tuple(np.where(turned, images[:, :, ::-1], images) for images in (gray, color))
+    """Mirrors half of the images from left to right, each gray image together with its colors."""
+    mirrored = rng.random(len(gray))[:, None, None, None] < 0.5
+    return tuple(np.where(mirrored, images[:, :, ::-1], images) for images in (gray, color))
 
 
 def train(

@@ -1,7 +1,7 @@
 """DCGAN on MNIST: two convolutional networks learn to draw digits by playing against each other.
 
-The generator maps 100 random numbers to an image. The discriminator tells real images from
-generated ones, and each network learns from the other's mistakes.
+The generator maps 100 random numbers to an image. The discriminator distinguishes
+real images from generated ones, and each network learns from the other's mistakes.
 
 Realizes listing 4.2.1 of "Advanced Deep Learning with Keras" (R. Atienza).
 Paper: Radford, Metz, Chintala, Unsupervised Representation Learning with Deep Convolutional
@@ -194,7 +194,7 @@ def build_dcgan(seed, bn=None, ema=EMA, image_shape=IMAGE_SHAPE):
 
 def main(args):
     source = Source(args, IMAGE_SHAPE, __file__)
-    # --bn leaves the files of the usual DCGAN alone.
+    # --bn does not overwrite the files of the usual DCGAN.
     name = source.name(MODEL_NAME) + (f"_bn-{args.bn}" if args.bn else "")
     folder = cli.prepare(args, name)
 

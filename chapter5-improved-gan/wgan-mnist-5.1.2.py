@@ -23,7 +23,7 @@ Departures from the printed listing:
  1. A gradient penalty keeps the critic from growing too steep; the listing clips its weights. The
     penalty comes with its paper's Adam instead of RMSprop. After 10,000 steps FID-MNIST is 9.9
     with the penalty and 117.5 with clipping.
- 2. Fakes have the label -1. The listing prints +1, so that its loss cannot tell them from real
+ 2. Fakes have the label -1. The listing prints +1, so that its loss does not separate them from real
     images.
  3. One critic update sees real images and fakes, as in both papers. The listing makes two updates,
     one on each (--form=book), and RMSprop scales each by its own gradient. With clipping, that
@@ -181,7 +181,7 @@ def build_wgan(seed, form="penalty", bn=None, ema=EMA, image_shape=IMAGE_SHAPE):
 
 def main(args):
     source = Source(args, IMAGE_SHAPE, __file__)
-    # Another form leaves the files of the default one alone.
+    # Another form does not overwrite the files of the default one.
     name = source.name(MODEL_NAME) + ("" if args.form == "penalty" else f"_{args.form}")
     name += f"_bn-{args.bn}" if args.bn else ""
     folder = cli.prepare(args, name)

@@ -188,7 +188,7 @@ def batches(args):
 
 
 def main(args):
-    # Other settings of the codes leave the files of the default ones alone.
+    # Other settings of the codes do not overwrite the files of the default ones.
     name = MODEL_NAME + ("_book" if args.code_loss == "book" else "")
     name += f"_{args.code_prior}" if args.code_prior != CODE_PRIOR else ""
     folder = cli.prepare(args, name)

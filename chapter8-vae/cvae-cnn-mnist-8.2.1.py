@@ -118,7 +118,7 @@ def one_hot(digits):
 
 
 def measure(decode, args):
-    """How often the judge sees the digit asked for, and what each number of the code does."""
+    """Share of digits that are predicted as requested, and what each number of the code does."""
     rng = np.random.default_rng(args.seed)
     codes = rng.normal(size=(JUDGED, args.latent_dim)).astype("float32")
     digits = np.arange(JUDGED) % NUM_LABELS

@@ -29,7 +29,7 @@ episodes.
 The defaults were chosen on CartPole-v0 with the seeds 100 to 105; earlier attempts had seen seeds 0
 to 2 as well. For another environment, try --replay-after-success and more --epsilon-episodes first.
 
-Departures from the printed listing. --book switches 1 to 8 off, a flag each of them alone:
+Departures from the printed listing. --book switches 1 to 8 off, and a flag switches off one:
  1. The listing learns from one batch after each episode and copies the target network every 10
     batches. Here it is 100 batches and every 50 (--replays, --target-update).
  2. The listing also learns after an episode that reaches the reward of a solved task. Here it does
