@@ -158,6 +158,11 @@ def fail(message: object) -> NoReturn:
     raise SystemExit(2)
 
 
+def one_line(error: Exception) -> str:
+    """The message of an error as one line, or the name of its type if it has no message."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 Value = TypeVar("Value")
 
 
@@ -194,8 +199,7 @@ seed_int = reader(int, lambda value: 0 <= value < 2**31, "a whole number from 0 
 finite = reader(float, math.isfinite, "a finite number")
 positive = reader(float, lambda value: 0 < value < math.inf, "a number above 0")
 not_negative = reader(float, lambda value: 0 <= value < math.inf, "a number of at least 0")
-dropout_rate = reader(float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
-fraction = reader(float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+dropout_rate = fraction = reader(float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
 seconds = reader(float, lambda value: 0 <= value < math.inf, "seconds of at least 0")
 three_weights = reader(
     floats,

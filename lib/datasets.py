@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.cli import UserError
+from lib.cli import UserError, one_line
 from lib.files import check_regular
 
 FEW_DIGITS = Path(__file__).parent / "data" / "mnist-5000.npz"
@@ -51,8 +51,7 @@ def mnist() -> Data:
     Raises:
         UserError: if the data set is not found, or a file is unusable.
     """
-    arrays = _find("mnist", (28, 28), _few_digits)
-    return _ready(arrays, lambda x: x[..., None])
+    return _ready(_find("mnist", (28, 28), _few_digits))
 
 
 def cifar10() -> Data:
@@ -64,7 +63,7 @@ def cifar10() -> Data:
     Raises:
         UserError: if the data set is not found, or a file is unusable.
     """
-    return _ready(_find("cifar10", (32, 32, 3)), lambda x: x)
+    return _ready(_find("cifar10", (32, 32, 3)))
 
 
 def svhn() -> Data:
@@ -80,7 +79,7 @@ def svhn() -> Data:
     Raises:
         UserError: if the data set is not found, or a file is unusable.
     """
-    return _ready(_find("svhn", (32, 32, 3), load=_svhn_files), lambda x: x)
+    return _ready(_find("svhn", (32, 32, 3), load=_svhn_files))
 
 
 def rgb_to_gray(images: np.ndarray) -> np.ndarray:
@@ -88,10 +87,13 @@ def rgb_to_gray(images: np.ndarray) -> np.ndarray:
     return (images @ np.array(GRAY_WEIGHTS, "float32"))[..., None]
 
 
-def _ready(arrays: _Arrays, shaped: Callable[[np.ndarray], np.ndarray]) -> Data:
+def _ready(arrays: _Arrays) -> Data:
     x_train, y_train, x_test, y_test = arrays
     train, test = (
-        (np.divide(shaped(x), 255, dtype="float32"), y.reshape(-1).astype("int64"))
+        (
+            np.divide(x.reshape(*x.shape[:3], -1), 255, dtype="float32"),
+            y.reshape(-1).astype("int64"),
+        )
         for x, y in ((x_train, y_train), (x_test, y_test))
     )
     return train, test
@@ -124,7 +126,7 @@ def _find(
     except UserError:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = one_line(error)
     if last_resort is not None:
         print(f"{name}: {tried}; download failed ({reason})", file=sys.stderr)
         return last_resort()
@@ -158,9 +160,9 @@ def _from_npz(path: Path, shape: tuple[int, ...]) -> _Arrays:
                 raise ValueError(f"no array {missing[0]} in it")
             arrays = [file[key] for key in KEYS]
     except Exception as error:
-        found = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"'{path}' is unusable: expected an npz file with {', '.join(KEYS)}, found: {found}"
+            f"'{path}' is unusable: expected an npz file with {', '.join(KEYS)}, found: "
+            f"{one_line(error)}"
         ) from None
     x_train, y_train, x_test, y_test = arrays
     _check(path, x_train, y_train, shape)
@@ -219,9 +221,8 @@ def _from_mat(path: str | Path) -> Examples:
         file = scipy.io.loadmat(path, variable_names=("X", "y"))
         x, y = np.ascontiguousarray(np.moveaxis(file["X"], -1, 0)), file["y"] % 10
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"'{path}' is unusable: expected a .mat file with X and y, found: {reason}"
+            f"'{path}' is unusable: expected a .mat file with X and y, found: {one_line(error)}"
         ) from None
     _check(path, x, y, (32, 32, 3))
     return x, y

@@ -2,7 +2,7 @@
 
 PNG, JPEG, BMP, GIF (the first frame) and WebP files count, at any depth below the folder. Files and
 folders whose name begins with a dot do not. The order is that of the sorted paths, so a run can be
-repeated and resumed. Each image is turned upright as its EXIF data say, scaled until its shorter
+repeated and resumed. Each image is rotated upright as its EXIF data say, scaled until its shorter
 side fits, and cropped at the center. Transparent pixels become white.
 """
 
@@ -223,7 +223,7 @@ def read(
             print(
                 f"{folder}: left out {outside} images that are in no class folder", file=sys.stderr
             )
-    _check_memory(folder, len(paths), shape)
+    _check_memory(len(paths), shape)
     x = np.empty((len(paths), *shape), np.uint8)
     kept: list[Path] = []
     damaged: list[str] = []
@@ -233,8 +233,7 @@ def read(
             kept.append(path.relative_to(folder))
         except Exception as error:
             # A damaged file can make a decoder raise any error.
-            reason = " ".join(str(error).split()) or type(error).__name__
-            damaged.append(f"{str(path.relative_to(folder))!r} ({reason[:80]})")
+            damaged.append(f"{str(path.relative_to(folder))!r} ({cli.one_line(error)[:80]})")
     if damaged:
         rest = f" and {len(damaged) - NAMED} more" if len(damaged) > NAMED else ""
         print(
@@ -318,7 +317,7 @@ def load(path: Path, shape: Shape) -> np.ndarray:
     return pixels.reshape(shape)
 
 
-def _check_memory(folder: Path, count: int, shape: Shape) -> None:
+def _check_memory(count: int, shape: Shape) -> None:
     """Refuses images that fill the memory; each is held as bytes and as float32."""
     needed = 5 * count * int(np.prod(shape))
     try:

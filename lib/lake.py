@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 
 from lib import rl, rl_report
-from lib.cli import UserError
+from lib.cli import UserError, one_line
 from lib.files import write_whole
 
 ENV_ID = "FrozenLake-v1"
@@ -67,8 +67,11 @@ def load_table(path: Path, env: gym.Env) -> np.ndarray:
     expected = (int(env.observation_space.n), int(env.action_space.n))
     try:
         table = np.load(path)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"'{path}' is broken: expected a table in .npy, {error}") from None
+    except Exception as error:
+        # A damaged file can make NumPy raise any error.
+        raise UserError(
+            f"'{path}' is broken: expected a table in .npy, {one_line(error)}"
+        ) from None
     found = getattr(table, "shape", "no shape: it is not an .npy file")
     if found != expected:
         raise UserError(f"'{path}' has the shape {found}, this lake needs {expected}")

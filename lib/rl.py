@@ -45,7 +45,7 @@ def make(env_id: str, **options: Any) -> gym.Env:
                 env.render()
             return env
         except (gym.error.Error, ImportError, TypeError) as error:
-            reason = " ".join(str(error).split())
+            reason = cli.one_line(error)
             raise UserError(f"cannot make the environment '{env_id}': {reason}") from None
 
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.cli import UserError
+from lib.cli import UserError, one_line
 
 if TYPE_CHECKING:
     import h5py
@@ -184,8 +184,7 @@ def main(source: str, target: str) -> None:
             _copy(inner, target)
     except Exception as error:
         # A damaged file can make a library raise any error.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        print(ascii(reason)[1:-1][:300])
+        print(ascii(one_line(error))[1:-1][:300])
         raise SystemExit(2) from None
 
 

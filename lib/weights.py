@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 
 from lib import safe_h5
-from lib.cli import UserError
+from lib.cli import UserError, one_line
 from lib.files import write_whole
 
 if TYPE_CHECKING:
@@ -227,10 +227,9 @@ def _load_keras_3(model: keras.Model, weights_file: Path, path: Path) -> None:
         model.load_weights(weights_file)
     except Exception as error:
         model.set_weights(former)
-        reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"'{path}' does not fit '{model.name}' ({len(former)} weight arrays, "
-            f"{model.count_params():,} parameters): {reason}"
+            f"{model.count_params():,} parameters): {one_line(error)[:200]}"
         ) from None
 
 

@@ -291,6 +291,7 @@ print([name for name in ("keras", "tensorflow", "matplotlib") if name in sys.mod
     [
         (None, "looked for it"),
         (b"no table", "broken"),
+        (b"PK\x03\x04 no archive", "broken"),
         (np.zeros((64, 4)), r"\(64, 4\), this lake needs \(16, 4\)"),
         (np.full((16, 4), np.nan), "broken: expected finite numbers"),
     ],
