@@ -25,8 +25,14 @@ class Log:
     def __init__(self, path: str | Path, step: int) -> None:
         self.path, self.rows = Path(path), []
         if step and self.path.exists():
-            with self.path.open(newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+            try:
+                with self.path.open(newline="") as file:
+                    self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+            except (OSError, KeyError, TypeError, ValueError):
+                raise UserError(
+                    f"cannot read '{self.path}': expected the log of this run; remove it to "
+                    "continue with an empty log"
+                ) from None
 
     def add(self, row: dict[str, Any]) -> None:
         """Appends a row and writes the whole file; its columns are those of all rows."""

@@ -492,6 +492,15 @@ def test_resume_of_a_broken_file_is_refused(tmp_path):
         train(build(), tmp_path, resume=True)
 
 
+@pytest.mark.parametrize("content", [b"step;loss\n3;0.5\n", b"step,loss\nx,1\n", b"step\n\xff\n"])
+def test_resume_with_a_broken_log_is_refused(tmp_path, content):
+    with pytest.raises(Stopped):
+        train(build(), tmp_path, batch=interrupt_at(7))
+    (tmp_path / "log.csv").write_bytes(content)
+    with pytest.raises(UserError, match=r"cannot read '.*log\.csv'.*remove it"):
+        train(build(), tmp_path, resume=True)
+
+
 def test_resume_of_another_network_is_refused(tmp_path):
     with pytest.raises(Stopped):
         train(build(), tmp_path, batch=interrupt_at(1))
