@@ -1,19 +1,22 @@
 """Draws measures against the training step from the logs in results/: when do they stop improving?
 
-python3 -m lib.curves            redraws figures/fid-curves.png of chapters 4, 5 and 6,
-                                 figures/curves.png of chapter 7, figures/dqn-rewards.png of
-                                 chapter 9 and figures/comparison.png of chapter 10
+    python3 -m lib.curves
+
+redraws figures/fid-curves.png of chapters 4, 5 and 6, figures/curves.png of chapter 7,
+figures/dqn-rewards.png of chapter 9 and figures/comparison.png of chapter 10.
 """
 
 import argparse
 import csv
-import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from lib import cli
 
 ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results"
 RUNS = {
     "chapter4-gan": {"DCGAN": "dcgan-mnist-4.2.1", "CGAN": "cgan-mnist-4.3.1"},
     "chapter5-improved-gan": {
@@ -44,7 +47,7 @@ def read(path: Path, column: str) -> tuple[list[int], list[float]]:
     return [int(row["step"]) for row in rows], [float(row[column]) for row in rows]
 
 
-def draw(runs: dict[str, str], path: Path, results: Path = ROOT / "results") -> None:
+def draw(runs: dict[str, str], path: Path, results: Path = RESULTS) -> None:
     """Draws one curve for each run.
 
     Args:
@@ -52,9 +55,6 @@ def draw(runs: dict[str, str], path: Path, results: Path = ROOT / "results") -> 
         path: the PNG file.
         results: folder of the files NAME-log.csv.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     from lib import plots
@@ -71,7 +71,7 @@ def draw(runs: dict[str, str], path: Path, results: Path = ROOT / "results") -> 
     plots.finish(figure, path)
 
 
-def draw_translations(path: Path, results: Path = ROOT / "results") -> list[str]:
+def draw_translations(path: Path, results: Path = RESULTS) -> list[str]:
     """Draws the measures of the gray <-> color runs of CycleGAN, one panel for each measure.
 
     Args:
@@ -89,9 +89,6 @@ def draw_translations(path: Path, results: Path = ROOT / "results") -> list[str]
             logs[label.replace("-", " ") or "PatchGAN"] = log
     if not logs:
         return []
-    import matplotlib
-
-    matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     from lib import plots
@@ -119,15 +116,13 @@ def draw_translations(path: Path, results: Path = ROOT / "results") -> list[str]
     return list(logs)
 
 
-def draw_dqn(path: Path, results: Path = ROOT / "results") -> None:
+def draw_dqn(path: Path) -> None:
     """Draws the mean reward of DQN and double DQN with the default settings and with --book."""
-    import matplotlib
-
-    matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     from lib import plots, rl_report
     from lib.tables.agents import CARTPOLE
+    from lib.tables.cells import record
 
     figure, axes = plt.subplots(
         1, 2, figsize=(7.4, 3.2), dpi=160, sharex=True, sharey=True, layout="constrained"
@@ -136,27 +131,24 @@ def draw_dqn(path: Path, results: Path = ROOT / "results") -> None:
         rewards = {}
         for label, end in (("default settings", ""), ("--book", "-book")):
             stem = f"{CARTPOLE}{name}{end}"
-            record = json.loads((results / f"{stem}.json").read_text())
-            episodes = rl_report.format_interval(record["episodes"], ",.0f")
-            found = rl_report.read_rewards(results / f"{stem}-rewards.csv")
+            run = record(stem)
+            episodes = rl_report.format_interval(run["episodes"], ",.0f")
+            found = rl_report.read_rewards(RESULTS / f"{stem}-rewards.csv")
             rewards[f"{label}: {episodes}"] = found
-        rl_report.draw_rewards(axis, rewards, 100, record["goal"])
+        rl_report.draw_rewards(axis, rewards, 100, run["goal"])
         axis.set_title(f"{method}: episodes until solved")
         axis.legend(loc="lower right", frameon=False)
     axes[1].set_ylabel("")
     plots.finish(figure, path)
 
 
-def draw_policies(path: Path, results: Path = ROOT / "results") -> None:
+def draw_policies(path: Path) -> None:
     """Draws the mean reward of the four policy gradients, where they differ."""
-    import matplotlib
-
-    matplotlib.use("Agg")
     from lib import rl_report
     from lib.tables.agents import CAR, POLICIES
 
     methods = {
-        label: rl_report.read_rewards(results / f"{CAR}-{name}-rewards.csv")
+        label: rl_report.read_rewards(RESULTS / f"{CAR}-{name}-rewards.csv")
         for name, label in POLICIES.items()
     }
     rl_report.compare_rewards(methods, path, window=50, limits=(80, 96), goal=90)
@@ -164,20 +156,21 @@ def draw_policies(path: Path, results: Path = ROOT / "results") -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Draws the figures."""
-    for chapter, runs in RUNS.items():
-        path = ROOT / chapter / "figures" / "fid-curves.png"
-        draw(runs, path)
-        print(f"Drawn: {path.relative_to(ROOT)}")
-    path = ROOT / "chapter7-cross-domain-gan" / "figures" / "curves.png"
-    drawn = draw_translations(path)
-    name = path.relative_to(ROOT)
-    print(f"Drawn: {name}" if drawn else f"Left out: {name}, no results/{CYCLEGAN}*-log.csv")
-    path = ROOT / "chapter9-drl" / "figures" / "dqn-rewards.png"
-    draw_dqn(path)
-    print(f"Drawn: {path.relative_to(ROOT)}")
-    path = ROOT / "chapter10-policy" / "figures" / "comparison.png"
-    draw_policies(path)
-    print(f"Drawn: {path.relative_to(ROOT)}")
+    import matplotlib
+
+    matplotlib.use("Agg")
+    figures: dict[str, Callable[[Path], object]] = {
+        **{
+            f"{chapter}/figures/fid-curves.png": partial(draw, runs)
+            for chapter, runs in RUNS.items()
+        },
+        "chapter7-cross-domain-gan/figures/curves.png": draw_translations,
+        "chapter9-drl/figures/dqn-rewards.png": draw_dqn,
+        "chapter10-policy/figures/comparison.png": draw_policies,
+    }
+    for name, draw_figure in figures.items():
+        drawn = draw_figure(ROOT / name)
+        print(f"Left out: {name}, no log of a run" if drawn == [] else f"Drawn: {name}")
 
 
 if __name__ == "__main__":

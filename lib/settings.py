@@ -1,11 +1,13 @@
 """Hyper-parameters in a frozen dataclass, each of which is also a flag.
 
-@dataclass(frozen=True)
-class Settings:
-    gamma: float = setting(0.99, "discount of later rewards", cli.fraction)
+A script declares its settings, adds their flags and reads them:
 
-add_flags(parser, Settings)             # --gamma 0.9
-settings = chosen(args, Settings())     # the defaults, changed by the flags
+    @dataclass(frozen=True)
+    class Settings:
+        gamma: float = setting(0.99, "discount of later rewards", cli.fraction)
+
+    add_flags(parser, Settings)             # --gamma 0.9
+    settings = chosen(args, Settings())     # the defaults, changed by the flags
 """
 
 from __future__ import annotations
