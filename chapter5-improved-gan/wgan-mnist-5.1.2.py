@@ -23,8 +23,8 @@ Departures from the printed listing:
  1. A gradient penalty keeps the critic from growing too steep; the listing clips its weights. The
     penalty comes with its paper's Adam instead of RMSprop. After 10,000 steps FID-MNIST is 9.9
     with the penalty and 117.5 with clipping.
- 2. Fakes have the label -1. The listing prints +1, so that its loss does not separate them from real
-    images.
+ 2. Fakes have the label -1. The listing prints +1, so that its loss does not separate them from
+    real images.
  3. One critic update sees real images and fakes, as in both papers. The listing makes two updates,
     one on each (--form=book), and RMSprop scales each by its own gradient. With clipping, that
     measures better: FID-MNIST 27.5 after 10,000 steps.
