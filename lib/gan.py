@@ -1,8 +1,8 @@
 """Code that the GANs share: one pair of builders, losses, updates, the training loop and drawing.
 
-The networks are those of the DCGAN in chapter 4, listing 4.2.1, with further inputs (labels, codes)
-and outputs (heads) for the methods that need them; the listing of chapter 5 that has them is 5.1.2.
-Chapter 4 shows its own networks, losses and updates, and uses only the loop and the drawing.
+The networks are those of the DCGAN in chapter 4, listing 4.2.1. Methods that need them add inputs
+(labels, codes) and outputs (heads); listing 5.1.2 has these builders. Chapter 4 shows its own
+networks, losses and updates, and uses only the loop and the drawing.
 """
 
 import argparse
@@ -40,7 +40,6 @@ Inputs = Callable[[np.ndarray], Any]
 def generator(
     inputs: Tensor,
     image_size: int,
-    activation: str | None = "sigmoid",
     labels: Tensor | None = None,
     codes: Tensor | Sequence[Tensor] | None = None,
     channels: int = 1,
@@ -50,13 +49,12 @@ def generator(
     Args:
         inputs: `keras.Input` of noise, shape (batch, n).
         image_size: height and width, a multiple of 4.
-        activation: of the last layer.
         labels: `keras.Input` of one-hot labels, for a conditional generator.
         codes: further `keras.Input`s, a list of them or one.
         channels: of the images.
 
     Returns:
-        A model from [inputs, labels, *codes], as far as given, to float32 images
+        A model from [inputs, labels, *codes], as far as given, to float32 images in [0, 1],
         (batch, image_size, image_size, channels).
     """
     codes = [] if codes is None else codes if isinstance(codes, (list, tuple)) else [codes]
@@ -69,7 +67,7 @@ def generator(
         x = layers.BatchNormalization()(x)
         x = layers.ReLU()(x)
         x = layers.Conv2DTranspose(filters, KERNEL_SIZE, strides=strides, padding="same")(x)
-    images = layers.Activation(activation, dtype="float32", name="images")(x)
+    images = layers.Activation("sigmoid", dtype="float32", name="images")(x)
     return keras.Model(given if len(given) > 1 else inputs, images, name="generator")
 
 
@@ -335,9 +333,9 @@ def train(
 ) -> None:
     """Trains a GAN and draws the same samples every SAVE_INTERVAL steps.
 
-    The folder also gets evolution.png, metrics.json, log.csv with the losses and, every
-    MEASURE_INTERVAL steps, FID-MNIST and KID of QUICK_SAMPLES samples, and restart.npz, from which
-    `--resume` continues the run, also with more `--train-steps`.
+    The folder also gets evolution.png, metrics.json, and log.csv with the losses. Every
+    MEASURE_INTERVAL steps, the log also has FID-MNIST and KID of QUICK_SAMPLES samples. From
+    restart.npz, `--resume` continues the run, also with more `--train-steps`.
 
     Args:
         model: the compiled `AlternatingModel`.

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageChops
 
 from lib.files import write_whole
+from lib.images import DIGITS
 
 DPI = 160
 TEXT = 8  # points
@@ -190,11 +191,11 @@ def evolution(
     pictures = [np.asarray(Image.open(grids[step]).convert("RGB")) / 255 for step in steps]
     height = sum(map(len, pictures))
     joined = np.ones((height, max(picture.shape[1] for picture in pictures), 3))
-    figure_top, middles = 0, []
+    top, middles = 0, []
     for picture in pictures:
-        joined[figure_top : figure_top + len(picture), : picture.shape[1]] = picture
-        middles.append(figure_top + len(picture) / 2)
-        figure_top += len(picture)
+        joined[top : top + len(picture), : picture.shape[1]] = picture
+        middles.append(top + len(picture) / 2)
+        top += len(picture)
     figure, axis = _show_pixels(joined)
     for middle, step in zip(middles, steps, strict=True):
         axis.text(-8, middle, f"{step:,} steps", ha="right", va="center", fontsize=TEXT)
@@ -221,8 +222,8 @@ def confusion_matrix(
         if count:
             color = "white" if row == column else "black"
             axis.text(column, row, count, ha="center", va="center", fontsize=TEXT, color=color)
-    turn = 90 if max(map(len, names)) > 2 else 0
-    axis.set_xticks(range(len(names)), names, rotation=turn, fontsize=TEXT)
+    rotation = 90 if max(map(len, names)) > 2 else 0
+    axis.set_xticks(range(len(names)), names, rotation=rotation, fontsize=TEXT)
     axis.set_yticks(range(len(names)), names, fontsize=TEXT)
     axis.set(xlabel="predicted class", ylabel="true class")
     finish(figure, path, show)
@@ -246,7 +247,7 @@ def latent_scatter(
     codes: np.ndarray,
     labels: np.ndarray,
     path: Path,
-    classes: Sequence[str] = tuple("0123456789"),
+    classes: Sequence[str] = DIGITS,
     limit: float | None = None,
     kl: np.ndarray | None = None,
     show: bool = False,

@@ -192,7 +192,6 @@ def elbo(
     x: Arrays,
     images: np.ndarray,
     samples: int = 100,
-    seed: int = 0,
     chunk: int = 100,
     mse: bool = False,
 ) -> dict[str, Any]:
@@ -208,7 +207,6 @@ def elbo(
         x: what `encode` takes.
         images: array (n, ...) in [0, 1].
         samples: draws of z for each image.
-        seed: of the draws.
         chunk: images that are decoded at once, times `samples`.
         mse: whether the VAE was trained with squared error.
 
@@ -221,7 +219,7 @@ def elbo(
     error = gaussian_cross_entropy if mse else binary_cross_entropy
     mean, log_var = encode(x)
     divergence = keras.ops.convert_to_numpy(kl_divergence(mean, log_var))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     dimensions = mean.shape[1]
     reconstruction, bound = [], []
     progress = keras.utils.Progbar(len(images), unit_name="image", verbose=int(sys.stdout.isatty()))
@@ -361,10 +359,7 @@ def draw_reconstructions(
 
 
 def code_attributes(
-    decode: Callable[[np.ndarray], np.ndarray],
-    series: np.ndarray,
-    steps: int = 10,
-    limit: float = 2.0,
+    decode: Callable[[np.ndarray], np.ndarray], series: np.ndarray, steps: int = 10
 ) -> list[dict[str, float]]:
     """Rank correlations of each number of the code with attributes of the digits, see `metrics`.
 
@@ -372,13 +367,12 @@ def code_attributes(
         decode: function of codes (series * steps, d) that returns images (.., 28, 28, 1); the codes
             of a series follow each other.
         series: array (n, d) of codes; in each series one number of its code is swept.
-        steps: values over [-limit, limit].
-        limit: see `steps`, in standard deviations of the prior.
+        steps: values over [-2, 2], in standard deviations of the prior.
 
     Returns:
         A list with a dict {attribute: correlation} for each number of the code.
     """
-    values = np.linspace(-limit, limit, steps).astype("float32")
+    values = np.linspace(-2, 2, steps).astype("float32")
     found = []
     for dimension in range(series.shape[1]):
         codes = np.repeat(series, steps, axis=0)
