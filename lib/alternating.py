@@ -31,9 +31,9 @@ class Turn:
         loss: called with the arrays of the batch and what the model's `share` returned, if it
             shares anything; returns a scalar, or a tuple of a scalar and one more value for each
             name in `metrics`.
-        times: how often the turn is played on one batch. Where any turn is played n > 1 times, the
-            batch is cut in n equal parts, and a turn played m times plays on the last m of them:
-            five critic updates on five fresh batches are one batch of five times the size.
+        times: how often the turn is played on one batch. If the largest number is n > 1, the batch
+            is cut into n equal parts, and a turn played m times uses the last m of them. Five
+            critic updates on fresh images thus take one batch of five times the size.
         metrics: names of the further values that `loss` returns, which are also logged.
         after: called after each update, for instance to clip weights.
         through_shared: whether gradients reach the variables through the shared tensor as well.

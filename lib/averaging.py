@@ -13,9 +13,9 @@ from keras import ops
 class MovingAverage(keras.layers.Layer):
     """A copy of a network with the moving average of its weights.
 
-    After update t the copy is `d * copy + (1 - d) * network` with `d = min(decay, t / (t + 9))`, so
-    the random weights of the first steps are soon forgotten. Only trainable weights are averaged:
-    call `estimate_batch_statistics` before you use a copy with batch normalization.
+    After update t the copy is `d * copy + (1 - d) * network` with `d = min(decay, t / (t + 9))`.
+    The random weights of the first steps are thus soon forgotten. Only trainable weights are
+    averaged: call `estimate_batch_statistics` before you use a copy with batch normalization.
 
     Assign it to an attribute of the model that trains, and checkpoints hold it as well.
 

@@ -40,10 +40,10 @@ Pullback = Callable[..., list[Tensor | None]]
 # vjp(function, variables, tensors, scope) -> outputs, aux, pullback
 #
 # Runs a function and returns its outputs with the pullback that carries gradients with respect to
-# these back to variables and tensors. `function(*tensors)` returns (outputs, aux), two tuples;
-# `pullback(gradients, only)`, one gradient or None for each output, returns a list with one
-# gradient for each variable, then one for each tensor, or only for the indices in `only`. `scope`
-# is the argument of `PlayedModel.play`.
+# these back to variables and tensors. `function(*tensors)` returns (outputs, aux), two tuples.
+# `pullback(gradients, only)` takes one gradient or None for each output. It returns a list with one
+# gradient for each variable, then one for each tensor, or only those with the indices in `only`.
+# `scope` is the argument of `PlayedModel.play`.
 
 if BACKEND == "tensorflow":
 
@@ -213,12 +213,12 @@ def use_devices(count: int) -> None:
     """Spreads each batch of `fit` over `count` devices; to be called before a network is built.
 
     These are the GPUs. On a machine without GPUs, the processor is split into `count` devices,
-    which is not faster. The batch size is that of the global batch. Batch statistics are computed
-    and random numbers are drawn for the global batch (see `draw`), so the results for different
-    numbers of devices differ only by rounding.
+    which is not faster. The batch size is that of the global batch, for which batch statistics are
+    computed and random numbers are drawn (see `draw`). The results for different numbers of devices
+    differ only by rounding.
 
-    On several machines, which only JAX supports, each runs one process with the environment
-    variables of `keras.distribution.initialize`, and `count` is the number of all their devices.
+    Only JAX supports several machines. Each runs one process with the environment variables of
+    `keras.distribution.initialize`, and `count` is the number of all their devices.
 
     Raises:
         UserError: if there are fewer GPUs, the processes do not divide `count`, or the backend

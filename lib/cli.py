@@ -383,7 +383,7 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
     """Runs `main(args)`: a UserError becomes its message and exit code 2, Ctrl-C exit code 130.
 
     At the end it prints the published results and the files that were written. A full disk is also
-    an error of the user, wherever it shows. With `--export`, the networks of the script are
+    one line, wherever the error occurs. With `--export`, the networks of the script are
     exported instead.
     """
     try:

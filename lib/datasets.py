@@ -1,9 +1,9 @@
 """The data sets of the book as arrays ready to use.
 
-A data set is looked for in the folder `$ADLK_DATA_DIR` (mnist.npz, cifar10.npz, svhn.npz with the
-uint8 arrays x_train, y_train, x_test, y_test), then in Keras' own cache, then downloaded. MNIST
-also has a last resort without a network: 5,000 of its digits in lib/data. SVHN is also read from
-the files of its official site, if the folder has them.
+A data set is looked for in the folder `$ADLK_DATA_DIR`, then in Keras' own cache, then downloaded.
+The folder has mnist.npz, cifar10.npz and svhn.npz with the uint8 arrays x_train, y_train, x_test
+and y_test. MNIST also has a last resort without a network: 5,000 of its digits in lib/data. SVHN is
+also read from the files of its official site, if the folder has them.
 """
 
 import os

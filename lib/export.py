@@ -10,8 +10,7 @@ trained: `python3 dcgan-mnist-4.2.1.py --export dcgan.onnx --generator=dcgan_mni
 
 The batch size of an exported network is free, its numbers are float32, and its inputs and outputs
 have the names that Keras gives them. A VAE is exported as encoder and decoder without the random
-draw between them, and a policy as one network from states to the mean and standard deviation of the
-action.
+draw between them. A policy is one network from states to mean and standard deviation of the action.
 """
 
 from __future__ import annotations

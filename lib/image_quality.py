@@ -1,7 +1,7 @@
 """Errors of images against the true ones (MSE, MAE and PSNR), and colorfulness.
 
-`mse`, `mae` and `psnr` take two arrays of shape (n, height, width, channels) with values in [0, 1],
-the true images and their copies, and return one float64 value for each image, shape (n,).
+`mse`, `mae` and `psnr` compare the true images with their copies, two arrays of shape
+(n, height, width, channels) in [0, 1]. They return one float64 value for each image, shape (n,).
 """
 
 import numpy as np
@@ -23,8 +23,8 @@ def mae(images: np.ndarray, copies: np.ndarray) -> np.ndarray:
 def psnr(images: np.ndarray, copies: np.ndarray) -> np.ndarray:
     """The peak signal-to-noise ratio of each image in decibels: 10 log10(1 / its MSE).
 
-    The true images have 8 bits. An error below that of rounding to 8 bits counts as the rounding
-    error, 58.9 dB, so the mean stays finite if a copy is perfect.
+    The true images have 8 bits. An error below that of rounding to 8 bits counts as 58.9 dB, the
+    rounding error. The mean is thus finite if a copy is perfect.
     Source: Huynh-Thu, Ghanbari, Scope of validity of PSNR in image/video quality assessment (2008).
     """
     return 10 * np.log10(1 / np.maximum(mse(images, copies), ROUNDING_MSE))

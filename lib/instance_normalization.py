@@ -20,9 +20,9 @@ class InstanceNormalization(layers.Layer):
 
     Args:
         axis: -1 normalizes each channel of each image separately, with one gain and one offset per
-            channel, as in the paper, in `GroupNormalization(groups=-1)` and in TensorFlow Addons.
-            None normalizes all values of an image together, with one gain and one offset. This is
-            the default of the layer in keras-contrib, which the book uses.
+            channel. This is the form of the paper, of `GroupNormalization(groups=-1)` and of
+            TensorFlow Addons. None normalizes all values of an image together, with one gain and
+            one offset. This is the default of the layer in keras-contrib, which the book uses.
         epsilon: added to the variance, as in the paper. Keras-contrib adds it to the standard
             deviation.
         kwargs: arguments of `keras.layers.Layer`.

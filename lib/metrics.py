@@ -2,7 +2,7 @@
 
 The *judge* is the network of listing 1.4.1, a classifier of MNIST that took no part in training any
 generator. The measures compare its 576 features, the inputs of its last layer, between real and
-generated images. Published values use the features of an Inception network, so these values compare
+generated images. Published values use the features of an Inception network. Compare the values here
 only with each other and with the floor, which is the value of real training images.
 
 - FID: Heusel et al., GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash

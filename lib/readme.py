@@ -4,9 +4,9 @@
     python3 -m lib.readme --check    prints the numbers that differ or have no result
 
 A table between `<!-- table NAME -->` and `<!-- end of table -->` is written whole, see
-`lib.tables`. The few numbers in sentences are in lib/data/prose.csv: its columns are the page, the
-words before the number, the file in results/, the key there (levels separated by slashes) and the
-format of Python.
+`lib.tables`. The few numbers in sentences are in lib/data/prose.csv. Its columns are the page, the
+words before the number, the file in results/, the key there, and the format of Python. Slashes
+separate the levels of a key.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The autoencoder that turns a state into features (section 10.6 of the book)."""
+"""The autoencoder whose encoder maps a state to features (section 10.6 of the book)."""
 
 from __future__ import annotations
 

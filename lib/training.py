@@ -1,8 +1,8 @@
 """Long training runs: progress with the time left, checkpoints, and Ctrl-C without loss.
 
-`train` runs `keras.Model.fit` one interval after the other. Batch number s is a function of s and
-the seed only, and a checkpoint has every variable of the model (weights, optimizer, seeds,
-moving averages), so an interrupted run ends with the same result as an uninterrupted one.
+`train` runs `keras.Model.fit` one interval after the other. An interrupted run ends with the same
+result as an uninterrupted one. Batch number s is a function of s and the seed only, and a
+checkpoint has every variable of the model: weights, optimizer, seeds, moving averages.
 """
 
 import argparse
@@ -101,7 +101,7 @@ def train(
     if step > steps:
         raise UserError(
             f"the checkpoint '{restart}' is at step {step}, expected at most the {steps} steps of "
-            "this run; ask for more steps"
+            "this run; train for more steps"
         )
     log = Log(restart.with_name(f"{restart.stem.replace('restart', 'log')}.csv"), step)
     model.steps_per_execution = backends.steps_per_execution(steps_per_execution)

@@ -6,8 +6,8 @@
 Each script and each module has a page of its own: its docstring as prose, its figures, its measured
 results, and its code, function by function. Nothing on a page is written here.
 
-Sphinx with MyST renders the pages: both are mature, MyST reads the Markdown of the repository as it
-is, and Sphinx reports every broken link as a warning, which ends the build.
+Sphinx with MyST renders the pages. MyST reads the Markdown of the repository as it is. Sphinx
+reports every broken link as a warning, which ends the build with an error.
 """
 
 import argparse
