@@ -18,12 +18,13 @@ and Yuan, Bandwidth optimal all-reduce algorithms for clusters of workstations, 
 Parallel and Distributed Computing 69). The exchange is hidden where the arithmetic of a device's
 share takes longer, at the rates of --tflops and --gigabytes.
 
-Without GPUs the processor is divided, so that the speeds only show that the program works.
+Without GPUs the processor is divided. The speeds then only show that the program works.
 """
 
 import math
 import os
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 
@@ -32,9 +33,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import epochs, gan_step, rounds
-from benchmarks.rounds import load_script, milliseconds
+from benchmarks.rounds import milliseconds
 from lib import cli
 from lib.cli import UserError
+from lib.export import load_script
 
 ROUNDS = 5
 STEPS = 20
@@ -82,7 +84,7 @@ def contender(name, args):
     """Returns (facts, play) of the contender "NETWORK DEVICES FORM", for `rounds.contend`."""
     import keras
 
-    from lib import backends, results
+    from lib import backends
 
     network, devices, form = name.split()
     devices = int(devices)
@@ -98,8 +100,7 @@ def contender(name, args):
         model = gan.build(load_script(gan.script))
         flop = 2 * gan.multiply_adds(model)
         gradients = sum(turn.times * count(turn.variables) for turn in model.turns)
-        batches = [gan.batch(rng, size) for _ in range(args.steps)]
-        arrays = {"x": tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))}
+        arrays = {"x": gan.joined(rng, size, args.steps)}
     else:
         from lib.classification import forward_flops
 
@@ -123,15 +124,13 @@ def contender(name, args):
         "batch_size": base,
         "flop_per_image": flop,
         "gradient_bytes": FLOAT_BYTES * gradients,
-        "device": results.device(),
-        "commit": results.COMMIT,
-        "versions": {"keras": keras.__version__, "backend": keras.backend.backend()},
+        **rounds.facts(keras, sys.modules[keras.backend.backend()]),
     }
     return facts, lambda: {"": milliseconds(train, args.steps)}
 
 
 def count(variables):
-    """Number of numbers in the variables."""
+    """How many numbers the variables have."""
     return sum(math.prod(variable.shape) for variable in variables)
 
 
@@ -185,9 +184,10 @@ def summarize(medians, facts, counts, args):
 
 
 def available_devices():
-    """1, 2, 4, ... up to the GPUs of this machine, which a process of its own counts."""
-    import subprocess
+    """1, 2, 4, ... up to the number of GPUs, or 1 and 2 without GPUs.
 
+    A separate process counts them, because JAX reserves their memory.
+    """
     code = "import keras; print(len(keras.distribution.list_devices('gpu')))"
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
@@ -229,5 +229,4 @@ def show(network, summary):
 
 
 if __name__ == "__main__":
-    args = parse_args()
-    cli.run(main, args)
+    cli.run(main, parse_args())

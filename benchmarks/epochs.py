@@ -1,20 +1,20 @@
-"""Seconds per epoch of classifiers and VAEs beside a plain PyTorch loop, side by side in one run.
+"""Seconds per epoch of classifiers and VAEs, and of a plain PyTorch loop, side by side in one run.
 
     python3 benchmarks/epochs.py                                 5 rounds of 40 steps
     python3 benchmarks/epochs.py --networks cnn,resnet --output FILE.json
     python3 benchmarks/epochs.py --networks resnet,resnet_one_cycle --batch-size 128
 
-A contender trains for some steps a round, on images in memory, with the batches of the listing or,
-where the name ends in one_cycle, of the one-cycle recipe; `--batch-size` sets another size. Seconds
-per epoch are its milliseconds per step times the steps of an epoch. The contenders:
+A contender trains for some steps a round, on images in memory. The batch size is that of the
+listing, or of the one-cycle recipe if the name ends in one_cycle; `--batch-size` sets another one.
+Seconds per epoch are milliseconds per step times the steps of an epoch. The contenders:
 
-    ours       network, loss and optimizer of the script, under fit() as lib/training.py runs it and
-               without augmentation; the start of each fit(), once an epoch in training, is measured
-    augmented  the same with the script's augmentation, for the networks that have one
-    unfused    ours with batch normalization as Keras makes it, of many operations, without those of
-               lib/backends.py; for the networks that normalize
+    ours       network, loss and optimizer of the script, without augmentation, under fit() as
+               lib/training.py runs it. The start of fit(), once an epoch in training, is measured
+    augmented  ours with the script's augmentation, for the networks that have one
+    unfused    ours with Keras' own batch normalization instead of that of lib/backends.py, for the
+               networks that normalize
     torch      a plain PyTorch loop of the same network with the same optimizer on the same images,
-               in both memory layouts, shown in the faster; without augmentation
+               without augmentation. The table shows the faster one of both memory layouts
 
 bfloat16 is mixed precision with float32 weights, Keras' mixed_bfloat16 policy. The contenders take
 turns, see rounds.py.
@@ -33,8 +33,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import rounds
-from benchmarks.rounds import load_script, milliseconds
+from benchmarks.rounds import milliseconds
 from lib import cli, recipe
+from lib.export import load_script
 
 ROUNDS = 5
 STEPS = 40
@@ -42,16 +43,16 @@ L2 = 1e-4
 
 
 def cross_entropy(network, images, labels):
-    """That of a classifier in PyTorch, and how many images it classifies right."""
+    """The loss of a classifier in PyTorch, and how many images it classifies correctly."""
     from torch.nn import functional
 
     logits = network(images)
-    right = (logits.argmax(1) == labels).sum().item()
-    return functional.cross_entropy(logits, labels), right
+    correct = (logits.argmax(1) == labels).sum().item()
+    return functional.cross_entropy(logits, labels), correct
 
 
 def negative_elbo(network, images, labels):
-    """That of a VAE in PyTorch."""
+    """The loss of a VAE in PyTorch, and 0."""
     from torch.nn import functional
 
     logits, mean, log_var = network(images, labels)
@@ -76,7 +77,7 @@ class Network:
         normalizes: whether the network has batch normalization.
         arrays: function of images and labels that returns what `fit` takes, x and y.
         torch_loss: function of the network, images and labels that returns (loss, how many images
-            are classified right).
+            are classified correctly).
     """
 
     script: str
@@ -97,13 +98,7 @@ class Network:
         return ["ours float32", "ours bfloat16", *augmented, *unfused, "torch float32"]
 
 
-def build_mlp(script, augmentation):
-    model = script.build_classifier()
-    script.compile_classifier(model, 1000)
-    return model
-
-
-def build_cnn(script, augmentation):
+def build_classifier(script, augmentation):
     model = script.build_classifier()
     script.compile_classifier(model, 1000)
     return model
@@ -297,10 +292,11 @@ def torch_one_cycle(network):
     return optim.SGD(groups, 0.1, momentum=recipe.MOMENTUM, nesterov=True)
 
 
-def torch_vae(encoder, decoder, hidden, told=0):
+def torch_vae(encoder, decoder, hidden, label_pixels=0):
     """A VAE with codes of two numbers, whose encoder ends in `hidden` numbers.
 
-    With `told` both sides are told the label: the encoder in a second channel, `told` pixels large.
+    With `label_pixels`, it is conditional: the encoder gets the label as a second channel of that
+    many pixels, the decoder gets it next to the code.
     """
     import torch
     from torch import nn
@@ -310,18 +306,18 @@ def torch_vae(encoder, decoder, hidden, told=0):
             super().__init__()
             self.encoder, self.decoder = encoder, decoder
             self.mean, self.log_var = nn.Linear(hidden, 2), nn.Linear(hidden, 2)
-            if told:
-                self.channel = nn.Linear(10, told)
+            if label_pixels:
+                self.channel = nn.Linear(10, label_pixels)
 
         def forward(self, images, labels):
             x = images
-            if told:
+            if label_pixels:
                 labels = nn.functional.one_hot(labels, 10).float()
                 x = torch.cat([x, self.channel(labels).reshape(x.shape)], 1)
             x = self.encoder(x)
             mean, log_var = self.mean(x), self.log_var(x)
             z = mean + (log_var / 2).exp() * torch.randn_like(mean)
-            if told:
+            if label_pixels:
                 z = torch.cat([z, labels], 1)
             return self.decoder(z).reshape(images.shape), mean, log_var
 
@@ -337,11 +333,11 @@ def torch_vae_mlp():
     return network, optim.Adam(network.parameters())
 
 
-def torch_vae_cnn(told=0):
+def torch_vae_cnn(label_pixels=0):
     from torch import nn, optim
 
     encoder = nn.Sequential(
-        nn.Conv2d(2 if told else 1, 32, 3, 2, 1),
+        nn.Conv2d(2 if label_pixels else 1, 32, 3, 2, 1),
         nn.ReLU(),
         nn.Conv2d(32, 64, 3, 2, 1),
         nn.ReLU(),
@@ -350,7 +346,7 @@ def torch_vae_cnn(told=0):
         nn.ReLU(),
     )
     decoder = nn.Sequential(
-        nn.Linear(12 if told else 2, 64 * 49),
+        nn.Linear(12 if label_pixels else 2, 64 * 49),
         nn.ReLU(),
         nn.Unflatten(1, (64, 7, 7)),
         nn.ConvTranspose2d(64, 64, 3, 2, 1, output_padding=1),
@@ -359,12 +355,12 @@ def torch_vae_cnn(told=0):
         nn.ReLU(),
         nn.ConvTranspose2d(32, 1, 3, 1, 1),
     )
-    network = torch_vae(encoder, decoder, 16, told)
+    network = torch_vae(encoder, decoder, 16, label_pixels)
     return network, optim.RMSprop(network.parameters(), 1e-3, alpha=0.9, eps=1e-7)
 
 
 def torch_cvae():
-    return torch_vae_cnn(told=784)
+    return torch_vae_cnn(label_pixels=784)
 
 
 RESNET = Network(
@@ -384,11 +380,15 @@ DENSENET = replace(
     torch=torch_densenet100,
 )
 NETWORKS = {
-    "mlp": Network("chapter1-keras-quick-tour/mlp-mnist-1.3.2.py", build_mlp, (784,), torch_mlp),
-    "cnn": Network(
-        "chapter1-keras-quick-tour/cnn-mnist-1.4.1.py", build_cnn, (28, 28, 1), torch_cnn
+    "mlp": Network(
+        "chapter1-keras-quick-tour/mlp-mnist-1.3.2.py", build_classifier, (784,), torch_mlp
     ),
-    "rnn": Network("chapter1-keras-quick-tour/rnn-mnist-1.5.1.py", build_cnn, (28, 28), torch_rnn),
+    "cnn": Network(
+        "chapter1-keras-quick-tour/cnn-mnist-1.4.1.py", build_classifier, (28, 28, 1), torch_cnn
+    ),
+    "rnn": Network(
+        "chapter1-keras-quick-tour/rnn-mnist-1.5.1.py", build_classifier, (28, 28), torch_rnn
+    ),
     "resnet": RESNET,
     "resnet_one_cycle": replace(
         RESNET, build=build_resnet20_one_cycle, torch=torch_resnet20_one_cycle, batch_size=128
@@ -443,13 +443,13 @@ def parse_args():
 
 
 def chosen(name, args):
-    """The network of that name, with the batch size that `args` ask for."""
+    """The network of that name, with the batch size of `args` if it has one."""
     network = NETWORKS[name]
     return replace(network, batch_size=args.batch_size) if args.batch_size else network
 
 
 def examples(network, steps):
-    """Random images and labels for so many steps: what they show costs no time."""
+    """Random images and labels for that many steps; their content does not change the speed."""
     rng = np.random.default_rng(0)
     count = steps * network.batch_size
     return rng.random((count, *network.shape), "float32"), rng.integers(0, 10, count)
@@ -458,9 +458,9 @@ def examples(network, steps):
 def ours(network, kind, precision, args):
     """The script's own network under `fit`."""
     import keras
-    import tensorflow as tf
+    import tensorflow
 
-    from lib import backends, results
+    from lib import backends
 
     keras.utils.set_random_seed(0)
     if precision == "bfloat16":
@@ -482,13 +482,7 @@ def ours(network, kind, precision, args):
     train()
     facts = {
         "parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
-        "device": results.device(),
-        "commit": results.COMMIT,
-        "versions": {
-            "python": sys.version.split()[0],
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-        },
+        **rounds.facts(tensorflow, keras),
     }
     return facts, lambda: {"": milliseconds(train, args.steps)}
 
@@ -530,17 +524,17 @@ def torch_loop(network, args, layout):
         x = x.contiguous(memory_format=layout)
 
     def train():
-        right = loss_sum = 0.0
+        correct = loss_sum = 0.0
         for step in range(args.steps):
             part = slice(step * network.batch_size, (step + 1) * network.batch_size)
             images, labels = x[part].to(device), y[part].to(device)
-            loss, right_now = network.torch_loss(model, images, labels)
+            loss, correct_now = network.torch_loss(model, images, labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            # What Keras logs, too.
+            # Keras also logs these.
             loss_sum += loss.item()
-            right += right_now
+            correct += correct_now
 
     return sum(p.numel() for p in model.parameters() if p.requires_grad), train
 
@@ -549,7 +543,7 @@ CONTENDERS = {"ours": ours, "augmented": ours, "unfused": ours, "torch": plain_t
 
 
 def ready(args):
-    """What `rounds.contend` asks for."""
+    """Returns (facts, play) of the contender, for `rounds.contend`."""
     name, kind, precision = args.contender.split()
     return CONTENDERS[kind](chosen(name, args), kind, precision, args)
 
@@ -561,7 +555,7 @@ def summary(contender, network):
     numbers = {
         **rounds.times(values, 3),
         "seconds_per_epoch": round(epoch * statistics.median(values), 2),
-        "peak_rss_mb": round(contender.peak_rss_mb),
+        "peak_rss_mb": contender.peak_rss_mb,
     }
     if variant:
         numbers["layout"] = variant

@@ -1,36 +1,35 @@
-"""Milliseconds per training step of a GAN, side by side with the alternatives, in one run.
+"""Milliseconds per training step of a GAN and of its alternatives, side by side in one run.
 
     python3 benchmarks/gan_step.py                                 5 rounds of 20 steps, batch 64
     python3 benchmarks/gan_step.py --gans dcgan --output FILE.json
 
-The contenders have the same networks, batch size and MNIST images in memory, and each draws its
-batches from them inside the time that is measured:
+The contenders have the same networks, batch size and MNIST images in memory. Each draws its batches
+from the images within the measured time:
 
-    ours   the model of the script, under fit() on arrays as lib/training.py runs it; the start of
-           each fit() is measured too, once a round (in training it comes once in 500 steps)
+    ours   the model of the script, under fit() on arrays as lib/training.py runs it. The start of
+           fit() is measured once a round; a training run starts it once in 500 steps
     book   the loop of the book's listing: generator.predict(), discriminator.train_on_batch(), then
-           train_on_batch() of generator and discriminator combined, on noise of its own: one pass
-           of the generator more than the others, which its GFLOP count
-    torch  a plain PyTorch loop that does the work of ours: one batch of fakes for both turns, cut
-           off by detach() for the discriminator's, and no gradients for the discriminator's weights
-           in the generator's. It is measured in both memory layouts and shown in the faster
+           train_on_batch() of generator and discriminator combined, on other noise. Its GFLOP count
+           this second pass of the generator
+    torch  a plain PyTorch loop that does the work of ours: both updates share one batch of fakes,
+           detached for the discriminator, and the generator's update computes no gradients of the
+           discriminator's weights. The table shows the faster one of both memory layouts
 
 bfloat16 is mixed precision, with float32 weights: Keras' mixed_bfloat16 policy, PyTorch's autocast.
 
-How the book's loop was made to work in Keras 3, which reads `trainable` when it traces a train
-function: discriminator.train_on_batch() is called once while the discriminator is still trainable,
-so its train function is traced with all weights in it and stays so; only then is the discriminator
-frozen and the combined model compiled. Before anything is measured each contender checks that each
-of its calls moves the weights that it should, and no others.
+Keras 3 reads `trainable` when it traces a train function. The book's loop therefore calls
+discriminator.train_on_batch() once while the discriminator is trainable. Only then is the
+discriminator frozen and the combined model compiled. Before the measurement, each contender checks
+that each of its calls changes the weights that it should, and no others.
 
-The contenders take turns, see rounds.py. One more, "peak", measures in the same rounds what this
-machine reaches in large plain convolutions with TensorFlow (the best of a few shapes): a
-contender's share of the peak is its GFLOP/s, from its median, over the peak of its precision.
+The contenders take turns, see rounds.py. In the same rounds, the contender "peak" measures large
+plain convolutions with TensorFlow; the peak is the best of a few shapes. A contender's share of the
+peak is its GFLOP/s, from its median, over the peak of its precision.
 
 CycleGAN translates CIFAR-10 between gray and color; its listing has batches of 32.
 
-GFLOP are 2 x the multiply-adds of the Dense, Conv2D and Conv2DTranspose layers, padding included,
-forward and in those gradients, with respect to inputs and to weights, that a step needs.
+GFLOP are 2 x the multiply-adds of the Dense, Conv2D and Conv2DTranspose layers, padding included. A
+step counts its forward passes, and the gradients of inputs and weights that it needs.
 """
 
 import functools
@@ -46,9 +45,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import rounds
-from benchmarks.rounds import load_script, milliseconds
+from benchmarks.rounds import milliseconds
 from lib import cli, datasets
 from lib.cli import UserError
+from lib.export import load_script
 
 ROUNDS = 5
 STEPS = 20
@@ -65,7 +65,7 @@ def mnist_batch(rng, size):
     return (images[rng.integers(0, len(images), size)],)
 
 
-def labelled_mnist_batch(rng, size):
+def labeled_mnist_batch(rng, size):
     """(images, their labels, labels of the fakes), as the CGAN of MNIST takes them."""
     images, labels = mnist()
     index = rng.integers(0, len(images), size)
@@ -74,19 +74,19 @@ def labelled_mnist_batch(rng, size):
 
 
 def wgan_batch(rng, size):
-    """(images,) for the critic's five turns."""
+    """(images,) for the critic's five updates."""
     return mnist_batch(rng, 5 * size)
 
 
 def infogan_batch(rng, size):
-    """What the CGAN takes, and two codes."""
+    """(images, their labels, labels of the fakes, code 1, code 2)."""
     codes = rng.normal(0, 0.5, (2, size, 1)).astype("float32")
-    return (*labelled_mnist_batch(rng, size), *codes)
+    return (*labeled_mnist_batch(rng, size), *codes)
 
 
 def stackedgan_batch(rng, size):
     """(images, their features, their labels, z1, z0, joint); any features cost the same."""
-    images, labels, _ = labelled_mnist_batch(rng, size)
+    images, labels, _ = labeled_mnist_batch(rng, size)
     features = rng.random((size, 256), "float32")
     z1, z0 = rng.normal(0, 0.5, (2, size, 50)).astype("float32")
     return images, features, labels, z1, z0, np.zeros((size, 1), "float32")
@@ -112,8 +112,8 @@ class Gan:
         build: function of the script, as a module, that returns the model to train.
         batch: function of a NumPy generator and a size that returns what `fit` gets as one batch.
         levels: for each pair of networks the suffix of their names, and the frozen network that
-            the fakes pass through besides, if any.
-        n_critic: turns of the discriminator on one batch.
+            the fakes also pass through, if any.
+        n_critic: updates of the discriminator on one batch.
         contenders: who plays, each a key of CONTENDERS and a precision.
     """
 
@@ -123,6 +123,11 @@ class Gan:
     levels: tuple = (("", None),)
     n_critic: int = 1
     contenders: tuple[str, ...] = ("ours float32", "ours bfloat16")
+
+    def joined(self, rng, size, steps):
+        """The batches of some steps, joined as the `x` of `fit`."""
+        batches = [self.batch(rng, size) for _ in range(steps)]
+        return tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
 
     def networks(self, model):
         """The networks that a step trains."""
@@ -176,7 +181,7 @@ GANS = {
     "cgan": Gan(
         "chapter4-gan/cgan-mnist-4.3.1.py",
         lambda script: script.build_cgan(0),
-        labelled_mnist_batch,
+        labeled_mnist_batch,
     ),
     "wgan": Gan(
         "chapter5-improved-gan/wgan-mnist-5.1.2.py",
@@ -192,7 +197,7 @@ GANS = {
     "acgan": Gan(
         "chapter5-improved-gan/acgan-mnist-5.3.1.py",
         lambda script: script.build_acgan(0),
-        labelled_mnist_batch,
+        labeled_mnist_batch,
     ),
     "infogan": Gan(
         "chapter6-disentangled-gan/infogan-mnist-6.1.1.py",
@@ -251,7 +256,7 @@ def layer_costs(network):
     """A `LayerCost` for each Dense, Conv2D and Conv2DTranspose layer of a functional model.
 
     Raises:
-        ValueError: if another layer has a kernel, too, so that it would go uncounted.
+        ValueError: if another layer also has a kernel, which would not be counted.
     """
     import keras
     from keras import layers
@@ -282,17 +287,17 @@ def layer_costs(network):
 
 
 def forward_multiply_adds(network):
-    """Multiply-adds of one sample's way through the network."""
+    """Multiply-adds of one sample's forward pass."""
     return sum(cost.multiply_adds for cost in layer_costs(network))
 
 
 def step_multiply_adds(generator, discriminator, n_critic=1):
     """Multiply-adds of one training step for each image of the batch.
 
-    For each turn of the discriminator the generator draws one fake; the turn takes it and a real
-    image forward, and back to all the discriminator's weights. The generator's turn takes the last
-    fake through the discriminator and back to its input, and from there to all weights of the
-    generator.
+    For each update of the discriminator, the generator draws one fake. The update passes the fake
+    and a real image forward, and the gradients back to all weights of the discriminator. The
+    generator's update passes the last fake through the discriminator, and the gradients back to
+    all weights of the generator.
     """
     critic = forward_multiply_adds(discriminator) + _to_weights(discriminator)
     return (
@@ -303,7 +308,7 @@ def step_multiply_adds(generator, discriminator, n_critic=1):
 
 
 def through_multiply_adds(network):
-    """Multiply-adds of one sample's way through the network and of the gradient's way back."""
+    """Multiply-adds of one sample's forward pass and of the gradient of its input."""
     through = sum(c.multiply_adds for c in layer_costs(network) if c.after_input)
     return forward_multiply_adds(network) + through
 
@@ -320,9 +325,9 @@ def _to_weights(network):
 def ours(gan, precision, args):
     """The script's own model under `fit`."""
     import keras
-    import tensorflow as tf
+    import tensorflow
 
-    from lib import backends, results
+    from lib import backends
 
     keras.utils.set_random_seed(0)
     backends.speed_up_batch_normalization()
@@ -330,27 +335,19 @@ def ours(gan, precision, args):
         keras.config.set_dtype_policy("mixed_bfloat16")
     model = gan.build(load_script(gan.script))
     rng = np.random.default_rng(0)
-    # The progress line of a training run looks at each step, too.
+    # The progress line of a training run also reads the logs of each step.
     look = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
 
     def train(steps):
-        batches = [gan.batch(rng, args.batch_size) for _ in range(steps)]
-        x = tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
-        model.fit(**backends.feed({"x": x}, len(batches[0][0])), verbose=0, callbacks=[look])
+        x = gan.joined(rng, args.batch_size, steps)
+        model.fit(**backends.feed({"x": x}, len(x[0]) // steps), verbose=0, callbacks=[look])
 
     networks = gan.networks(model)
     check_moves("fit()", lambda: train(1), moved=[values_of(n) for n in networks])
     facts = {
         "gflop": gflop(gan.multiply_adds(model), args),
         "parameters": [sum(math.prod(v.shape) for v in n.trainable_variables) for n in networks],
-        "device": results.device(),
-        "commit": results.COMMIT,
-        "versions": {
-            "python": sys.version.split()[0],
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "numpy": np.__version__,
-        },
+        **rounds.facts(tensorflow, keras, np),
     }
     return facts, lambda: {"": milliseconds(lambda: train(args.steps), args.steps)}
 
@@ -437,8 +434,8 @@ def plain_torch(gan, precision, args):
 def torch_loop(gan, precision, args, layout):
     """Returns ([parameters of the generator, of the discriminator], function that plays a round).
 
-    Keras' "same" padding of 5 x 5 kernels in strides of 2 is (1, 2), here it is (2, 2): the sizes
-    and the work are the same, the images lie half a pixel elsewhere.
+    Keras' "same" padding of 5 x 5 kernels in strides of 2 is (1, 2), here it is (2, 2). Sizes and
+    work are the same, and the images are shifted by half a pixel.
     """
     import torch
     from torch import nn
@@ -508,8 +505,8 @@ def torch_loop(gan, precision, args, layout):
 
     g, d = values(generator), values(discriminator)
     fakes = draw_fakes()
-    check_moves("discriminator's turn", lambda: train_discriminator(fakes), moved=[d], kept=[g])
-    check_moves("generator's turn", lambda: train_generator(fakes), moved=[g], kept=[d])
+    check_moves("discriminator's update", lambda: train_discriminator(fakes), moved=[d], kept=[g])
+    check_moves("generator's update", lambda: train_generator(fakes), moved=[g], kept=[d])
     return [sum(p.numel() for p in network.parameters()) for network in networks], train
 
 
@@ -547,7 +544,7 @@ def peak(args):
 def mnist():
     """Real images (n, 28, 28, 1) and labels (n,), at most IMAGES of them, read once.
 
-    Noise in their place is told from fakes within some steps, and the game is then over.
+    They are not noise, which a discriminator separates from fakes within a few steps.
     """
     (images, labels), _ = datasets.mnist()
     return images[:IMAGES].copy(), labels[:IMAGES]
@@ -571,7 +568,7 @@ def values_of(network):
 
 
 def check_moves(what, call, moved=(), kept=()):
-    """Calls, and checks that it changed all kernels of some networks and nothing of others.
+    """Calls a function, which must change all kernels of some networks and nothing of others.
 
     Args:
         what: name of the call.
@@ -579,7 +576,7 @@ def check_moves(what, call, moved=(), kept=()):
         moved, kept: functions that return arrays, one function for each network.
 
     Raises:
-        RuntimeError: if a kernel stood still or a value moved that should have stood still.
+        RuntimeError: if a kernel of `moved` did not change, or a value of `kept` did.
     """
 
     def copies():
@@ -590,9 +587,9 @@ def check_moves(what, call, moved=(), kept=()):
     for i, (old, new) in enumerate(zip(before, copies(), strict=True)):
         same = [np.array_equal(a, b) for a, b in zip(old, new, strict=True)]
         if i >= len(moved) and not all(same):
-            raise RuntimeError(f"{what} moves weights that it should leave alone")
+            raise RuntimeError(f"{what} changes weights that it should not")
         if i < len(moved) and any(s for s, a in zip(same, old, strict=True) if a.ndim > 1):
-            raise RuntimeError(f"{what} leaves weights alone that it should move")
+            raise RuntimeError(f"{what} does not change weights that it should")
 
 
 def best_peaks(contender):
@@ -619,12 +616,12 @@ def summary(contender, gflop, peaks):
             name: round(statistics.median(v), 2) for name, v in contender.values.items()
         }
     if kind == "ours":
-        numbers["peak_rss_mb"] = round(contender.peak_rss_mb)
+        numbers["peak_rss_mb"] = contender.peak_rss_mb
     return numbers
 
 
 def ready(args):
-    """What `rounds.contend` asks for."""
+    """Returns (facts, play) of the contender, for `rounds.contend`."""
     if args.contender == "peak":
         return peak(args)
     name, kind, precision = args.contender.split()

@@ -18,9 +18,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import rounds
-from benchmarks.rounds import load_script
 from lib import cli
 from lib.cli import UserError
+from lib.export import load_script
 
 STEPS = 40_000
 RESUMES = 100
@@ -174,5 +174,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    args = parse_args()
-    cli.run(main, args)
+    cli.run(main, parse_args())

@@ -7,8 +7,8 @@
 Each contender is a network of epochs.py, or a GAN of gan_step.py, in one framework on some cores.
 The profiler of the framework records its operations. A number is milliseconds per step, summed over
 the operations of a kind. "not in an operation" is the rest of the step: the scheduler, Python, and
-waiting. An operation counts from its start to its end, on however many cores; TensorFlow may run
-two operations at once, and the sum is then longer than the step. The profilers cost time: take the
+waiting. An operation counts from its start to its end, on any number of cores. TensorFlow may run
+two operations at once; the sum is then longer than the step. The profilers cost time: take the
 shares from here and the speed from epochs.py or gan_step.py. Run it on an idle machine.
 """
 
@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import epochs, gan_step, rounds
 from lib import cli
+from lib.export import load_script
 
 ROUNDS = 5
 STEPS = 20
@@ -71,7 +72,7 @@ def parse_args():
 
 
 def summed(operations, steps):
-    """{kind: milliseconds a step} of (name, milliseconds) pairs recorded over some steps."""
+    """{kind: milliseconds per step} of (name, milliseconds) pairs recorded over some steps."""
     found = dict.fromkeys(KINDS, 0.0)
     for name, milliseconds in operations:
         found[kind_of(name)] += milliseconds / steps
@@ -79,26 +80,8 @@ def summed(operations, steps):
 
 
 def with_rest(found, wall):
-    """`found` with what is left of the `wall` milliseconds of a step."""
+    """`found` with the rest of a step, which takes `wall` milliseconds."""
     return {**found, REST: max(0.0, wall - sum(found.values())), "step": wall}
-
-
-def classifier_data(network, steps):
-    """Batches of a network of epochs.py as arguments of `fit`."""
-    from lib import backends
-
-    x, y = network.arrays(*epochs.examples(network, steps))
-    return backends.feed({"x": x, "y": y}, network.batch_size)
-
-
-def gan_data(gan, steps):
-    """Batches of a GAN as arguments of `fit`."""
-    from lib import backends
-
-    rng = np.random.default_rng(0)
-    batches = [gan.batch(rng, gan_step.BATCH_SIZE) for _ in range(steps)]
-    x = tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
-    return backends.feed({"x": x}, len(batches[0][0]))
 
 
 def ours(name, args):
@@ -112,12 +95,14 @@ def ours(name, args):
     backends.speed_up_batch_normalization()
     if name in gan_step.GANS:
         gan = gan_step.GANS[name]
-        model = gan.build(rounds.load_script(gan.script))
-        data = gan_data(gan, args.steps)
+        model = gan.build(load_script(gan.script))
+        x = gan.joined(np.random.default_rng(0), gan_step.BATCH_SIZE, args.steps)
+        data = backends.feed({"x": x}, len(x[0]) // args.steps)
     else:
         network = epochs.NETWORKS[name]
-        model = network.build(rounds.load_script(network.script), False)
-        data = classifier_data(network, args.steps)
+        model = network.build(load_script(network.script), False)
+        x, y = network.arrays(*epochs.examples(network, args.steps))
+        data = backends.feed({"x": x, "y": y}, network.batch_size)
     model.fit(**data, verbose=0)
 
     def play():
@@ -182,17 +167,12 @@ def plain_torch(name, args):
 
 
 def ready(args):
-    """What `rounds.contend` asks for."""
-    from lib import results
-
+    """Returns (facts, play) of the contender, for `rounds.contend`."""
     name, framework, cores = args.contender.split()
     # Before a framework counts them for its pool of threads.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(cores)])
     play = {"ours": ours, "torch": plain_torch}[framework](name, args)
-    facts = {"device": results.device(), "commit": results.COMMIT}
-    module = sys.modules["tensorflow" if framework == "ours" else "torch"]
-    facts["versions"] = {module.__name__: module.__version__}
-    return facts, play
+    return rounds.facts(sys.modules["tensorflow" if framework == "ours" else "torch"]), play
 
 
 def main(args):

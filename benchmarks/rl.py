@@ -16,8 +16,8 @@ The contenders:
 
 The contenders take turns, see rounds.py. A ratio of two contenders is the median over the rounds.
 It compares the time per environment step. How many steps a DQN takes per update depends on what it
-has learned: there, acting and learning are timed apart, and the ratio is that for the steps and
-updates of ours.
+has learned. Its acting and its learning are therefore timed apart, and the ratio is that for the
+steps and updates of ours.
 """
 
 import math
@@ -34,8 +34,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import rounds
-from benchmarks.rounds import load_script
 from lib import cli
+from lib.export import ROOT, load_script
 
 ROUNDS = 5
 EPISODES = 500
@@ -44,7 +44,7 @@ STEPS = 20_000  # of a bare environment, in a round
 BOOK_STEPS = 4  # of the book's loops, in a round, if --steps is not less
 CART = "chapter9-drl/dqn-cartpole-9.6.1.py"
 CAR = "chapter10-policy/policygradient-car-10.1.1.py"
-ENCODER = rounds.ROOT / "chapter10-policy" / "weights" / "car_encoder.h5"
+ENCODER = ROOT / "chapter10-policy" / "weights" / "car_encoder.h5"
 TASKS = ("dqn", "a2c", "reinforce")
 # {what `timed` measures: its name as a rate}
 MEASURES = {
@@ -80,15 +80,9 @@ def parse_args():
 def facts():
     """Where and with what a contender computes."""
     import keras
-    import tensorflow as tf
+    import tensorflow
 
-    from lib import results
-
-    return {
-        "device": results.device(),
-        "commit": results.COMMIT,
-        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
-    }
+    return rounds.facts(tensorflow, keras)
 
 
 def torch_facts():
@@ -103,8 +97,8 @@ def timed(facts, train):
 
     Args:
         facts: about the contender.
-        train: function of the seed that trains, and returns the numbers of steps and updates, and
-            the seconds of acting if they are to be told from those of learning.
+        train: function of the seed that trains and returns (steps, updates, seconds of acting).
+            The seconds are None if acting and learning are not timed apart.
 
     Returns:
         tuple: The facts, and a function that plays a round. It returns the milliseconds per step.
@@ -501,7 +495,7 @@ def main(args):
     contenders = rounds.play(__file__, names, flags, args.rounds)
     table = {}
     for name, played in contenders.items():
-        row = table[name] = {"peak_rss_mb": round(played.peak_rss_mb)}
+        row = table[name] = {"peak_rss_mb": played.peak_rss_mb}
         for measure, count in MEASURES.items():
             if measure in played.values:
                 values = played.values[measure]
@@ -527,5 +521,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    args = parse_args()
-    cli.run(main, args)
+    cli.run(main, parse_args())

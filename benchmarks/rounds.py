@@ -1,7 +1,8 @@
-"""Measures contenders side by side: one process each, of which one at a time computes, in rounds.
+"""Measures contenders side by side, in rounds. One contender computes at a time.
 
-Every contender is a process of its own, so that the thread pools of TensorFlow and PyTorch do not
-meet. The rounds go around (A B C, A B C, ...), so that a machine that slows down does so for all.
+Every contender has its own process, because the thread pools of TensorFlow and PyTorch disturb each
+other. In each round all contenders play once (A B C, A B C, ...). A machine that slows down thus
+slows down all of them.
 """
 
 import argparse
@@ -20,7 +21,6 @@ from pathlib import Path
 from lib import cli
 from lib.cli import UserError
 
-ROOT = Path(__file__).resolve().parents[1]
 PRECISIONS = ["float32", "bfloat16"]
 
 
@@ -61,51 +61,55 @@ def add_precisions(parser):
         ),
         default=PRECISIONS,
         metavar="NAMES",
-        help="float32 alone where the processor has no instructions for bfloat16, which then "
+        help="only float32 if the processor has no instructions for bfloat16, which then "
         f"takes many times as long (default {','.join(PRECISIONS)})",
     )
 
 
-def load_script(path):
-    """Imports a script, whose name holds dots and dashes, as a module."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem.replace("-", "_"), ROOT / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def facts(*modules):
+    """The device, the commit, and the versions of Python and of some modules."""
+    from lib import results
+
+    versions = {module.__name__: module.__version__ for module in modules}
+    return {
+        "device": results.device(with_keras="keras" in sys.modules),
+        "commit": results.COMMIT,
+        "versions": {"python": sys.version.split()[0], **versions},
+    }
 
 
 def milliseconds(function, steps):
-    """How long a step of `function()` takes, which makes so many."""
+    """Milliseconds per step of a call of `function`, which makes that many steps."""
     started = time.perf_counter()
     function()
     return 1000 * (time.perf_counter() - started) / steps
 
 
 def contend(ready):
-    """Is a contender: gets ready, then plays a round for each line of stdin; replies in json.
+    """The process of a contender: prepares, then plays a round for each line of stdin.
+
+    It replies in json: first the facts, then the measured values of each round.
 
     Args:
         ready: function that returns (facts, play): facts about the contender, and a function that
             plays one round and returns {variant: measured value}.
     """
-    import resource
+    from lib import results
 
-    replies, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints is no reply
+    replies, sys.stdout = sys.stdout, sys.stderr  # what a library prints is not a reply
     facts, play = ready()
     print(json.dumps(facts), file=replies, flush=True)
     for _ in sys.stdin:
-        values = play()
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        memory /= 2**20 if sys.platform == "darwin" else 2**10
-        print(json.dumps({"values": values, "peak_rss_mb": memory}), file=replies, flush=True)
+        reply = {"values": play(), "peak_rss_mb": results.peak_rss_mb()}
+        print(json.dumps(reply), file=replies, flush=True)
 
 
 class Contender:
-    """A contender as the referee sees it: a process that computes when it is told to.
+    """A contender as the main program sees it: a process that computes on request.
 
     Args:
         script: the benchmark's `__file__`.
-        name: goes to the process as `--contender`.
+        name: value of the flag `--contender`, by which the process knows its part.
         flags: dict of further flags and their values.
         backend: of Keras in the process.
     """
@@ -114,7 +118,7 @@ class Contender:
         self.name = name
         self.facts = {}
         self.values = {}
-        self.peak_rss_mb = 0.0
+        self.peak_rss_mb = 0
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, close() closes it
         flags = {"--contender": name, **flags}
         self.process = subprocess.Popen(
@@ -126,7 +130,8 @@ class Contender:
             env={
                 **os.environ,
                 "KERAS_BACKEND": backend,
-                "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # one contender must not take all memory
+                # TensorFlow would reserve the whole memory of the GPU.
+                "TF_FORCE_GPU_ALLOW_GROWTH": "true",
             },
         )
 
@@ -147,7 +152,7 @@ class Contender:
 
     def play(self):
         """Plays a round."""
-        with contextlib.suppress(BrokenPipeError):  # it ended: reply() says why
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and reply() raises the reason
             print("round", file=self.process.stdin, flush=True)
         reply = self.reply()
         for variant, value in reply["values"].items():
@@ -195,7 +200,7 @@ def available(names):
 
 
 def times(values, digits):
-    """The median, the least and the most of some milliseconds, rounded to so many digits."""
+    """The median, the least and the greatest of some milliseconds, rounded to `digits`."""
     return {
         "median_ms": round(statistics.median(values), digits),
         "min_ms": round(min(values), digits),
@@ -208,8 +213,7 @@ def record(args, contenders, /, **numbers):
 
     Args:
         args: the parsed flags.
-        contenders: dict of those that played, as `play` returns it; the first one's process tells
-            commit and device.
+        contenders: dict that `play` returned. Commit and device are those of the first contender.
         numbers: what was measured.
     """
     if not args.output:
