@@ -114,15 +114,15 @@ class _ScriptParser(Parser):
     """Parses, then loads Keras, so that a wrong flag does not wait for it."""
 
     def parse_args(self, *args, check=None, **kwargs):
-        """`check` is called with what was parsed, and may refuse it by `error`, before the wait."""
+        """`check` gets the parsed flags before the wait; it may complete them, or call `error`."""
         parsed = super().parse_args(*args, **kwargs)
+        if check is not None:
+            check(parsed)
         devices = getattr(parsed, "devices", 1)
         if devices > 1 and parsed.batch_size % devices:
             self.error(
                 f"--devices {devices} must divide the batch size, which is {parsed.batch_size}"
             )
-        if check is not None:
-            check(parsed)
         if hasattr(parsed, "images"):
             _check_images(self, parsed)
         if getattr(parsed, "export", None) and getattr(parsed, "images", None):

@@ -122,7 +122,7 @@ def compile_one_cycle(model: keras.Model, steps: int, args: argparse.Namespace) 
 
     for variable in model.trainable_variables:
         variable.regularizer = None
-    warm_up = round(args.warm_up * steps)
+    warm_up = min(round(args.warm_up * steps), steps - 1)  # Keras needs a step for the fall
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0 if warm_up else args.learning_rate,
         steps - warm_up,

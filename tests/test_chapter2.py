@@ -176,7 +176,7 @@ def one_cycle(**changes):
     return argparse.Namespace(**flags)
 
 
-def compiled(**changes):
+def compiled(steps=100, **changes):
     model = keras.Sequential(
         [
             keras.Input((4,)),
@@ -185,7 +185,7 @@ def compiled(**changes):
             keras.layers.Softmax(),
         ]
     )
-    recipe.compile_one_cycle(model, 100, one_cycle(**changes))
+    recipe.compile_one_cycle(model, steps, one_cycle(**changes))
     model.optimizer.build(model.trainable_variables)
     return model
 
@@ -196,6 +196,9 @@ def test_one_cycle_rises_to_its_peak_and_falls_to_zero():
     np.testing.assert_allclose(rates, [0, 0.16, 0.4, 0.2, 0], atol=1e-6)
     schedule = compiled(warm_up=0).optimizer._learning_rate
     np.testing.assert_allclose([float(schedule(step)) for step in (0, 50)], [0.4, 0.2], rtol=1e-5)
+    # A warm-up that rounds to the whole run leaves one step.
+    schedule = compiled(steps=1, warm_up=0.9).optimizer._learning_rate
+    assert float(schedule(0)) == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -396,6 +399,7 @@ def test_trains_saves_and_loads(path, flags, name, tmp_path, data_dir):
         (RESNET, ("--n=0",), ("--n", "at least 1")),
         (RESNET, ("--weight-decay=1e-4",), ("--weight-decay", "--recipe one-cycle")),
         (RESNET, ("--warm-up=1",), ("--warm-up", "below 1")),
+        (RESNET, ("--devices=3",), ("--devices 3 must divide the batch size, which is 32",)),
         (DENSENET, ("--depth=50",), ("--depth", "6m + 4", "'50'")),
         (DENSENET, ("--growth-rate=-1",), ("--growth-rate", "at least 1")),
         (RESNET, ("--weights=none.h5",), ("no weight file 'none.h5'",)),
