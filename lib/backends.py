@@ -27,7 +27,7 @@ elif BACKEND == "jax":
 elif BACKEND == "torch":
     import torch
 else:
-    raise ImportError(f"KERAS_BACKEND={BACKEND}: expected tensorflow, jax or torch")
+    raise ImportError("expected tensorflow, jax or torch in KERAS_BACKEND")
 
 STEPS_ON_ACCELERATORS = 8
 

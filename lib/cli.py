@@ -132,7 +132,7 @@ class _ScriptParser(Parser):
 
 
 def load_keras() -> None:
-    """Imports Keras without the messages of TensorFlow's C++ parts.
+    """Imports Keras and `lib.backends`, without the messages of TensorFlow's C++ parts.
 
     No log level silences them (github.com/tensorflow/tensorflow/issues/100442).
     """
@@ -142,6 +142,8 @@ def load_keras() -> None:
         os.dup2(held_back.fileno(), 2)
         try:
             import keras  # noqa: F401
+
+            from lib import backends  # noqa: F401
         except (ImportError, ValueError) as error:
             reason = error
         finally:
@@ -149,7 +151,7 @@ def load_keras() -> None:
             os.close(terminal)
     if reason is not None:
         backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-        fail(f"cannot load Keras with the backend {backend}: {reason}; pip install what is missing")
+        fail(f"cannot load Keras with the backend {backend}: {reason}; choose or install another")
 
 
 def fail(message: object) -> NoReturn:

@@ -68,6 +68,15 @@ def test_a_bad_number_is_refused_by_name(kind, text):
         kind(text)
 
 
+def test_an_unknown_backend_is_one_line(script, monkeypatch):
+    for backend in ("numpy", "none"):
+        monkeypatch.setenv("KERAS_BACKEND", backend)
+        done = call(script)
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert f"cannot load Keras with the backend {backend}: " in line
+
+
 def test_flags_override_the_defaults(script):
     assert call(script).stdout.split() == ["100", "8", "0", "None"]
     flags = ("--train-steps=7", "--batch-size=3", "--seed=5", "--digit=8")
