@@ -29,8 +29,17 @@ def make(env_id: str, **options: Any) -> gym.Env:
     """Returns the environment `env_id`.
 
     Raises:
-        UserError: if Gymnasium does not know it, cannot load it, or it does not take `options`.
+        UserError: if Gymnasium does not know it, cannot load it, or it does not take `options`; or
+            if there is no display to show it on.
     """
+    displays = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+    if (
+        options.get("render_mode") == "human"
+        and sys.platform == "linux"
+        and not any(map(os.environ.get, displays))
+    ):
+        # SDL would crash the process.
+        raise UserError("--show: found no display; use --record, which writes a video")
     if options.get("render_mode") == "rgb_array":
         # Pictures do not need a window; without this, SDL complains if a display is missing.
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")

@@ -799,6 +799,14 @@ def test_environments_that_do_not_fit(env_id, part):
         rl.make_discrete(env_id)
 
 
+def test_a_window_without_a_display_is_refused(monkeypatch):
+    monkeypatch.setattr("sys.platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match="--show: found no display"):
+        rl.make("CartPole-v1", render_mode="human")
+
+
 def test_a_solved_task_has_the_threshold_of_its_environment():
     assert rl.goal(rl.make("CartPole-v0")) == 195
     assert rl.goal(rl.make("Acrobot-v1")) == -100
