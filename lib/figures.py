@@ -60,7 +60,8 @@ def redraw(chapter: int, command: str, pictures: dict[str, str], check: bool = F
         words = [sys.executable, *command.split(), "--output-dir", output]
         done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
         if done.returncode:
-            raise UserError(f"'{command}' failed: {done.stderr.strip().splitlines()[-1:]}")
+            *_, reason = ["no message", *done.stderr.strip().splitlines()]
+            raise UserError(f"'{command}' failed: {reason}")
         for drawn, figure in pictures.items():
             source, target = Path(output) / drawn, folder / "figures" / figure
             if not source.exists():

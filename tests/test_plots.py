@@ -11,6 +11,7 @@ from conftest import ROOT
 from PIL import Image
 
 from lib import figures, plots
+from lib.cli import UserError
 
 matplotlib.use("Agg")
 
@@ -223,6 +224,11 @@ def test_a_figure_is_redrawn_from_its_weights(data_dir, monkeypatch):
     assert figures.alike(folder / "mlp-mnist.png", folder / "mlp-mnist.png")
     assert not figures.alike(folder / "mlp-mnist.png", folder / "cnn-mnist.png")
     assert not figures.alike(folder / "mlp-mnist.png", folder / "none.png")
+
+
+def test_a_command_that_fails_is_shown_with_its_reason():
+    with pytest.raises(UserError, match=r"failed: mlp-mnist-1\.3\.2\.py: error: "):
+        figures.redraw(1, "mlp-mnist-1.3.2.py --epochs=0", {})
 
 
 def test_every_command_of_the_figures_is_understood():
