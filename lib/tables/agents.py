@@ -3,7 +3,7 @@
 import statistics
 
 from lib.rl_report import format_interval, welch, with_interval
-from lib.tables.cells import RESULTS, record, spread, table
+from lib.tables.cells import record, recorded, spread, table
 
 LAKE = "q-frozenlake-9.5.1"
 LAKES = {"not slippery": "", "slippery": "-slippery"}
@@ -35,9 +35,8 @@ def lake_printed() -> str:
     rows = []
     for lake, name in reversed(LAKES.items()):
         for flag, suffix in PRINTED.items():
-            if (RESULTS / f"{LAKE}{name}{suffix}.json").exists():
-                found = record(f"{LAKE}{name}{suffix}")["exact_success"]
-                rows.append([flag, lake, *_median(found)])
+            for found in recorded([f"{LAKE}{name}{suffix}"]):
+                rows.append([flag, lake, *_median(found["exact_success"])])
     return table(header, rows)
 
 
@@ -180,13 +179,13 @@ def policy_gradients() -> str:
 
 ABLATIONS = {
     "": "none",
-    "raw": "2, raw states",
-    "white": "4, white noise",
-    "least-std": "5, no least deviation",
-    "rates": "6, learning rates",
-    "epsilon": "7, epsilon",
-    "limit": "8, time limit",
-    "value": "9, value gradient",
+    "-raw": "2, raw states",
+    "-white": "4, white noise",
+    "-least-std": "5, no least deviation",
+    "-rates": "6, learning rates",
+    "-epsilon": "7, epsilon",
+    "-limit": "8, time limit",
+    "-value": "9, value gradient",
 }
 
 
@@ -194,13 +193,9 @@ def policy_ablation() -> str:
     header = ["switched off", *POLICIES.values()]
     rows = []
     for suffix, label in ABLATIONS.items():
-        rows.append([label])
-        for method in POLICIES:
-            name = f"{CAR}-{method}{'-' * bool(suffix)}{suffix}"
-            rows[-1].append("-")
-            if (RESULTS / f"{name}.json").exists():
-                seeds = [*record(name)["seeds"].values()][:5]
-                rows[-1][-1] = spread(seeds, "reward_last")
+        found = [recorded([f"{CAR}-{method}{suffix}"]) for method in POLICIES]
+        seeds = [[*each[0]["seeds"].values()][:5] if each else [] for each in found]
+        rows.append([label, *(spread(each, "reward_last") if each else "-" for each in seeds)])
     return table(header, rows)
 
 

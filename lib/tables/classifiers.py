@@ -39,7 +39,7 @@ def departures() -> str:
     for label, (name, _) in CLASSIFIERS.items():
         suffixes = ("", "-seed1") if label == "CNN" else ("", "-seed1", "-seed2")
         found = [record(f"{name}{suffix}") for suffix in suffixes]
-        alone = [record(shifts[label])] if label in shifts else []
+        unshifted = [record(shifts[label])] if label in shifts else []
         rows.append(
             [
                 label,
@@ -47,7 +47,7 @@ def departures() -> str:
                 str(len(found)),
                 spread(printed[label], "test_accuracy", ".2f", 100),
                 str(len(printed[label])),
-                spread(alone, "test_accuracy", ".2f", 100) if alone else "-",
+                spread(unshifted, "test_accuracy", ".2f", 100) if unshifted else "-",
             ]
         )
     return table(header, rows)

@@ -1,6 +1,6 @@
 """Tables of the CycleGANs of chapter 7."""
 
-from lib.tables.cells import RESULTS, record, records, table
+from lib.tables.cells import recorded, records, table
 
 CYCLEGAN = "cyclegan-7.1.1"
 
@@ -39,9 +39,8 @@ def orientation() -> str:
     for label, name in (("default", ""), ("--no-orientation", "-no-orientation")):
         rows.append([label])
         for seed in range(5):
-            file = f"{CYCLEGAN}{name}-seed{seed}-evaluate"
-            exists = (RESULTS / f"{file}.json").exists()
-            rows[-1].append(f"{record(file)['to_gray_mae']:.3f}" if exists else "same run")
+            found = recorded([f"{CYCLEGAN}{name}-seed{seed}-evaluate"])
+            rows[-1].append(f"{found[0]['to_gray_mae']:.3f}" if found else "same run")
     return table(["seed", *map(str, range(5))], rows)
 
 
