@@ -217,10 +217,11 @@ def confusion_matrix(
     names = names or [str(i) for i in range(len(counts))]
     figure, axis = plt.subplots(figsize=(4.6, 4.6), dpi=DPI)
     # The square root makes the few errors visible next to the many correct predictions.
-    axis.imshow(np.sqrt(counts), cmap="Blues")
+    shades = np.sqrt(counts)
+    axis.imshow(shades, cmap="Blues")
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            color = "white" if row == column else "black"
+            color = "white" if shades[row, column] > shades.max() / 2 else "black"
             axis.text(column, row, count, ha="center", va="center", fontsize=TEXT, color=color)
     rotation = 90 if max(map(len, names)) > 2 else 0
     axis.set_xticks(range(len(names)), names, rotation=rotation, fontsize=TEXT)

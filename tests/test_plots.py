@@ -200,6 +200,15 @@ def test_evolution_passes_over_other_pictures(tmp_path):
     assert chosen(tmp_path / "run" / "evolution.png", colors) == [500, 1000]
 
 
+def test_counts_of_a_confusion_matrix_are_legible_on_their_shade(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(plots, "finish", lambda figure, *_: kept.append(figure))
+    plots.confusion_matrix(np.array([[1, 100], [90, 0]]), tmp_path / "counts.png")
+    colors = {text.get_text(): text.get_color() for text in kept[0].axes[0].texts}
+    assert colors == {"1": "black", "100": "white", "90": "white"}
+    plt.close(kept[0])
+
+
 def test_model_diagram_without_graphviz_prints_one_line_and_writes_nothing(
     tmp_path, monkeypatch, capsys
 ):
