@@ -163,7 +163,7 @@ def load(
         if about and about.get(name) != value:
             raise UserError(
                 f"'{path}' has the {name} {about.get(name)}, expected {value}; "
-                "choose the file of this agent, or the flags of that one"
+                "choose the file of this agent, or the flags that the file was trained with"
             )
     if about or encoder is None:
         weights.load(network, path)

@@ -297,7 +297,7 @@ def training_parser(
         type=positive_int,
         default=1,
         metavar="N",
-        help="divide each batch between so many GPUs, of all machines (default 1)",
+        help="divide each batch between N GPUs, counted over all machines (default 1)",
     )
     parser.add_argument(
         "--steps-per-execution",
@@ -371,7 +371,7 @@ def agents_parser(doc: str | None, *, env_id: str, episodes: int, what: str = "e
     """`episodes_parser` with the further flags of the agents that learn by networks."""
     parser = episodes_parser(doc, env_id=env_id, episodes=episodes, what=what)
     parser.add_argument(
-        "--seeds", type=positive_int, default=1, help="runs, with seeds one after the other"
+        "--seeds", type=positive_int, default=1, help="number of runs, with consecutive seeds"
     )
     _add_resume(parser)
     _add_export(parser)

@@ -109,12 +109,12 @@ def kernel_distance(a: np.ndarray, b: np.ndarray, blocks: int = KID_BLOCKS) -> t
     blocks = min(blocks, size // 2)
     size //= blocks
     values = []
+
+    def kernel(x, y):
+        return (x @ y.T / x.shape[1] + 1) ** 3
+
     for i in range(blocks):
         x, y = (np.asarray(f[i * size : (i + 1) * size], "float64") for f in (a, b))
-
-        def kernel(x, y):
-            return (x @ y.T / x.shape[1] + 1) ** 3
-
         # An image compared with itself would bias the mean over pairs.
         within = sum((k.sum() - k.trace()) for k in (kernel(x, x), kernel(y, y)))
         values.append(within / (size * (size - 1)) - 2 * kernel(x, y).mean())

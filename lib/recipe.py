@@ -54,9 +54,9 @@ def add_flags(
         help=f"how to train (default book); one-cycle: {epochs} epochs of batches of {batch_size}, "
         "SGD, one rise and fall of the learning rate",
     )
-    add("--learning-rate", cli.positive, "its largest value")
+    add("--learning-rate", cli.positive, "largest learning rate")
     add("--warm-up", cli.fraction, "share of the run in which the learning rate rises")
-    add("--weight-decay", cli.not_negative, "of the kernels, as in the papers")
+    add("--weight-decay", cli.not_negative, "weight decay of the kernels, as in the papers")
     add("--label-smoothing", cli.fraction, "probability spread over all classes")
     add("--shift", cli.fraction, "largest shift of an image, as a share of its width; 0: none")
     parser.add_argument("--no-flip", action="store_true", help="do not mirror images at random")
@@ -67,7 +67,7 @@ def add_flags(
         "near 0.002",
     )
     add_hold_out(parser)
-    # Which defaults hold is known once --recipe is.
+    # The defaults depend on --recipe, see `complete`.
     parser.set_defaults(epochs=None, batch_size=None)
 
 
@@ -78,7 +78,7 @@ def add_hold_out(parser: argparse.ArgumentParser) -> None:
         type=cli.reader(int, lambda value: value >= 0, "a whole number of at least 0"),
         default=0,
         metavar="N",
-        help="measure on the last N training images instead of the test set, to tune",
+        help="for tuning: measure on the last N training images instead of the test set",
     )
 
 
