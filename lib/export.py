@@ -187,11 +187,15 @@ def _policy(script, paths):
     return {"": keras.Model(states, actor(encoder(states)), name="policy")}
 
 
+def path_of(script: str) -> str:
+    """The path of the script of this name, relative to the root."""
+    (path,) = ROOT.glob(f"chapter*/{script}.py")
+    return path.relative_to(ROOT).as_posix()
+
+
 def _pretrained(script, files, build, *further):
     """A `Pretrained` of the script of this name, and of files of these names."""
-    (path,) = ROOT.glob(f"chapter*/{script}.py")
-    files = tuple(f"{file}.h5" for file in files)
-    return Pretrained(path.relative_to(ROOT).as_posix(), files, build, *further)
+    return Pretrained(path_of(script), tuple(f"{file}.h5" for file in files), build, *further)
 
 
 _WEIGHTS, _GENERATOR = ("weights",), ("generator",)

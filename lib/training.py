@@ -58,7 +58,7 @@ def train(
             arguments x and, if any, y, arrays or tuples of them; the same s gives the same batch.
         steps: number of steps, counted from the start of the run, not of its last continuation.
         interval: steps between two calls of `after_interval`. A checkpoint is saved after each of
-            them, and at least once per minute of work.
+            them, and in between about once per minute, or less often if saving takes long.
         restart: path of the checkpoint. It is removed at the end, after `save`. The file
             log.csv next to it has one row for each interval: step, seconds, the mean losses, the
             learning rate, and what `after_interval` returned. log.png shows it at the end.

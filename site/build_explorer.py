@@ -183,14 +183,14 @@ def measured(panel):
     for script, method, measure, name, key, scale, form, unit in MEASURED[panel]:
         text = f"{scale * value_at(record(name), key):{form}} {unit}".strip()
         rows.append(
-            {"script": path_of(script), "method": method, "measure": measure, "value": text}
+            {"script": export.path_of(script), "method": method, "measure": measure, "value": text}
         )
     return rows
 
 
 def _measure_q_learning():
     """Trains the table of listing 9.3.1 as its --train does; it takes a tenth of a second."""
-    path = path_of("q-learning-9.3.1")
+    path = export.path_of("q-learning-9.3.1")
     script = export.load_script(path)
     agent = script.QAgent(seed=0)
     wins = 0
@@ -212,12 +212,6 @@ def _measure_q_learning():
         }
         for action, value in zip(script.ACTIONS, agent.q_table[script.START], strict=True)
     ]
-
-
-def path_of(script):
-    """The path of a script, relative to the root."""
-    (path,) = ROOT.glob(f"chapter*/{script}.py")
-    return path.relative_to(ROOT).as_posix()
 
 
 def measured_html(rows, base):

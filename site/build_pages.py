@@ -12,7 +12,6 @@ reports every broken link as a warning, which ends the build with an error.
 
 import argparse
 import ast
-import csv
 import os
 import re
 import shutil
@@ -201,8 +200,8 @@ def results_of(script):
 
 def figures_of(script):
     """Returns the figures of a script as Markdown, or an empty text."""
-    with (ROOT / "lib/data/redrawn.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["command"].split()[0] == script.name]
+    rows = cells.read_rows(ROOT / "lib/data/redrawn.csv")
+    rows = [row for row in rows if row["command"].split()[0] == script.name]
     found = {row["figure"]: row["command"] for row in rows}
     method = script.stem.partition("-")[0]
     evolution = script.parent / "figures" / f"{method}-evolution.png"

@@ -2,13 +2,14 @@
 
 from lib.tables.cells import records, table
 
+DENOISING = "denoising-autoencoder-mnist-3.3.1"
+COLORIZATION = "colorization-autoencoder-cifar10-3.4.1"
 AUTOENCODERS = {
     "16 numbers": ("autoencoder-mnist-3.2.1", "", "0.01"),
     "2 numbers": ("autoencoder-2dim-mnist-3.2.2", "", "pictures"),
-    "denoising, noise 0.5": ("denoising-autoencoder-mnist-3.3.1", "0.5", "pictures"),
-    "colorization": ("colorization-autoencoder-cifar10-3.4.1", "", "pictures"),
+    "denoising, noise 0.5": (DENOISING, "0.5", "pictures"),
+    "colorization": (COLORIZATION, "", "pictures"),
 }
-COLORIZATION = "colorization-autoencoder-cifar10-3.4.1"
 
 
 def autoencoders() -> str:
@@ -25,7 +26,7 @@ def autoencoders() -> str:
 
 def denoising() -> str:
     header = ["noise", "corrupted, PSNR in dB", "denoised, PSNR in dB", "denoised, MSE"]
-    (found,) = records("denoising-autoencoder-mnist-3.3.1")
+    (found,) = records(DENOISING)
     rows = []
     for level, measures in found["noise_levels"].items():
         pair = (measures["corrupted"]["psnr"], measures["psnr"])
