@@ -64,10 +64,13 @@ def brightness_correlation(images: np.ndarray, translated: np.ndarray) -> float:
 
 def draw_cycles(
     generators: Pair, held_out: HeldOut, task: str, path: Path, columns: int = 10
-) -> None:
+) -> dict[str, np.ndarray]:
     """Draws test images in rows: source, target, source again; target, source, target again.
 
-    Prints a warning if gray photographs become negatives.
+    Prints a warning if the mapping of gray photographs is inverted.
+
+    Returns:
+        What `translate` returns for the first SHOWN test images.
     """
     source, target = held_out.source[:SHOWN], held_out.target[:SHOWN]
     made = translate(generators, source, target)
@@ -88,6 +91,7 @@ def draw_cycles(
     )
     if task == "cifar10" and brightness_correlation(source, made["predicted_target"]) < 0:
         print("Inverted mapping: dark becomes bright. Start again with another --seed.")
+    return made
 
 
 def draw_grids(generators: Pair, held_out: HeldOut, task: str, folder: Path, show: bool) -> None:
@@ -95,9 +99,8 @@ def draw_grids(generators: Pair, held_out: HeldOut, task: str, folder: Path, sho
 
     Ten of each domain in rows (cycles.png), and 100 in grids, as in the book.
     """
-    draw_cycles(generators, held_out, task, folder / "cycles.png")
+    made = draw_cycles(generators, held_out, task, folder / "cycles.png")
     source, target = held_out.source[:SHOWN], held_out.target[:SHOWN]
-    made = translate(generators, source, target)
     a, b = held_out.names or DOMAINS[task]
     grids = {a: source, f"→ {b}": made["predicted_target"]}
     grids[f"→ {b} → {a}"] = made["reconstructed_source"]
