@@ -19,7 +19,18 @@ from typing import Any
 
 from lib import cli
 from lib.cli import UserError
-from lib.tables import TABLES
+from lib.tables import (
+    agents,
+    autoencoders,
+    cards,
+    classifiers,
+    figures,
+    gans,
+    overview,
+    speed,
+    translation,
+    vaes,
+)
 from lib.tables.cells import read_rows, shown, value_at
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +39,19 @@ NUMBER = r"(-?\d+(?:,\d{3})*(?:\.\d+)?(?: %)?)"
 TABLE = re.compile(
     r"(?P<start><!-- table (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end of table -->)", re.DOTALL
 )
+MODULES = (
+    overview,
+    figures,
+    classifiers,
+    autoencoders,
+    gans,
+    translation,
+    vaes,
+    agents,
+    speed,
+    cards,
+)
+TABLES = {name: make for module in MODULES for name, make in module.TABLES.items()}
 # Columns of tables with settings instead of results.
 SETTINGS = ("dropout", "L2", "what it shows")
 RESULT = re.compile(r"\d[\d,]*\.\d+|\d+ %")

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from matplotlib.image import imread
 
-from lib import curves, plots, readme, tables
+from lib import curves, plots, readme
 from lib.cli import UserError
 from lib.tables import cards, cells
 
@@ -130,7 +130,7 @@ def test_numbers_without_a_result_are_found_in_docstrings():
 
 def test_a_table_is_written_whole_between_its_markers(monkeypatch):
     rows = [["DCGAN", "24.9 ± 2.3"], ["CGAN", "9"]]
-    monkeypatch.setitem(tables.TABLES, "two", lambda: cells.table(["", "FID"], rows))
+    monkeypatch.setitem(readme.TABLES, "two", lambda: cells.table(["", "FID"], rows))
     text = "before\n<!-- table two -->\n| old 1.5 |\n<!-- end of table -->\nafter\n"
     new = readme.updated(text)
     assert new.splitlines() == [
@@ -156,10 +156,10 @@ def test_a_cell_has_mean_and_standard_deviation_over_seeds():
     assert cells.spread(found, "kid") == "-"
 
 
-@pytest.mark.parametrize("name", tables.TABLES)
+@pytest.mark.parametrize("name", readme.TABLES)
 def test_every_table_is_on_a_page_and_its_cells_are_short(name):
     assert any(f"<!-- table {name} -->" in path.read_text() for path in readme.pages())
-    header, _, *rows = tables.TABLES[name]().splitlines()
+    header, _, *rows = readme.TABLES[name]().splitlines()
     for line in (header, *rows):
         # The name of a script or file is as long as it is.
         cells = [cell.strip() for cell in line.split("|") if not re.search(r"\]\(|`", cell)]

@@ -5,35 +5,6 @@ A page marks the place of a table with two lines:
     <!-- table gans-10000 -->
     <!-- end of table -->
 
-`python3 -m lib.readme` writes the table of that name between them.
+`python3 -m lib.readme` writes the table of that name between them. Each module has its tables in a
+dict TABLES from names to functions.
 """
-
-from collections.abc import Callable
-
-from lib.tables import (
-    agents,
-    autoencoders,
-    cards,
-    classifiers,
-    figures,
-    gans,
-    overview,
-    speed,
-    translation,
-    vaes,
-)
-
-TABLES: dict[str, Callable[[], str]] = {}
-for module in (
-    overview,
-    figures,
-    classifiers,
-    autoencoders,
-    gans,
-    translation,
-    vaes,
-    agents,
-    speed,
-    cards,
-):
-    TABLES |= module.TABLES
