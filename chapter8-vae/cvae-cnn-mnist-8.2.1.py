@@ -38,7 +38,7 @@ HIDDEN = 16
 NUM_LABELS = 10
 BETA = 1.0
 MEASURED_SERIES = 100  # rows of digits, in each of which one number of the code is swept
-JUDGED = 10_000
+MEASURED_DIGITS = 10_000
 MODEL_NAME = "cvae_cnn_mnist"
 
 
@@ -120,10 +120,10 @@ def one_hot(digits):
 def measure(decode, args):
     """Share of digits that are predicted as requested, and what each number of the code does."""
     rng = np.random.default_rng(args.seed)
-    codes = rng.normal(size=(JUDGED, args.latent_dim)).astype("float32")
-    digits = np.arange(JUDGED) % NUM_LABELS
+    codes = rng.normal(size=(MEASURED_DIGITS, args.latent_dim)).astype("float32")
+    digits = np.arange(MEASURED_DIGITS) % NUM_LABELS
     images = decode(codes, one_hot(digits))
-    judged = metrics.judged_digits(images)
+    predicted = metrics.predicted_digits(images)
     correlations = metrics.attribute_correlations(images, codes, digits)
     of_series = np.arange(MEASURED_SERIES) % NUM_LABELS
     attributes = vae.code_attributes(
@@ -131,7 +131,7 @@ def measure(decode, args):
         codes[:MEASURED_SERIES],
     )
     measured = {
-        "conditional_accuracy": round(float(np.mean(judged == digits)), 4),
+        "conditional_accuracy": round(float(np.mean(predicted == digits)), 4),
         "code_attributes": attributes,
         "attribute_correlations": correlations,
     }

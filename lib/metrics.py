@@ -197,7 +197,7 @@ def entropy(histogram: np.ndarray | Sequence[int]) -> float:
     return float((p * np.log(1 / p)).sum())
 
 
-def judged_digits(images: np.ndarray) -> np.ndarray:
+def predicted_digits(images: np.ndarray) -> np.ndarray:
     """The digits (n,) that the judge predicts for images (n, 28, 28, 1)."""
     return judge_outputs(images)[1].argmax(axis=1)
 

@@ -287,7 +287,7 @@ def measure_digits(
 
 def predicted_digits(images: np.ndarray) -> np.ndarray:
     """The digits (n,) that the classifier of MNIST predicts for source images (n, 32, 32, c)."""
-    return metrics.judged_digits(images.mean(axis=-1, keepdims=True)[:, 2:-2, 2:-2])
+    return metrics.predicted_digits(images.mean(axis=-1, keepdims=True)[:, 2:-2, 2:-2])
 
 
 # Files

@@ -512,7 +512,7 @@ def test_an_inverted_mapping_gets_a_warning(tmp_path, capsys, inverted, identity
 def test_flipped_labels_are_counted(monkeypatch, tmp_path):
     # Images of one value, which is the predicted digit.
     monkeypatch.setattr(
-        translation.metrics, "judged_digits", lambda x: x[:, 0, 0, 0].round().astype(int)
+        translation.metrics, "predicted_digits", lambda x: x[:, 0, 0, 0].round().astype(int)
     )
 
     def digits(*values):
@@ -571,7 +571,7 @@ def test_measures_of_the_log_are_those_of_the_first_test_images(script, monkeypa
 def test_measures_of_the_log_of_a_task_with_digits(monkeypatch):
     monkeypatch.setattr(translation, "QUICK_IMAGES", 3)
     monkeypatch.setattr(
-        translation.metrics, "judged_digits", lambda x: x[:, 0, 0, 0].round().astype(int)
+        translation.metrics, "predicted_digits", lambda x: x[:, 0, 0, 0].round().astype(int)
     )
     source = np.ones((4, 32, 32, 1)) * np.reshape([1, 2, 3, 4], (-1, 1, 1, 1))
     target = domains.as_color(source)

@@ -344,8 +344,8 @@ def test_stackedgan_losses(stacked):
         loss, _ = getattr(model, f"discriminator{level}_loss")(*batch)
         assert float(loss) == pytest.approx(source + entropy, rel=1e-4)
         if level == 1:
-            judged = numbers(model.encoder1(fakes))
-            conditional = -np.log((labels * judged).sum(axis=1)).mean()
+            predicted = numbers(model.encoder1(fakes))
+            conditional = -np.log((labels * predicted).sum(axis=1)).mean()
         else:
             conditional = ((numbers(model.encoder0(fakes)) - features) ** 2).mean()
         loss, entropy_loss, conditional_loss = getattr(model, f"generator{level}_loss")(*batch)

@@ -255,8 +255,8 @@ def test_the_shipped_judge_knows_the_digits_of_mnist():
     _, (images, labels) = metrics.datasets.mnist()
     if len(labels) != 10_000:
         pytest.skip("the MNIST in ADLK_DATA_DIR is not the whole one")
-    judged = metrics.judge().predict(images, batch_size=500, verbose=0)[1].argmax(axis=1)
-    assert (judged == labels).mean() >= 0.993
+    predicted = metrics.judge().predict(images, batch_size=500, verbose=0)[1].argmax(axis=1)
+    assert (predicted == labels).mean() >= 0.993
 
 
 def bar(width, slope, size=28):

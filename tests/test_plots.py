@@ -1,4 +1,4 @@
-"""Figures, judged by their pixels."""
+"""Figures, tested by their pixels."""
 
 import shutil
 

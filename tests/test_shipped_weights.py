@@ -162,8 +162,8 @@ def normal(size):
     return np.random.default_rng(1).normal(0, 0.5, (len(DIGITS), size)).astype("float32")
 
 
-def judged(generator, inputs):
-    return metrics.judged_digits(generator.predict(inputs, batch_size=100, verbose=0))
+def predicted(generator, inputs):
+    return metrics.predicted_digits(generator.predict(inputs, batch_size=100, verbose=0))
 
 
 UNCONDITIONAL = {
@@ -177,7 +177,7 @@ UNCONDITIONAL = {
 def test_generators_that_draw_what_they_like(file):
     chapter, name = UNCONDITIONAL[file]
     generator = load(script(chapter, name).build_generator(), chapter, file)
-    shares = np.bincount(judged(generator, noise(100)), minlength=10) / len(DIGITS)
+    shares = np.bincount(predicted(generator, noise(100)), minlength=10) / len(DIGITS)
     expected = np.array(published(f"{name}-evaluate")["class_histogram"]) / 10_000
     np.testing.assert_allclose(shares, expected, atol=0.06)
 
@@ -198,7 +198,7 @@ def test_generators_that_draw_the_digit_asked_for(file):
     chapter, name, inputs = CONDITIONAL[file]
     generator = load(script(chapter, name).build_generator(), chapter, file)
     expected = published(f"{name}-evaluate")["conditional_accuracy"]
-    assert np.mean(judged(generator, inputs()) == DIGITS) == pytest.approx(expected, abs=0.02)
+    assert np.mean(predicted(generator, inputs()) == DIGITS) == pytest.approx(expected, abs=0.02)
 
 
 def test_the_codes_control_thickness_and_slant():
@@ -224,7 +224,7 @@ def test_the_stack_draws_the_digit_asked_for_and_the_encoder_finds_it():
     stack = module.build_stack(*generators)
     given = [LABELS, normal(50), normal(50)[::-1]]
     expected = published("stackedgan-mnist-6.2.1-evaluate")
-    right = judged(stack, given) == DIGITS
+    right = predicted(stack, given) == DIGITS
     assert np.mean(right) == pytest.approx(expected["conditional_accuracy"], abs=0.02)
     found = codes.measure_stack(generators, encoders, given)
     assert found["conditional0"] == pytest.approx(expected["conditional0"], rel=0.15)
