@@ -159,7 +159,7 @@ def test_chroma_trains_on_what_is_not_held_out(tmp_path, data_dir):
     trained = read_json(tmp_path / "colorized_ae_chroma" / "metrics.json")
     assert trained["train_images"] == 48
     expected = {"augmentation": True, "chroma": True, "dropout": 0.1, "hold_out": 16}
-    expected["learning_rate"] = 3e-4
+    expected["learning_rate"] = 1e-4
     assert trained["settings"] == expected
     assert weights.about(tmp_path / "colorized_ae_chroma.h5") == expected
     measured = read_json(tmp_path / "colorized_ae_chroma" / "evaluation.json")
