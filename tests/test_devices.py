@@ -36,11 +36,11 @@ def load(chapter, name):
     return module
 
 
-def networks():
-    """Yields (name, compiled model, arrays of its four batches)."""
+def networks(names):
+    """Yields (name, compiled model, arrays of its four batches) of the named networks."""
     import keras
 
-    from lib import vae
+    from lib.vae import compile_vae
 
     rng = np.random.default_rng(0)
     digits = rng.random((STEPS * SIZE, 28, 28, 1), dtype="float32")
@@ -59,38 +59,60 @@ def networks():
         model.compile(descent(), "sparse_categorical_crossentropy")
         return model
 
-    yield (
-        "mlp",
-        classifier(load(1, "mlp").build_classifier(dropout=0)),
-        (digits.reshape(-1, 784), classes),
-    )
-    resnet = load(2, "resnet")
-    model = resnet.build_resnet(20, 1, augmentation=lambda images: images)
-    yield "resnet20", classifier(model), (photos, classes)
-    script = load(3, "autoencoder-mnist")
-    model = script.build_autoencoder(script.build_encoder(), script.build_decoder())
-    model.compile(descent(), "mse")
-    yield "autoencoder", model, (digits, digits)
-    script = load(4, "dcgan")
-    yield "dcgan", script.build_dcgan(0, bn="separate", ema=0.9), ((digits,),)
-    script = load(5, "wgan")
-    yield "wgan", script.build_wgan(0), ((np.repeat(digits, script.N_CRITIC, axis=0),),)
-    script = load(6, "infogan")
-    yield "infogan", script.build_infogan(0), ((digits, labels, labels[::-1], *codes[:2]),)
-    script = load(6, "stackedgan")
-    encoder0, encoder1, _ = script.build_encoder()
-    model = script.build_stackedgan(encoder0, encoder1)
-    yield "stackedgan", model, ((digits, features, labels, *noise, joint),)
-    model = load(7, "cyclegan").build_cyclegan("cifar10", ema=0.9)
-    yield "cyclegan", model, ((photos[..., :1], photos[::-1]),)
-    script = load(8, "vae-cnn")
-    model = script.build_vae(script.build_encoder(2), script.build_decoder(2), 0)
-    vae.compile_vae(model, keras.optimizers.SGD(1e-4))
-    yield "vae", model, (digits, digits)
-    script = load(8, "cvae")
-    model = script.build_vae(script.build_encoder(2), script.build_decoder(2), 0)
-    vae.compile_vae(model, keras.optimizers.SGD(1e-4))
-    yield "cvae", model, ((digits, labels), digits)
+    def mlp():
+        inputs = digits.reshape(-1, 784)
+        return classifier(load(1, "mlp").build_classifier(dropout=0)), (inputs, classes)
+
+    def resnet20():
+        model = load(2, "resnet").build_resnet(20, 1, augmentation=lambda images: images)
+        return classifier(model), (photos, classes)
+
+    def autoencoder():
+        script = load(3, "autoencoder-mnist")
+        model = script.build_autoencoder(script.build_encoder(), script.build_decoder())
+        model.compile(descent(), "mse")
+        return model, (digits, digits)
+
+    def dcgan():
+        return load(4, "dcgan").build_dcgan(0, bn="separate", ema=0.9), ((digits,),)
+
+    def wgan():
+        script = load(5, "wgan")
+        return script.build_wgan(0), ((np.repeat(digits, script.N_CRITIC, axis=0),),)
+
+    def infogan():
+        arrays = (digits, labels, labels[::-1], *codes[:2])
+        return load(6, "infogan").build_infogan(0), (arrays,)
+
+    def stackedgan():
+        script = load(6, "stackedgan")
+        model = script.build_stackedgan(*script.build_encoder()[:2])
+        return model, ((digits, features, labels, *noise, joint),)
+
+    def cyclegan():
+        model = load(7, "cyclegan").build_cyclegan("cifar10", ema=0.9)
+        return model, ((photos[..., :1], photos[::-1]),)
+
+    def variational(chapter_script, images):
+        script = load(8, chapter_script)
+        model = script.build_vae(script.build_encoder(2), script.build_decoder(2), 0)
+        compile_vae(model, keras.optimizers.SGD(1e-4))
+        return model, (images, digits)
+
+    builders = {
+        "mlp": mlp,
+        "resnet20": resnet20,
+        "autoencoder": autoencoder,
+        "dcgan": dcgan,
+        "wgan": wgan,
+        "infogan": infogan,
+        "stackedgan": stackedgan,
+        "cyclegan": cyclegan,
+        "vae": lambda: variational("vae-cnn", digits),
+        "cvae": lambda: variational("cvae", (digits, labels)),
+    }
+    for name in names:
+        yield name, *builders[name]()
 
 
 def waves(random, shape, *args, **kwargs):
@@ -123,9 +145,7 @@ def main(devices, folder, names):
     elif int(devices) > 1:
         backends.use_devices(int(devices))
     backends.speed_up_batch_normalization()
-    for name, model, arrays in networks():
-        if name not in names:
-            continue
+    for name, model, arrays in networks(names):
         keras.utils.set_random_seed(0)
         rng = np.random.default_rng(1)
         for variable in model.variables:
