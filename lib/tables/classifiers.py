@@ -202,14 +202,15 @@ CELLS = {"SimpleRNN": "", "LSTM": "-lstm", "GRU": "-gru"}
 
 def recurrent() -> str:
     """The recurrent layers, over the seeds whose records exist."""
-    header = ["cell", "parameters", "test accuracy, %", "seeds", "minutes"]
+    header = ["cell", "parameters", "test accuracy, %", "training, %", "seeds", "minutes"]
     rows = []
     for label, suffix in CELLS.items():
         found = recorded(f"rnn-mnist-1.5.1{suffix}{seed}" for seed in SEEDS)
         if found:
-            accuracy = spread(found, "test_accuracy", ".2f", 100)
+            keys = ("test_accuracy", "train/accuracy")
+            accuracies = [spread(found, key, ".2f", 100) for key in keys]
             parameters, minutes = f"{found[0]['parameters']:,}", f"{found[0]['minutes']:.1f}"
-            rows.append([label, parameters, accuracy, str(len(found)), minutes])
+            rows.append([label, parameters, *accuracies, str(len(found)), minutes])
     return table(header, rows)
 
 
