@@ -222,12 +222,9 @@ PRETRAINED = {
                 _WEIGHTS,
                 IMAGES,
             ),
-            (
-                "colorized_ae",
-                "colorization-autoencoder-cifar10-3.4.1",
-                _colorization,
-                _WEIGHTS,
-                IMAGES,
+            *(
+                (name, "colorization-autoencoder-cifar10-3.4.1", _colorization, _WEIGHTS, IMAGES)
+                for name in ("colorized_ae", "colorized_ae_chroma")
             ),
             ("dcgan_mnist", "dcgan-mnist-4.2.1", _unconditional, _GENERATOR, SYMMETRIC),
             ("cgan_mnist", "cgan-mnist-4.3.1", _conditional, _GENERATOR, SYMMETRIC),

@@ -9,6 +9,7 @@ AUTOENCODERS = {
     "2 numbers": ("autoencoder-2dim-mnist-3.2.2", "", "pictures"),
     "denoising, noise 0.5": (DENOISING, "0.5", "pictures"),
     "colorization": (COLORIZATION, "", "pictures"),
+    "colorization, --chroma": (f"{COLORIZATION}-chroma", "", "-"),
 }
 
 
@@ -36,11 +37,12 @@ def denoising() -> str:
 
 def colorization() -> str:
     header = ["", "MSE", "MAE", "PSNR, dB", "colorfulness"]
-    (found,) = records(COLORIZATION)
+    (found,), (chroma,) = records(COLORIZATION), records(f"{COLORIZATION}-chroma")
     parts = {
         "gray image": found["gray_copy"],
         "colorized": found,
         "its colors on the gray": found["colours_on_gray"],
+        "--chroma": chroma,
     }
     rows = []
     for label, part in parts.items():

@@ -81,16 +81,23 @@ def chapter1() -> str:
     return epochs("epochs-chapter1", {"MLP": "mlp", "CNN": "cnn", "RNN": "rnn"})
 
 
+PLAYERS_2 = {
+    "this script": "ours float32",
+    "--mixed-precision": "ours bfloat16",
+    "with augmentation": "augmented float32",
+    "Keras' normalization": "unfused float32",
+    "plain PyTorch": "torch float32",
+}
+
+
 def chapter2() -> str:
-    players = {
-        "this script": "ours float32",
-        "--mixed-precision": "ours bfloat16",
-        "with augmentation": "augmented float32",
-        "Keras' normalization": "unfused float32",
-        "plain PyTorch": "torch float32",
-    }
     networks = {"ResNet20": "resnet", "DenseNet-BC-100": "densenet"}
-    return epochs("epochs-chapter2", networks, players)
+    return epochs("epochs-chapter2", networks, PLAYERS_2)
+
+
+def chapter2_batches_of_128() -> str:
+    networks = {"ResNet20, book": "resnet", "ResNet20, one-cycle": "resnet_one_cycle"}
+    return epochs("epochs-chapter2-batch-128", networks, PLAYERS_2)
 
 
 def chapter8() -> str:
@@ -142,5 +149,6 @@ TABLES = {
     "scaling": scaling,
     "speed-1": chapter1,
     "speed-2": chapter2,
+    "speed-2-batch-128": chapter2_batches_of_128,
     "speed-8": chapter8,
 }
