@@ -63,8 +63,8 @@ def conclude(args: argparse.Namespace, folder: Path) -> None:
 
     rows = cells.read_rows(overview.ROWS, script=Path(sys.argv[0]).stem)
     for row in [] if getattr(args, "images", None) else rows:
-        book = row["book"]
-        book = "the book shows pictures" if book == "pictures" else f"the book: {book}"
+        without_number = {"pictures": "the book shows pictures", "-": "not in the book"}
+        book = without_number.get(row["book"], f"the book: {row['book']}")
         print(f"Published: {row['measure']} {overview.published(row)} ({book})")
     for place in dict.fromkeys((folder, args.output_dir)):
         written = sorted(

@@ -30,7 +30,7 @@ def make(env_id: str, **options: Any) -> gym.Env:
 
     Raises:
         UserError: if Gymnasium does not know it, cannot load it, or it does not take `options`; or
-            if there is no display to show it on.
+            if it finds no display to show it on.
     """
     displays = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
     if (
