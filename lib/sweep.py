@@ -29,7 +29,7 @@ def run(
     Args:
         columns: names of the settings that a row begins with.
         table: rows of one value for each column, then the book's train and test accuracy in
-            percent, or None where the book's is not known; the values are what json can hold.
+            percent; the values are what json can hold.
         build: function of a row's values that returns the compiled model.
         data: (x_train, y_train), (x_test, y_test).
         args: the parsed flags epochs, batch_size, seed, resume.
@@ -79,16 +79,12 @@ def run(
                 "test_accuracy": round(training.evaluate(model, x_test, y_test)["accuracy"], 4),
                 "minutes": facts["minutes"],
             }
-        book = {"book_train": _share(book_train), "book_test": _share(book_test)}
-        rows.append({**row, **book})
+        book = {"book_train": book_train, "book_test": book_test}
+        rows.append({**row, **{name: round(percent / 100, 4) for name, percent in book.items()}})
         # Later rows of an earlier run must also survive a kill.
         later = [row for row in done if all(row["settings"] != r["settings"] for r in rows)]
         results.record(path, args, **shared, rows=rows + later)
     _print_table(columns, rows)
-
-
-def _share(percent: float | None) -> float | None:
-    return None if percent is None else round(percent / 100, 4)
 
 
 def _load(path: Path, compared: dict[str, Any], unfinished: bool) -> list[dict[str, Any]]:
@@ -110,7 +106,7 @@ def _print_table(columns: Sequence[str], rows: list[dict[str, Any]]) -> None:
     lines = [[*columns, "train", "book", "test", "book"]]
     for row in rows:
         names = ("train_accuracy", "book_train", "test_accuracy", "book_test")
-        percents = ["" if row[name] is None else f"{100 * row[name]:.2f}" for name in names]
+        percents = [f"{100 * row[name]:.2f}" for name in names]
         lines.append([*map(str, row["settings"].values()), *percents])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:

@@ -121,25 +121,6 @@ def test_rnn_rows_of_the_sweep_are_in_the_printed_form():
     assert rows[3].count_params() == 512 * (28 + 512 + 1) + 5130
 
 
-def test_a_sweep_shows_nothing_where_the_book_has_no_number(tmp_path, capsys):
-    rng = np.random.default_rng(0)
-    data = [(rng.random((8, 6), "float32"), rng.integers(0, 3, 8)) for _ in range(2)]
-    args = argparse.Namespace(
-        epochs=1, batch_size=8, seed=7, resume=False, tensorboard=False, steps_per_execution=None
-    )
-
-    def build(units):
-        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(units, "softmax")])
-        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-        return model
-
-    sweep.run(["units"], [(3, None, 80)], build, data, args, tmp_path)
-    (row,) = read_json(tmp_path / "sweep.json")["rows"]
-    assert (row["book_train"], row["book_test"]) == (None, 0.8)
-    units, *_, book = capsys.readouterr().out.splitlines()[-1].split()
-    assert (units, book) == ("3", "80.00")
-
-
 @pytest.mark.parametrize("path", [MLP, CNN])
 def test_the_diagram_is_of_the_printed_network(path, monkeypatch, tmp_path, data_dir):
     script = load_script(path)
