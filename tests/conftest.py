@@ -1,6 +1,8 @@
-"""Tiny data sets of the real file format, and scripts as modules and as commands."""
+"""Tiny data sets, scripts as modules and as commands, and readers of what they write."""
 
+import csv
 import importlib.util
+import json
 import multiprocessing
 import os
 import runpy
@@ -17,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 300  # seconds for one run of a script
 sys.path.insert(0, str(ROOT))
 
-import lib.cli  # noqa: E402, which says what TensorFlow's C++ is to say before it is loaded
+import lib.cli  # noqa: E402, before Keras: it sets the log level of TensorFlow's C++ parts
 
 
 def load_script(path):
@@ -28,7 +30,7 @@ def load_script(path):
     return module
 
 
-# Forks from a process that has loaded Keras: most of a short run is that wait.
+# Processes fork from one that has loaded Keras, because loading it takes most of a short run.
 WARM = multiprocessing.get_context("forkserver")
 WARM.set_forkserver_preload(["keras", "matplotlib.pyplot"])
 
@@ -45,7 +47,7 @@ def run_script(path, *flags, folder, data, fresh=False, patch=None, **environmen
         patch: {module: {name: value}}, which are set before the script runs.
         environment: further environment variables.
     """
-    # JAX, where Keras has found it, has set a log level for this process: a reader has none.
+    # Keras imports JAX if it is installed, which sets a log level that a reader does not have.
     inherited = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     environment = {**inherited, "ADLK_DATA_DIR": str(data), "MPLBACKEND": "Agg", **environment}
     command = [str(ROOT / path), *map(str, flags)]
@@ -101,9 +103,38 @@ def interrupt_script(path, *flags, after, folder):
     return running.returncode, errors
 
 
+def assert_one_line_error(done, *parts):
+    """A finished process has refused its input, in one line with these parts and exit code 2."""
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    for part in parts:
+        assert part in line
+
+
+def read_json(path):
+    return json.loads(path.read_text())
+
+
+def read_csv(path):
+    """The rows of a file as dicts of texts."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def without_times(rows):
+    """The rows of a log without the columns that differ between equal runs."""
+    return [{k: v for k, v in row.items() if "second" not in k} for row in rows]
+
+
+def numbers(tensor):
+    """A tensor as a float64 array."""
+    import keras
+
+    return keras.ops.convert_to_numpy(tensor).astype("float64")
+
+
 def break_off(script, monkeypatch, episode):
-    """Has the `episode`-th episode that a script plays from now on fail; returns a list that grows
-    by each."""
+    """Makes the `episode`-th episode from now on fail; returns a list with an entry per episode."""
     play, played = script.run_episode, []
 
     def run_episode(*args, **kwargs):
@@ -125,7 +156,7 @@ def need_data_set(name):
 
 @pytest.fixture
 def ctrl_c_at_once(monkeypatch):
-    """Ctrl-C comes in the instant before a training loop's first step or episode."""
+    """Presses Ctrl-C just before the first step or episode of a training loop."""
     enter = lib.cli.StopOnSignal.__enter__
 
     def enter_and_press(self):

@@ -9,7 +9,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from conftest import load_script, run_script
+from conftest import assert_one_line_error, load_script, read_json, run_script
 from matplotlib.image import imread
 
 from lib import plots, sweep
@@ -20,17 +20,6 @@ SAMPLER = f"{CHAPTER}/mnist-sampler-1.3.1.py"
 MLP = f"{CHAPTER}/mlp-mnist-1.3.2.py"
 CNN = f"{CHAPTER}/cnn-mnist-1.4.1.py"
 RNN = f"{CHAPTER}/rnn-mnist-1.5.1.py"
-
-
-def read_json(path):
-    return json.loads(path.read_text())
-
-
-def assert_one_line_error(done, *parts):
-    assert done.returncode == 2, done.stderr
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    for part in parts:
-        assert part in done.stderr
 
 
 def dense_layers(model):
@@ -313,8 +302,7 @@ def test_mlp_sweep_trains_the_rows_that_are_left(tmp_path, data_dir):
     path.write_text(json.dumps(former))
     flags = ("--sweep", "--resume", "--epochs=1", "--batch-size=32", "--seed=2")
     run = run_script(MLP, *flags, folder=tmp_path, data=data_dir)
-    assert run.returncode == 2
-    assert "belongs to a sweep with learning_rates {'sgd': 0.5}" in run.stderr
+    assert_one_line_error(run, "belongs to a sweep with learning_rates {'sgd': 0.5}")
     flags = (*flags, "--optimizer=sgd", "--learning-rate=0.5")
     run = run_script(MLP, *flags, folder=tmp_path, data=data_dir)
     assert run.returncode == 0, run.stderr

@@ -1,7 +1,5 @@
 """The four policy gradients: losses and gradients in NumPy, what they learn, and the commands."""
 
-import csv
-import json
 import math
 import shutil
 from types import SimpleNamespace
@@ -9,7 +7,17 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, break_off, interrupt_script, load_script, run_script
+from conftest import (
+    ROOT,
+    assert_one_line_error,
+    break_off,
+    interrupt_script,
+    load_script,
+    read_csv,
+    read_json,
+    run_script,
+    without_times,
+)
 from PIL import Image
 
 from lib import agents, rl, rl_report, state_encoder, weights
@@ -31,13 +39,6 @@ def encoder():
     network = state_encoder.build_encoder(2)
     weights.load(network, ENCODER)
     return network
-
-
-def assert_one_line_error(done, *parts):
-    assert done.returncode == 2, done.stderr
-    (line,) = done.stderr.splitlines()
-    for part in parts:
-        assert part in line
 
 
 def agent_with_weights(script, encoder, method, seed=0, **settings):
@@ -329,10 +330,6 @@ def car_args(folder, **flags):
     return SimpleNamespace(**{**defaults, **flags})
 
 
-def without_times(log):
-    return [{k: v for k, v in row.items() if "second" not in k} for row in log]
-
-
 @pytest.fixture
 def few_tests(script, monkeypatch):
     monkeypatch.setattr(script, "TEST_EPISODES", 2)
@@ -371,14 +368,13 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
     played = break_off(script, monkeypatch, episode=3)
     with pytest.raises(RuntimeError, match="power cut"):
         script.train(car_args(tmp_path, method=method), 0, settings, encoder, tmp_path)
-    with (tmp_path / "log-0.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 2
+    assert len(read_csv(tmp_path / "log-0.csv")) == 2
     args = car_args(tmp_path, method=method, resume=True)
     resumed = script.train(args, 0, settings, encoder, tmp_path)
     assert len(played) == 4 + 2  # two test episodes
     assert without_times(resumed.log) == without_times(whole.log)
-    with (tmp_path / "log-0.csv").open() as file:
-        assert [float(row["reward"]) for row in csv.DictReader(file)] == whole.rewards
+    rewards = [float(row["reward"]) for row in read_csv(tmp_path / "log-0.csv")]
+    assert rewards == whole.rewards
     actor, again = script.build_actor(0.1), script.build_actor(0.1)
     weights.load(actor, tmp_path / f"car_{method}_actor.h5")
     (tmp_path / "whole.h5").write_bytes(expected)
@@ -406,14 +402,13 @@ def test_the_commands_of_a_reader(tmp_path):
     done = run_script(CAR, *flags, folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "car_a2c-seed7"
-    trained = json.loads((folder / "metrics.json").read_text())
+    trained = read_json(folder / "metrics.json")
     assert (trained["method"], trained["runs"], trained["episodes"]) == ("a2c", 2, 3)
     assert trained["settings"]["gamma"] == 0.95
     assert trained["updates"] == 6
     rewards = rl_report.read_rewards(folder / "rewards.csv")
     for k, seed in enumerate(("7", "8")):
-        with (folder / f"log-{seed}.csv").open() as file:
-            log = list(csv.DictReader(file))
+        log = read_csv(folder / f"log-{seed}.csv")
         columns = {"episode", "steps", "reward", "flag", "flags", "learning_rate", "policy_loss"}
         columns |= {"value_loss", "explained_variance", "std", "entropy", "steps_per_second"}
         assert columns < set(log[0])
@@ -432,7 +427,7 @@ def test_the_commands_of_a_reader(tmp_path):
     flags = ("-c", "--seed=7", f"--encoder_weights={ENCODER}")
     files = ("--actor_weights=car_a2c_actor-seed7.h5", "--value_weights=car_a2c_value-seed7.h5")
     done = run_script(CAR, *flags, *files, folder=tmp_path, data=tmp_path)
-    tested = json.loads((folder / "evaluation.json").read_text())
+    tested = read_json(folder / "evaluation.json")
     expected = trained["seeds"]["7"]["test_reward"]
     assert tested["test_reward"]["mean"] == expected, done.stderr
     assert "weights: car_a2c_actor-seed7.h5" in done.stdout
@@ -442,7 +437,7 @@ def test_the_commands_of_a_reader(tmp_path):
     done = run_script(CAR, *flags, *files, "-t", "--episodes=2", folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "car_a2c_value-seed7.h5").read_bytes() != before
-    assert json.loads((folder / "metrics.json").read_text())["episodes"] == 2
+    assert read_json(folder / "metrics.json")["episodes"] == 2
 
 
 def test_settings_are_flags_and_change_the_names_of_files(script, monkeypatch):
@@ -466,8 +461,7 @@ def test_ctrl_c_saves_what_is_there(script, tmp_path):
     assert code == 130
     assert "Stopped in the run with seed 0 after episode" in errors
     stopped_at = int(errors.split("after episode ")[1].split(";")[0])
-    with (tmp_path / "car_baseline" / "log-0.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == stopped_at >= 100
+    assert len(read_csv(tmp_path / "car_baseline" / "log-0.csv")) == stopped_at >= 100
     for name, network in (("actor", script.build_actor(0.1)), ("value", script.build_value())):
         weights.load(network, tmp_path / f"car_baseline_{name}.h5")
         assert all(np.any(w != 0) for w in network.get_weights())
@@ -481,7 +475,7 @@ def test_ctrl_c_before_the_first_episode_plays_it(script, encoder, tmp_path, ctr
 def test_random_actions_do_not_reach_the_flag(tmp_path):
     done = run_script(CAR, "-r", "--episodes=5", "--record=gif", folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr
-    numbers = json.loads((tmp_path / "car_random" / "metrics.json").read_text())
+    numbers = read_json(tmp_path / "car_random" / "metrics.json")
     assert numbers["flags"] == 0
     # A force drawn evenly from [-1, 1] has a mean square of 1/3; 999 steps cost 0.1 times this.
     assert numbers["mean_reward"] == pytest.approx(-33.3, abs=1)
@@ -552,7 +546,7 @@ def test_the_books_file_names_find_the_pretrained_weights(tmp_path):
     files = [f"--{name}_weights={name}_weights.h5" for name in ("encoder", "actor", "value")]
     done = run_script(CAR, "-b", *files, folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr
-    tested = json.loads((tmp_path / "car_baseline" / "evaluation.json").read_text())
+    tested = read_json(tmp_path / "car_baseline" / "evaluation.json")
     assert tested["test_reward"]["mean"] > 90
     for name in ("encoder", "baseline_actor", "baseline_value"):
         assert f"car_{name}.h5" in done.stdout

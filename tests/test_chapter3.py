@@ -1,7 +1,6 @@
 """Autoencoders: networks, noise, gray images, measures and figures, and the scripts as commands."""
 
 import itertools
-import json
 from types import SimpleNamespace
 
 import keras
@@ -9,7 +8,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from conftest import load_script, run_script
+from conftest import assert_one_line_error, load_script, read_json, run_script
 from matplotlib.image import imread
 
 from lib import datasets, image_quality, plots, training, weights
@@ -26,10 +25,6 @@ COLORIZATION = CHAPTER + "colorization-autoencoder-cifar10-3.4.1.py"
 
 def build(script):
     return script.build_autoencoder(script.build_encoder(), script.build_decoder())
-
-
-def read_json(path):
-    return json.loads(path.read_text())
 
 
 def convolutions(*channels):
@@ -431,9 +426,7 @@ def test_script_trains_then_loads_and_draws(path, name, figures, tmp_path, data_
 )
 def test_a_wrong_noise_level_gets_one_line(flag, part, tmp_path, data_dir):
     done = run_script(DENOISING, flag, folder=tmp_path, data=data_dir)
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert "--noise" in line and part in line
+    assert_one_line_error(done, "--noise", part)
 
 
 def test_weights_of_another_autoencoder_are_refused(tmp_path):

@@ -1,8 +1,6 @@
 """CycleGAN: normalization, networks, losses, turns, data, measures, files, and the script."""
 
-import csv
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -16,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.io
-from conftest import ROOT, load_script, run_script
+from conftest import ROOT, load_script, numbers, read_csv, read_json, run_script
 from keras import layers, ops
 from matplotlib.image import imread
 
@@ -30,10 +28,6 @@ CYCLEGAN = "chapter7-cross-domain-gan/cyclegan-7.1.1.py"
 @pytest.fixture(scope="module")
 def script():
     return load_script(CYCLEGAN)
-
-
-def numbers(tensor):
-    return ops.convert_to_numpy(tensor).astype("float64")
 
 
 def randomized(model, seed=0):
@@ -734,8 +728,7 @@ def assert_drawn(folder, *names):
 
 def rows_of(path):
     """The rows of a log.csv as dicts of numbers."""
-    with path.open(newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    return [{name: float(value) for name, value in row.items()} for row in read_csv(path)]
 
 
 GRIDS = ("source-to-target", "target-to-source", "cycles")
@@ -746,7 +739,7 @@ def test_color_task_trains_then_loads(tmp_path, data_dir):
     run("-c", "--train-steps=2", *flags, folder=tmp_path, data=data_dir)
     folder = tmp_path / "cyclegan_cifar10_plain"
     assert_drawn(folder, "00002", "evolution", "comparison", *GRIDS)
-    trained = json.loads((folder / "metrics.json").read_text())
+    trained = read_json(folder / "metrics.json")
     assert set(trained["losses"]) == {
         "d_target",
         "d_source",
@@ -759,7 +752,7 @@ def test_color_task_trains_then_loads(tmp_path, data_dir):
     # A finished run goes on where it ended.
     run("-c", "--train-steps=3", *flags, "--resume", "--evaluate", folder=tmp_path, data=data_dir)
     assert_drawn(folder, "00003")
-    measured = json.loads((folder / "evaluation.json").read_text())
+    measured = read_json(folder / "evaluation.json")
     assert set(measured["unaveraged"]) == {
         "cyclegan",
         "to_gray_mae",
@@ -787,7 +780,7 @@ def test_color_task_trains_then_loads(tmp_path, data_dir):
     run(*files, "--evaluate", folder=tmp_path, data=data_dir)
     assert not (tmp_path / "cyclegan_cifar10").exists()
     assert_drawn(folder, "comparison", *GRIDS)
-    measured = json.loads((folder / "evaluation.json").read_text())
+    measured = read_json(folder / "evaluation.json")
     assert measured["test_images"] == [32, 32]
     assert measured["gray_copy"]["colorfulness"] == 0
     for key in ("to_gray_mae", "cycle_mae_source", "cycle_mae_target"):
@@ -801,9 +794,9 @@ def test_digit_tasks_train_then_load(tmp_path, data_dir):
     run(*flags, "--train-steps=2", "--batch-size=2", folder=tmp_path, data=data_dir)
     folder = tmp_path / "cyclegan_mnist_m"
     assert_drawn(folder, "00002", "label_flips", *GRIDS)
-    trained = json.loads((folder / "metrics.json").read_text())
+    trained = read_json(folder / "metrics.json")
     assert trained["loss_weights"] == [1, 5, 2] and "identity" in trained["losses"]
-    measured = json.loads((folder / "evaluation.json").read_text())
+    measured = read_json(folder / "evaluation.json")
     assert 0 <= measured["label_flip_rate"] <= 1
     assert set(measured["unaveraged"]) == {
         "label_flip_rate",
@@ -820,7 +813,7 @@ def test_digit_tasks_train_then_load(tmp_path, data_dir):
         f"--mnist_svhn_g_{domain}=cyclegan_mnist_m-g_{domain}.h5" for domain in ("source", "target")
     ]
     run(*files, "--target=svhn", "--evaluate", folder=tmp_path, data=data_dir)
-    measured = json.loads((tmp_path / "cyclegan_mnist_svhn" / "evaluation.json").read_text())
+    measured = read_json(tmp_path / "cyclegan_mnist_svhn" / "evaluation.json")
     assert measured["test_images"] == [32, 12]
 
 
@@ -893,7 +886,7 @@ def test_svhn_is_downloaded_trained_on_and_evaluated(tmp_path, data_dir, svhn_se
     assert len(asked) == 2
     folder = tmp_path / "cyclegan_mnist_svhn"
     assert_drawn(folder, "00001", "label_flips", *GRIDS)
-    measured = json.loads((folder / "evaluation.json").read_text())
+    measured = read_json(folder / "evaluation.json")
     assert measured["test_images"] == [32, 12] and measured["weights"] == files
 
 

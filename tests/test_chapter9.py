@@ -1,8 +1,6 @@
 """Q-learning, FrozenLake and DQN: exact values, targets and schedules, and the commands."""
 
-import csv
 import dataclasses
-import json
 import os
 import re
 import shutil
@@ -13,7 +11,17 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, break_off, interrupt_script, load_script, run_script
+from conftest import (
+    ROOT,
+    assert_one_line_error,
+    break_off,
+    interrupt_script,
+    load_script,
+    read_csv,
+    read_json,
+    run_script,
+    without_times,
+)
 from PIL import Image
 
 from lib import lake, rl, rl_report, weights
@@ -24,17 +32,6 @@ CHAPTER = "chapter9-drl/"
 GRID = CHAPTER + "q-learning-9.3.1.py"
 LAKE = CHAPTER + "q-frozenlake-9.5.1.py"
 CART = CHAPTER + "dqn-cartpole-9.6.1.py"
-
-
-def read_json(path):
-    return json.loads(path.read_text())
-
-
-def assert_one_line_error(done, *parts):
-    assert done.returncode == 2, done.stderr
-    (line,) = done.stderr.splitlines()
-    for part in parts:
-        assert part in line
 
 
 # The grid
@@ -632,8 +629,7 @@ def test_the_commands_of_a_reader(tmp_path):
     assert (folder / "rewards.png").exists()
     rewards = rl_report.read_rewards(folder / "rewards.csv")
     for k, seed in enumerate(("5", "6")):
-        with (folder / f"log-{seed}.csv").open() as file:
-            log = list(csv.DictReader(file))
+        log = read_csv(folder / f"log-{seed}.csv")
         columns = {"steps", "reward", "mean_reward", "epsilon", "loss", "q_value", "learning_rate"}
         assert columns | {"updates", "seconds", "steps_per_second"} < set(log[0])
         assert [row["episode"] for row in log] == ["1", "2", "3", "4"]
@@ -659,11 +655,6 @@ def test_the_commands_of_a_reader(tmp_path):
     kind = "gif" if shutil.which("ffmpeg") is None else "mp4"
     assert (tmp_path / "dqn_cartpole-seed5" / f"agent.{kind}").stat().st_size > 500
     keras.models.load_model(tmp_path / "dqn_cartpole-replays4-seed5.h5", compile=False)
-
-
-def without_times(log):
-    times = ("seconds", "steps_per_second")
-    return [{name: value for name, value in row.items() if name not in times} for row in log]
 
 
 @pytest.mark.parametrize("method", ["dqn", "ddqn"])
@@ -766,16 +757,14 @@ def test_ctrl_c_saves_what_is_there(cart, tmp_path):
     stopped_at = int(errors.split("after episode ")[1].split(";")[0])
     assert stopped_at >= 20
     folder = tmp_path / "dqn_cartpole-CartPole-v1-book"
-    with (folder / "log-0.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == stopped_at
+    assert len(read_csv(folder / "log-0.csv")) == stopped_at
     weights.load(cart.build_q_network(4, 2), tmp_path / "dqn_cartpole-CartPole-v1-book.h5")
 
     # The run continues where it was, and its checkpoint is removed when it has finished.
     flags = (*flags, "--resume", f"--episodes={stopped_at + 2}")
     done = run_script(CART, *flags, folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr
-    with (folder / "log-0.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == stopped_at + 2
+    assert len(read_csv(folder / "log-0.csv")) == stopped_at + 2
     assert not list(folder.glob("restart-*"))
     done = run_script(CART, "--resume", folder=tmp_path, data=tmp_path)
     assert_one_line_error(done, "nothing to resume")

@@ -1,13 +1,12 @@
 """What docstrings, pages and records tell to type: scripts take these flags, weights are there."""
 
 import ast
-import json
 import re
 import shlex
 import sys
 
 import pytest
-from conftest import ROOT, load_script
+from conftest import ROOT, load_script, read_json
 
 from lib import notebooks, readme
 
@@ -38,7 +37,7 @@ def all_commands():
     for path in SCRIPTS.values():
         pages[path.name] = ast.get_docstring(ast.parse(path.read_text()))
     for path in (ROOT / "results").glob("*.json"):
-        pages[path.name] = f"`{json.loads(path.read_text())['command']}`"
+        pages[path.name] = f"`{read_json(path)['command']}`"
     for chapter in range(1, 11):
         rows = notebooks.rows(chapter)
         told = [f"`python3 {row['command']} {row['tiny']}`" for row in rows]

@@ -11,7 +11,7 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import ROOT, load_script
+from conftest import ROOT, load_script, read_json
 
 from lib import datasets, export
 
@@ -502,8 +502,8 @@ def test_colors_on_gray_are_those_of_the_script(page):
 
 
 def test_measured_results_come_from_the_records(site, page):
-    manifest = json.loads((site / "manifest.json").read_text())
-    dcgan = json.loads((ROOT / "results/dcgan-mnist-4.2.1-evaluate.json").read_text())
+    manifest = read_json(site / "manifest.json")
+    dcgan = read_json(ROOT / "results/dcgan-mnist-4.2.1-evaluate.json")
     rows = {row["method"]: row["value"] for row in manifest["measured"]["noise"]}
     assert rows["DCGAN"] == f"{dcgan['fid_mnist']:.1f}"
     for panel, rows in manifest["measured"].items():

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, run_script
+from conftest import ROOT, assert_one_line_error, run_script
 
 from lib import cli, export
 
@@ -90,8 +90,7 @@ def test_a_script_exports_the_weights_that_a_flag_names(tmp_path):
         folder=tmp_path,
         data=tmp_path,
     )
-    assert done.returncode == 2
-    assert "no weight file 'missing.h5'" in done.stderr
+    assert_one_line_error(done, "no weight file 'missing.h5'")
 
 
 @pytest.mark.parametrize(
@@ -103,9 +102,7 @@ def test_a_script_exports_the_weights_that_a_flag_names(tmp_path):
 )
 def test_wrong_flags_are_one_line(flags, message, tmp_path):
     done = run_script("chapter4-gan/dcgan-mnist-4.2.1.py", *flags, folder=tmp_path, data=tmp_path)
-    assert done.returncode == 2
-    (line,) = done.stderr.strip().splitlines()
-    assert message in line
+    assert_one_line_error(done, message)
 
 
 @pytest.mark.parametrize("package", export.PACKAGES)

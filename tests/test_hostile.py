@@ -17,7 +17,7 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from conftest import ROOT, run_script
+from conftest import ROOT, assert_one_line_error, run_script
 
 from lib import cli, datasets, plots, results, training, weights
 
@@ -35,13 +35,6 @@ cli.lock_folder(Path(sys.argv[1]))
 print("locked", flush=True)
 sys.stdin.read()
 """
-
-
-def assert_one_line_error(done, *parts):
-    assert done.returncode == 2, done.stderr
-    (line,) = done.stderr.splitlines()
-    for part in parts:
-        assert part in line
 
 
 # A full disk

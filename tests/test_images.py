@@ -1,6 +1,5 @@
 """Your own images: how folders are read, what is refused, and scripts that train on them."""
 
-import json
 import os
 import sys
 from types import SimpleNamespace
@@ -8,7 +7,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from conftest import load_script, run_script
+from conftest import assert_one_line_error, load_script, read_json, run_script
 from PIL import Image
 
 from lib import cli, domains, images, translation, weights
@@ -216,14 +215,6 @@ def test_a_cyclegan_takes_size_and_color_from_its_file(tmp_path, size, fits):
             translation.adopt_settings(args, __file__)
 
 
-def assert_one_line_error(done, *parts):
-    assert done.returncode == 2, done.stderr
-    line = done.stderr.splitlines()[-1]
-    assert "error: " in line
-    for part in parts:
-        assert part in line
-
-
 def test_dcgan_trains_resumes_and_draws(folder, tmp_path, data_dir):
     flags = (*TINY, "--images", folder, "--color", "--train-steps")
     done = run_script(DCGAN, *flags, 2, folder=tmp_path, data=data_dir)
@@ -231,7 +222,7 @@ def test_dcgan_trains_resumes_and_draws(folder, tmp_path, data_dir):
     about = weights.about(tmp_path / "dcgan-my_photos.h5")
     assert (about["images"], about["image_size"], about["color"]) == ("my photos", 8, True)
     assert not (tmp_path / "dcgan_mnist.h5").exists()
-    metrics = json.loads((tmp_path / "dcgan-my_photos" / "metrics.json").read_text())
+    metrics = read_json(tmp_path / "dcgan-my_photos" / "metrics.json")
     assert metrics["image_count"] == 12
 
     done = run_script(DCGAN, "--generator=dcgan-my_photos.h5", folder=tmp_path, data=data_dir)
@@ -266,7 +257,7 @@ def test_autoencoder_trains_and_its_weights_need_their_images(folder, tmp_path, 
     file = "--weights=autoencoder-my_photos.h5"
     done = run_script(AUTOENCODER, file, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
-    measured = json.loads((tmp_path / "autoencoder-my_photos" / "evaluation.json").read_text())
+    measured = read_json(tmp_path / "autoencoder-my_photos" / "evaluation.json")
     assert measured["test_images"] == 8
     done = run_script(AUTOENCODER, file, folder=tmp_path, data=data_dir)
     assert_one_line_error(done, "my photos", "--images FOLDER --image-size 8 --color")

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, read_json
 from matplotlib.image import imread
 
 from lib import curves, plots, readme
@@ -116,7 +116,7 @@ def test_what_a_docstring_promises_has_been_measured(script):
     (promised,) = re.findall(
         r"^Result to expect.*?(?=\n\n|\Z)", doc, flags=re.DOTALL | re.MULTILINE
     )
-    records = [json.loads(path.read_text()) for path in ROOT.glob(f"results/{script.stem}*.json")]
+    records = [read_json(path) for path in ROOT.glob(f"results/{script.stem}*.json")]
     assert unmeasured(promised, list(numbers_in(records))) == []
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import keras
 import pytest
-from conftest import ROOT
+from conftest import ROOT, read_json
 
 from lib import results
 from lib.cli import UserError
@@ -21,7 +21,7 @@ def test_record_holds_what_is_needed_to_repeat_the_run(tmp_path, monkeypatch):
     args = argparse.Namespace(train_steps=50, seed=3, show=False)
     results.record(tmp_path / "metrics.json", args, minutes=1.5, losses={"critic": [0.5, 0.25]})
 
-    written = json.loads((tmp_path / "metrics.json").read_text())
+    written = read_json(tmp_path / "metrics.json")
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", written.pop("date"))
     # Python with Keras loaded: over 100 MB, and in the unit that was meant.
     assert 100 < written.pop("peak_rss_mb") < 20_000
@@ -62,7 +62,7 @@ RECORDS = sorted((ROOT / "results").glob("*.json"))
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_a_published_record_tells_how_it_was_made(path):
-    record = json.loads(path.read_text())
+    record = read_json(path)
     facts = {"command", "commit", "date", "device"}
     if record["command"].startswith("python3 benchmarks/"):
         measured = {"devices": "networks", "long-run": "growth"}.get(path.stem, "contenders")
@@ -88,7 +88,7 @@ def test_the_device_without_a_gpu_is_the_processor_and_its_cores():
 def test_write_json_replaces_the_former_file(tmp_path):
     results.write_json(tmp_path / "numbers.json", {"a": 1})
     results.write_json(tmp_path / "numbers.json", {"b": [2, 3]})
-    assert json.loads((tmp_path / "numbers.json").read_text()) == {"b": [2, 3]}
+    assert read_json(tmp_path / "numbers.json") == {"b": [2, 3]}
     assert os.listdir(tmp_path) == ["numbers.json"]
 
 

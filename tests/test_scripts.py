@@ -1,31 +1,18 @@
 """Every script runs through its real command line on a tiny budget, and answers bad input."""
 
-import json
 import shutil
 
 import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import load_script, run_script
+from conftest import assert_one_line_error, load_script, read_json, run_script
 from matplotlib.image import imread
 
 CNN = "chapter1-keras-quick-tour/cnn-mnist-1.4.1.py"
 DCGAN = "chapter4-gan/dcgan-mnist-4.2.1.py"
 CGAN = "chapter4-gan/cgan-mnist-4.3.1.py"
 RESNET = "chapter2-deep-networks/resnet-cifar10-2.2.1.py"
-
-
-def assert_one_line_error(done, *parts):
-    assert done.returncode == 2, done.stderr
-    lines = done.stderr.splitlines()
-    assert len(lines) == 1, done.stderr
-    for part in parts:
-        assert part in lines[0]
-
-
-def read_json(path):
-    return json.loads(path.read_text())
 
 
 def test_cnn_has_the_books_parameters():

@@ -4,7 +4,6 @@ The parts are small, so that a number may be a few standard errors off that of t
 """
 
 import functools
-import json
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -12,7 +11,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, load_script, need_data_set
+from conftest import ROOT, load_script, need_data_set, read_json
 
 from lib import (
     agents,
@@ -36,7 +35,7 @@ def script(chapter, name):
 
 
 def published(name):
-    return json.loads((ROOT / "results" / f"{name}.json").read_text())
+    return read_json(ROOT / "results" / f"{name}.json")
 
 
 def load(network, chapter, file):

@@ -1,6 +1,5 @@
 """Restart points and interruption; test_backends.py runs this file on the other backends, too."""
 
-import csv
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, read_csv
 from keras import layers
 from test_alternating import Noisy
 
@@ -272,8 +271,7 @@ def test_a_run_is_saved_by_time_within_an_interval(tmp_path, monkeypatch):
     assert saved[5:] == [8, 10, 12]
     train(whole, tmp_path / "whole", steps=12)
     assert_equal_states(model, whole)
-    with (tmp_path / "whole" / "log.csv").open(newline="") as file:
-        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    losses = [float(row["loss"]) for row in read_csv(tmp_path / "whole" / "log.csv")]
     assert logs["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
 
 
@@ -303,16 +301,14 @@ def test_the_log_of_a_continuation_has_each_interval_once(tmp_path):
     with (tmp_path / "log.csv").open("a") as file:
         file.write("9,0.5,0.7,\n")
     train(build(), tmp_path, resume=True, after=after)
-    with (tmp_path / "log.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(tmp_path / "log.csv")
     assert [row["step"] for row in rows] == ["3", "6", "9", "12"]
     assert [row["score"] for row in rows] == ["", "0.6", "", ""]
     assert all(float(row["loss"]) > 0 for row in rows)
 
 
 def log_rows(folder):
-    with (folder / "log.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return read_csv(folder / "log.csv")
 
 
 def test_the_log_has_seconds_and_the_learning_rate_of_each_optimizer(tmp_path):
