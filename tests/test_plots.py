@@ -240,9 +240,10 @@ def test_a_command_that_fails_is_shown_with_its_reason():
         figures.redraw(1, "mlp-mnist-1.3.2.py --epochs=0", {})
 
 
-def test_every_command_of_the_figures_is_understood():
-    for chapter, command in figures.commands():
+def test_every_command_of_the_figures_has_a_script_and_one_folder_of_pictures():
+    for (chapter, command), pictures in figures.commands().items():
         (folder,) = ROOT.glob(f"chapter{chapter}-*")
         assert (folder / command.split()[0]).exists()
-        for figure in figures.commands()[chapter, command].values():
+        assert len({picture.split("/")[0] for picture in pictures}) == 1, command
+        for figure in pictures.values():
             assert (folder / "figures" / figure).exists()
