@@ -118,14 +118,16 @@ def test_the_two_parts_of_the_loss_are_told_apart(mse):
     encoder, decoder = script.build_encoder(2), script.build_decoder(2)
     model = script.build_vae(encoder, decoder, seed=0, beta=7)
     vae.compile_vae(model, "sgd", mse)
+    # An untrained encoder has a divergence of nearly 0.
+    encoder.get_layer("z_mean").bias.assign([3.0, -3.0])
     images = np.random.default_rng(0).random((30, 28, 28, 1), "float32")
     labels = np.eye(10, dtype="float32")[np.arange(30) % 10]
     logs = model.evaluate([images, labels], images, batch_size=12, verbose=0, return_dict=True)
     found = vae.parts(model, logs)
     mean, log_var = encoder.predict([images, labels], verbose=0)
     divergence = numbers(vae.kl_divergence(mean, log_var)).sum(axis=1).mean()
-    assert found["kl"] == pytest.approx(divergence, abs=2e-3 * logs["loss"] / 7)
-    assert found["loss"] == pytest.approx(found["reconstruction"] + 7 * found["kl"], rel=1e-5)
+    assert divergence > 8
+    assert found["kl"] == pytest.approx(divergence, rel=1e-3)
 
 
 def test_code_attributes_sweep_one_number_of_the_code_at_a_time():
