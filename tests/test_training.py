@@ -1,4 +1,4 @@
-"""Restart points and interruption; test_backends.py runs this file on the other backends, too."""
+"""Checkpoints and interruption; test_backends.py also runs part of this file on other backends."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ np.savez("state.npz", *state(model))
 
 
 def build():
-    """A classifier with all that a run carries along: dropout, batch normalization, RMSprop."""
+    """A classifier with all kinds of state: dropout, batch normalization, RMSprop."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
@@ -103,6 +103,10 @@ def train(
     )
 
 
+def log_rows(folder):
+    return read_csv(folder / "log.csv")
+
+
 def assert_equal_states(model, other):
     for a, b in zip(state(model), state(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
@@ -118,7 +122,7 @@ def interrupt_at(stop_step, of=make_batch):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_run_killed_between_restart_points_ends_as_an_uninterrupted_one(name, tmp_path):
+def test_a_run_killed_between_checkpoints_ends_as_an_uninterrupted_one(name, tmp_path):
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
 
@@ -138,7 +142,7 @@ def test_a_run_killed_between_restart_points_ends_as_an_uninterrupted_one(name, 
             np.testing.assert_allclose(file[name], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_ctrl_c_stops_within_one_step_saves_and_says_how_to_go_on(tmp_path, monkeypatch):
+def test_ctrl_c_stops_within_one_step_saves_and_says_how_to_continue(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "STRETCH_BYTES", 1)
     monkeypatch.setattr(sys, "argv", ["script.py", "--seed", "0"])
     model = build()
@@ -150,13 +154,13 @@ def test_ctrl_c_stops_within_one_step_saves_and_says_how_to_go_on(tmp_path, monk
     assert_equal_states(resumed, whole)
 
 
-def test_signal_handlers_are_put_back(tmp_path):
+def test_signal_handlers_are_restored(tmp_path):
     before = signal.getsignal(signal.SIGINT)
     train(build(), tmp_path, steps=3)
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_the_restart_point_goes_when_all_steps_are_done(tmp_path):
+def test_the_checkpoint_is_removed_when_all_steps_are_done(tmp_path):
     seen = []
     train(
         build(),
@@ -271,11 +275,11 @@ def test_a_run_is_saved_by_time_within_an_interval(tmp_path, monkeypatch):
     assert saved[5:] == [8, 10, 12]
     train(whole, tmp_path / "whole", steps=12)
     assert_equal_states(model, whole)
-    losses = [float(row["loss"]) for row in read_csv(tmp_path / "whole" / "log.csv")]
+    losses = [float(row["loss"]) for row in log_rows(tmp_path / "whole")]
     assert logs["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
 
 
-def test_a_failed_save_leaves_the_former_restart_point(tmp_path, monkeypatch):
+def test_a_failed_save_leaves_the_former_checkpoint(tmp_path, monkeypatch):
     with pytest.raises(Stopped):
         train(build(), tmp_path, batch=interrupt_at(1))
     before = (tmp_path / "restart.npz").read_bytes()
@@ -301,14 +305,10 @@ def test_the_log_of_a_continuation_has_each_interval_once(tmp_path):
     with (tmp_path / "log.csv").open("a") as file:
         file.write("9,0.5,0.7,\n")
     train(build(), tmp_path, resume=True, after=after)
-    rows = read_csv(tmp_path / "log.csv")
+    rows = log_rows(tmp_path)
     assert [row["step"] for row in rows] == ["3", "6", "9", "12"]
     assert [row["score"] for row in rows] == ["", "0.6", "", ""]
     assert all(float(row["loss"]) > 0 for row in rows)
-
-
-def log_rows(folder):
-    return read_csv(folder / "log.csv")
 
 
 def test_the_log_has_seconds_and_the_learning_rate_of_each_optimizer(tmp_path):
@@ -348,7 +348,7 @@ def test_the_curves_show_losses_measures_and_learning_rate(tmp_path, monkeypatch
 
 
 class Heard(keras.callbacks.Callback):
-    """Keeps what a callback is told."""
+    """Keeps the calls that a callback gets."""
 
     def __init__(self):
         super().__init__()
@@ -462,7 +462,7 @@ def test_tensorboard_without_its_package_is_refused(monkeypatch):
         logs.check_tensorboard()
 
 
-def test_a_kept_restart_point_continues_a_finished_run(tmp_path):
+def test_a_kept_checkpoint_continues_a_finished_run(tmp_path):
     whole, longer = build(), build()
     train(whole, tmp_path / "whole", steps=12)
     train(build(), tmp_path / "short", steps=6, keep=True)
@@ -470,7 +470,7 @@ def test_a_kept_restart_point_continues_a_finished_run(tmp_path):
     assert_equal_states(longer, whole)
 
 
-def test_resume_without_a_restart_point_is_refused(tmp_path):
+def test_resume_without_a_checkpoint_is_refused(tmp_path):
     with pytest.raises(UserError, match="nothing to resume"):
         train(build(), tmp_path, resume=True)
 
@@ -518,9 +518,12 @@ def test_shuffled_epochs_visit_every_example_once_in_a_new_order():
     assert all((batch(s)["y"] == 2 * batch(s)["x"]).all() for s in range(6))
 
 
-def test_augmentation_is_drawn_anew_for_each_batch_and_again_alike():
+def test_augmentation_differs_between_batches_and_repeats_with_the_step():
     x = np.arange(8)
     batch, _ = training.shuffled_epochs(x, x, 4, 0, lambda x, y, rng: (x, y + rng.random()))
     added = [batch(step)["y"] - batch(step)["x"] for step in range(4)]
     assert len({float(a[0]) for a in added}) == 4
+    # Each batch has one number, and a second call for the same step draws the same one.
     assert all(np.ptp(a) < 1e-9 for a in added)
+    for step in range(4):
+        np.testing.assert_array_equal(batch(step)["y"] - batch(step)["x"], added[step])
