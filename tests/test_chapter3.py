@@ -1,4 +1,4 @@
-"""Autoencoders: networks, noise, gray images, measures and figures, and the scripts as commands."""
+"""Chapter 3: networks, noise, gray images, measures and figures, and the scripts as commands."""
 
 import itertools
 from types import SimpleNamespace
@@ -136,25 +136,19 @@ def test_weights_of_the_other_form_of_colorization_are_refused(tmp_path):
 
 
 def test_chroma_trains_on_what_is_not_held_out(tmp_path, data_dir):
-    flags = (
-        "--chroma",
-        "--dropout",
-        0.1,
-        "--hold-out",
-        16,
-        "--epochs",
-        1,
-        "--batch-size",
-        24,
-        "--evaluate",
-    )
-    done = run_script(COLORIZATION, *flags, folder=tmp_path, data=data_dir)
+    flags = "--chroma --dropout 0.1 --hold-out 16 --epochs 1 --batch-size 24 --evaluate"
+    done = run_script(COLORIZATION, *flags.split(), folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     assert "epoch 1: held-out MSE" in done.stdout
     trained = read_json(tmp_path / "colorized_ae_chroma" / "metrics.json")
     assert trained["train_images"] == 48
-    expected = {"augmentation": True, "chroma": True, "dropout": 0.1, "hold_out": 16}
-    expected["learning_rate"] = 1e-4
+    expected = {
+        "augmentation": True,
+        "chroma": True,
+        "dropout": 0.1,
+        "hold_out": 16,
+        "learning_rate": 1e-4,
+    }
     assert trained["settings"] == expected
     assert weights.about(tmp_path / "colorized_ae_chroma.h5") == expected
     measured = read_json(tmp_path / "colorized_ae_chroma" / "evaluation.json")
@@ -172,7 +166,7 @@ def test_gray_is_the_weighted_sum_of_the_channels():
     np.testing.assert_allclose(gray, expected[..., None], rtol=1e-6)
 
 
-def test_colours_on_gray_keep_the_gray_and_take_the_colours():
+def test_colors_on_gray_keep_the_gray_and_take_the_colors():
     script = load_script(COLORIZATION)
     images = 0.3 + 0.3 * np.random.default_rng(0).random((2, 32, 32, 3), "float32")
     gray = datasets.rgb_to_gray(images)
@@ -205,6 +199,7 @@ def test_noise_repeats_with_its_seed_and_grows_with_the_level():
     noisy = script.corrupt_test(images, 0.5, args)
     np.testing.assert_array_equal(noisy, script.corrupt_test(images, 0.5, args))
     np.testing.assert_array_equal(noisy[:9], script.corrupt_test(images[:9], 0.5, args))
+    # The training digits get other noise.
     assert np.abs(noisy - script.corrupt(images, 0.5, (1337, 0))).max() > 0.5
     errors = [
         image_quality.mse(images, script.corrupt_test(images, level, args)).mean()
@@ -429,19 +424,13 @@ def test_a_wrong_noise_level_gets_one_line(flag, part, tmp_path, data_dir):
     assert_one_line_error(done, "--noise", part)
 
 
-def test_weights_of_another_autoencoder_are_refused(tmp_path):
-    weights.save(build(load_script(TWO_DIM)), tmp_path / "other.h5")
-    with pytest.raises(UserError, match=r"other\.h5' belongs to another network"):
-        weights.load(build(load_script(PLAIN)), tmp_path / "other.h5")
-
-
-def test_gray_and_colour_are_mirrored_alike():
+def test_gray_and_color_are_mirrored_alike():
     script = load_script(COLORIZATION)
     color = np.random.default_rng(0).random((40, 4, 6, 3), "float32")
     gray = color[..., :1]
     mirrored_gray, mirrored = script.mirror(gray, color, np.random.default_rng(1))
     np.testing.assert_array_equal(mirrored_gray, mirrored[..., :1])
-    turned = [not np.array_equal(a, b) for a, b in zip(mirrored, color, strict=True)]
-    assert 10 < sum(turned) < 30
-    for image, before, turn in zip(mirrored, color, turned, strict=True):
-        np.testing.assert_array_equal(image, before[:, ::-1] if turn else before)
+    changed = [not np.array_equal(a, b) for a, b in zip(mirrored, color, strict=True)]
+    assert 10 < sum(changed) < 30
+    for image, before, flipped in zip(mirrored, color, changed, strict=True):
+        np.testing.assert_array_equal(image, before[:, ::-1] if flipped else before)
