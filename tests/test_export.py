@@ -4,9 +4,11 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line_error, run_script
+from conftest import ROOT, assert_one_line_error, load_script, run_script
 
-from lib import cli, export
+from lib import cli, export, weights
+
+DQN = "chapter9-drl/dqn-cartpole-9.6.1.py"
 
 pytest.importorskip("tf2onnx", reason="requirements-export.txt is not installed")
 pytest.importorskip("onnx")
@@ -24,7 +26,7 @@ def session(path):
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-# The same layers as another network here, or more of them; `python3 -m lib.export` checks them all.
+# Another network has the kinds of layers of these; `python3 -m lib.export` checks all networks.
 SIMILAR = {
     "cifar10_resnet56v2",
     "cifar10_densenet100k12",
@@ -73,8 +75,7 @@ def test_the_batch_size_is_free(count, shared):
 
 
 def test_a_script_exports_its_network(tmp_path):
-    script = "chapter9-drl/dqn-cartpole-9.6.1.py"
-    done = run_script(script, "-d", "--export", "new/q.onnx", folder=tmp_path, data=tmp_path)
+    done = run_script(DQN, "-d", "--export", "new/q.onnx", folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "differs from Keras by at most" in done.stdout
     (values,) = session(tmp_path / "new/q.onnx").run(None, {"states": np.zeros((1, 4), "f")})
@@ -83,13 +84,16 @@ def test_a_script_exports_its_network(tmp_path):
 
 
 def test_a_script_exports_the_weights_that_a_flag_names(tmp_path):
-    done = run_script(
-        "chapter4-gan/dcgan-mnist-4.2.1.py",
-        "--export=d.onnx",
-        "--generator=missing.h5",
-        folder=tmp_path,
-        data=tmp_path,
-    )
+    network = load_script(DQN).build_q_network(4, 2)
+    weights.save(network, tmp_path / "own.h5")
+    flags = ("--export=q.onnx", "--weights=own.h5")
+    done = run_script(DQN, *flags, folder=tmp_path, data=tmp_path)
+    assert done.returncode == 0, done.stderr
+    states = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    (values,) = session(tmp_path / "q.onnx").run(None, {"states": states})
+    np.testing.assert_allclose(values, network.predict(states, verbose=0), atol=1e-5)
+    flags = ("--export=q.onnx", "--weights=missing.h5")
+    done = run_script(DQN, *flags, folder=tmp_path, data=tmp_path)
     assert_one_line_error(done, "no weight file 'missing.h5'")
 
 
