@@ -146,7 +146,7 @@ def test_after_runs_after_every_play():
     assert np.abs(game.matrices()[1]).max() > 0.01
     play(game, batches(6, 4), 12)
     assert np.abs(game.matrices()[1]).max() <= 0.01
-    assert int(plays.numpy() if hasattr(plays, "numpy") else plays.value) == 6
+    assert float(ops.convert_to_numpy(plays)) == 6
 
 
 def test_losses_are_averaged_over_the_steps_of_one_fit():
@@ -176,7 +176,7 @@ def test_further_values_of_a_loss_are_logged():
 
 
 class Noisy(AlternatingModel):
-    """One turn with all the state that a step can have: noise, moving averages, an optimizer's."""
+    """One turn with all kinds of state: noise, moving averages, and that of an optimizer."""
 
     def __init__(self, seed=0):
         super().__init__()
@@ -274,7 +274,7 @@ class Slope(AlternatingModel):
         return gan.gradient_penalty(lambda x: self.critic(x, training=True), images, fakes, share)
 
 
-def test_a_loss_may_contain_a_gradient_and_its_network_be_averaged():
+def test_a_loss_may_contain_a_gradient_and_its_network_may_be_averaged():
     model = Slope()
     turn = Turn(
         "critic",
