@@ -35,8 +35,8 @@ def test_engine_and_training_pass_on(backend):
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 18
 
 
-# Trains a game until Ctrl-C in step 6. With an argument, resumes it and compares the result with that
-# of an uninterrupted game.
+# Trains a game until Ctrl-C in step 6. With an argument, it resumes the game and compares it with
+# an uninterrupted game.
 HANDED_OVER = f"""
 import os, signal, sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
