@@ -1,4 +1,4 @@
-"""What docstrings, pages and records tell to type: scripts take these flags, weights are there."""
+"""The commands in docstrings, pages, records and notebooks: flags are accepted, weights exist."""
 
 import ast
 import re
@@ -8,22 +8,22 @@ import sys
 import pytest
 from conftest import ROOT, load_script, read_json
 
-from lib import notebooks, readme
+from lib import figures, notebooks, readme
 
 SCRIPTS = {path.name: path for path in ROOT.glob("chapter*/*.py")}
-# What a docstring lets a word stand for.
+# Abbreviations in the docstrings.
 SHORT = {
     "ENCODER": "--encoder-weights=car_encoder.h5",
     "GEN": "--generator0=stackedgan_mnist-gen0.h5 --generator1=stackedgan_mnist-gen1.h5",
 }
-# SVHN could not be had: these are for a reader who has trained them.
+# SVHN was not available for training, so a reader has to train these.
 NOT_SHIPPED = {f"cyclegan_mnist_svhn-g_{domain}.h5" for domain in ("source", "target")}
 
 
 def commands_in(text):
-    """What follows python3 in the indented lines, blocks and code spans of a text.
+    """Yields the words after python3 in the indented lines, blocks and code spans of a text.
 
-    A line goes on after a backslash; two spaces or # begin a remark.
+    A backslash continues a line; two spaces or # begin a remark.
     """
     text = re.sub(r"\s*\\\n\s*", " ", text)
     lines = re.findall(r"^ *python3 (.*)$|`python3 ([^`]*)`", text, flags=re.MULTILINE)
@@ -32,7 +32,7 @@ def commands_in(text):
 
 
 def all_commands():
-    """{command: pages that tell it} of the listings."""
+    """{command: pages that show it} of the listings."""
     pages = {path.parent.name + "/" + path.name: path.read_text() for path in readme.pages()}
     for path in SCRIPTS.values():
         pages[path.name] = ast.get_docstring(ast.parse(path.read_text()))
@@ -40,8 +40,10 @@ def all_commands():
         pages[path.name] = f"`{read_json(path)['command']}`"
     for chapter in range(1, 11):
         rows = notebooks.rows(chapter)
-        told = [f"`python3 {row['command']} {row['tiny']}`" for row in rows]
-        pages[f"chapter{chapter}.ipynb"] = "\n".join(told)
+        shown = [f"`python3 {row['command']} {row['tiny']}`" for row in rows]
+        pages[f"chapter{chapter}.ipynb"] = "\n".join(shown)
+    redrawn = [f"`python3 {command}`" for _, command in figures.commands()]
+    pages[figures.DRAWN.name] = "\n".join(redrawn)
     found = {}
     for page, text in pages.items():
         for command in commands_in(text):
@@ -54,15 +56,16 @@ COMMANDS = all_commands()
 
 
 def test_commands_are_found_in_every_docstring():
-    told = {page for pages in COMMANDS.values() for page in pages}
-    assert set(SCRIPTS) <= told
+    shown = {page for pages in COMMANDS.values() for page in pages}
+    assert {*SCRIPTS, *(f"chapter{chapter}.ipynb" for chapter in range(1, 11))} <= shown
+    assert figures.DRAWN.name in shown
     assert len(COMMANDS) > 150
     text = "    python3 a.py --x=1 \\\n        --y 2    both\n`python3 b.py -z`\npython3 c.py # no"
     assert list(commands_in(text)) == ["a.py --x=1 --y 2", "b.py -z", "c.py"]
 
 
 @pytest.mark.parametrize("name", sorted(SCRIPTS))
-def test_what_a_reader_is_told_to_type_is_understood(name, monkeypatch):
+def test_the_flags_and_weights_of_each_command_exist(name, monkeypatch):
     script = load_script(SCRIPTS[name])
     for command in COMMANDS:
         words = shlex.split(" ".join(SHORT.get(word, word) for word in command.split()))
@@ -72,9 +75,9 @@ def test_what_a_reader_is_told_to_type_is_understood(name, monkeypatch):
         try:
             args = script.parse_args()
         except SystemExit:
-            pytest.fail(f"{command}: told in {COMMANDS[command]}")
+            pytest.fail(f"{command}: shown in {COMMANDS[command]}")
         if all(page.endswith(".json") for page in COMMANDS[command]):
-            continue  # a record may be of weights that are not shipped
+            continue  # the weights of a record need not be in the repository
         for value in vars(args).values():
             for file in value if isinstance(value, list) else [value]:
                 if str(file).endswith(".h5") and file not in NOT_SHIPPED:
