@@ -1,4 +1,4 @@
-"""Networks that the tests export once: each worker finds what another one has exported."""
+"""Networks that the tests export once: a worker uses the files that another one has exported."""
 
 import fcntl
 import os

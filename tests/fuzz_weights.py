@@ -2,7 +2,7 @@
 
     python3 tests/fuzz_weights.py --files 2000 --seed 0
 
-The suite tries some of them, see test_weights.py.
+The suite tries some damaged files, see test_weights.py.
 """
 
 import argparse

@@ -1,10 +1,10 @@
 """Runs every listing of the collection on a tiny budget from the shell and prints a table.
 
     python3 tests/smoke.py              all of them
-    python3 tests/smoke.py dqn cyclegan     those with one of these words in their command
+    python3 tests/smoke.py dqn cyclegan     the commands that contain one of these words
 
-Data are random images in the real file format, so that no network is needed. The exit code is 1 if
-any run has failed.
+The data are random images in the real file format, so that no network is needed. The exit code is 1
+if a run has failed.
 """
 
 import os
@@ -19,7 +19,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 
-AT_ONCE = 2  # runs; most of each is the start, on one core
+AT_ONCE = 2  # runs; each takes most of its time to start, on one core
 
 TINY_GAN = "--train-steps 2 --batch-size 4"
 TINY_CLASSIFIER = "--epochs 1 --batch-size 16"

@@ -1,4 +1,4 @@
-"""The benchmark counts the work of a training step right, and measures every contender."""
+"""The benchmarks count the work of a training step, and measure every contender."""
 
 import argparse
 import importlib.util
@@ -248,7 +248,7 @@ def test_operations_of_each_framework_are_measured(tmp_path):
 
 def test_unfused_is_keras_own_normalization(monkeypatch):
     if keras.backend.backend() != "tensorflow":
-        pytest.skip("it is TensorFlow's that lib/backends.py replaces")
+        pytest.skip("lib/backends.py replaces only TensorFlow's")
     monkeypatch.setattr(layers.BatchNormalization, "call", layers.BatchNormalization.call)
     plain = layers.BatchNormalization.call
     assert "unfused float32" in epochs.NETWORKS["densenet"].contenders
@@ -259,7 +259,7 @@ def test_unfused_is_keras_own_normalization(monkeypatch):
 
 
 @pytest.mark.parametrize("name", agents.CONTENDERS)
-def test_every_agent_trains(name, tmp_path):
+def test_every_agent_trains(name):
     if "torch" in name:
         pytest.importorskip("torch")
     args = argparse.Namespace(episodes=50 if "dqn" in name else 2, steps=1)

@@ -106,7 +106,7 @@ def test_generator_and_discriminator_are_those_of_the_dcgan():
 
 
 def all_gans():
-    """Every two-player GAN of chapters 4 and 5 that uses RMSprop, and its learning rates."""
+    """Every two-player GAN of chapters 4 to 6 that uses RMSprop, and its learning rates."""
     dcgan = 2e-4, 1e-4
     yield load_script(DCGAN).build_dcgan(seed=0), dcgan
     yield load_script("chapter4-gan/cgan-mnist-4.3.1.py").build_cgan(seed=0), dcgan
@@ -116,7 +116,7 @@ def all_gans():
     yield load_script(WGAN).build_wgan(seed=0, form="clip"), (5e-5, 5e-5)
 
 
-def test_rmsprop_moves_weights_by_small_gradients_as_by_large_ones():
+def test_rmsprop_takes_equal_steps_for_small_and_large_gradients():
     for model, rates in all_gans():
         for turn, rate in zip(model.turns, rates, strict=True):
             for size in (1e-2, 1e-5):
@@ -126,7 +126,7 @@ def test_rmsprop_moves_weights_by_small_gradients_as_by_large_ones():
                     velocity.assign(ops.zeros_like(velocity))
                 before = numbers(turn.variables[0])
                 turn.optimizer.apply([ops.full(v.shape, size) for v in turn.variables])
-                # Of a first gradient g the mean square is g^2 / 10.
+                # After the first gradient g, the mean square is g^2 / 10.
                 step = before - numbers(turn.variables[0])
                 np.testing.assert_allclose(step, rate * 10**0.5, rtol=0.01)
 
@@ -229,7 +229,7 @@ def test_lsgan_losses():
     assert loss == pytest.approx(((1 - fake) ** 2).mean(), rel=1e-4)
 
 
-def labelled_batch(rng, size=3):
+def labeled_batch(rng, size=3):
     images, fakes = rng.random((2, size, 28, 28, 1), "float32")
     labels, fake_labels = gan.one_hot(rng.integers(0, 10, (2, size)))
     return images, labels, fake_labels, fakes
@@ -237,7 +237,7 @@ def labelled_batch(rng, size=3):
 
 def test_acgan_losses():
     model = load_script(ACGAN).build_acgan(seed=0)
-    images, labels, fake_labels, fakes = labelled_batch(np.random.default_rng(0))
+    images, labels, fake_labels, fakes = labeled_batch(np.random.default_rng(0))
     real, label = map(numbers, model.discriminator(images))
     fake, fake_label = map(numbers, model.discriminator(fakes))
     source = (cross_entropy(1, real) + cross_entropy(0, fake)) / 2
@@ -251,11 +251,11 @@ def test_acgan_losses():
 
 
 @pytest.mark.parametrize("form", ["gaussian", "book"])
-def test_infogan_losses_and_that_codes_come_from_fakes_alone(form):
+def test_infogan_losses_and_that_codes_come_from_fakes_only(form):
     script = load_script(INFOGAN)
     model = script.build_infogan(seed=0, code_loss=form)
     rng = np.random.default_rng(0)
-    images, labels, fake_labels, fakes = labelled_batch(rng)
+    images, labels, fake_labels, fakes = labeled_batch(rng)
     codes = script.sample_codes(rng, 3, "gaussian")
     batch = (images, labels, fake_labels, *codes, fakes)
     fake, _, *q = map(numbers, model.discriminator(fakes))

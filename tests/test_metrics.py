@@ -49,8 +49,8 @@ def test_frechet_distance_is_symmetric():
     assert metrics.frechet_distance(a, b) == pytest.approx(metrics.frechet_distance(b, a))
 
 
-def test_frechet_distance_stands_features_that_are_always_zero():
-    # As those of the judge are on few images: the covariances are singular.
+def test_frechet_distance_accepts_features_that_are_always_zero():
+    # The judge has such features on few images. The covariances are then singular.
     a, b = np.zeros((10, 6), "float32"), np.zeros((10, 6), "float32")
     a[:, :2] = gaussian([0, 0], np.eye(2), n=10)
     b[:, :2] = gaussian([3, 4], np.eye(2), n=10)
@@ -229,7 +229,7 @@ def test_judge_digits_has_no_more_real_images_than_there_are(fake_judge):
     assert sum(numbers["class_histogram"]) == 100
 
 
-def test_show_prints_what_was_measured(fake_judge, capsys):
+def test_show_prints_the_measures(fake_judge, capsys):
     metrics.show(metrics.judge_digits(images_of(3, 3, 0, 8), np.array([3, 5, 0, 8])))
     shown = capsys.readouterr().out
     assert "over 4 samples" in shown
@@ -287,7 +287,7 @@ def test_width_is_that_of_a_bar_however_it_leans():
     np.testing.assert_allclose(measured, deviations, rtol=0.15)
 
 
-def test_code_attributes_tell_what_a_code_does():
+def test_code_attributes_show_what_a_code_changes():
     codes = np.linspace(-1, 1, 6)
     thick = [np.stack([bar(4 + 2 * c, lean) for c in codes]) for lean in (0, 0.4)]
     measured = metrics.code_attributes(np.stack(thick), codes)
@@ -296,7 +296,7 @@ def test_code_attributes_tell_what_a_code_does():
     assert metrics.code_attributes(leaning, codes)["slant"] == -1
 
 
-def test_attribute_correlations_tell_which_number_of_a_code_prevails():
+def test_attribute_correlations_show_which_number_of_a_code_prevails():
     rng = np.random.default_rng(0)
     codes = rng.uniform(-1, 1, (60, 2))
     digits = np.arange(60) % 2

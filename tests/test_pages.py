@@ -47,7 +47,7 @@ def test_sections_hold_every_line_of_code_once():
         code = "\n".join(code for _, code in pairs)
         assert ast.dump(ast.Module(ast.parse(source).body[1:], [])) == ast.dump(ast.parse(code))
         names = {title.removeprefix("class ") for title, _ in pairs}
-        assert {"main"} <= names, path
+        assert "main" in names, path
 
 
 def test_links_to_code_become_links_to_its_page(tmp_path, monkeypatch):
