@@ -1,4 +1,4 @@
-"""The commands in docstrings, pages, records and notebooks: flags are accepted, weights exist."""
+"""The commands in docstrings, pages, records and tables: flags are accepted, weights exist."""
 
 import ast
 import re
@@ -6,6 +6,7 @@ import shlex
 import sys
 
 import pytest
+import smoke
 from conftest import ROOT, load_script, read_json
 
 from lib import figures, notebooks, readme
@@ -44,6 +45,8 @@ def all_commands():
         pages[f"chapter{chapter}.ipynb"] = "\n".join(shown)
     redrawn = [f"`python3 {command}`" for _, command in figures.commands()]
     pages[figures.DRAWN.name] = "\n".join(redrawn)
+    tiny = [f"`python3 {command.partition('/')[2]}`" for command in smoke.RUNS]
+    pages["smoke.py"] = "\n".join(tiny)
     found = {}
     for page, text in pages.items():
         for command in commands_in(text):
@@ -62,6 +65,11 @@ def test_commands_are_found_in_every_docstring():
     assert len(COMMANDS) > 150
     text = "    python3 a.py --x=1 \\\n        --y 2    both\n`python3 b.py -z`\npython3 c.py # no"
     assert list(commands_in(text)) == ["a.py --x=1 --y 2", "b.py -z", "c.py"]
+
+
+def test_every_script_has_a_run_on_a_tiny_budget():
+    run = {command.split()[0] for command, pages in COMMANDS.items() if "smoke.py" in pages}
+    assert run == set(SCRIPTS)
 
 
 @pytest.mark.parametrize("name", sorted(SCRIPTS))
