@@ -12,7 +12,7 @@ import pytest
 from conftest import assert_one_line_error, load_script, read_json, run_script
 from matplotlib.image import imread
 
-from lib import plots, sweep
+from lib import cli, plots, sweep
 from lib.cli import Stopped, UserError
 
 CHAPTER = "chapter1-keras-quick-tour"
@@ -54,7 +54,7 @@ def test_mlp_arguments_change_the_network():
     np.testing.assert_allclose(middle[0], (ends[0] + ends[1]) / 2, rtol=1e-4, atol=1e-5)
 
 
-def test_mlp_shifts_whole_pixels_and_in_training_alone():
+def test_mlp_shifts_by_whole_pixels_in_training_only():
     script = load_script(MLP)
     model = script.build_classifier(shift=1)
     assert model.count_params() == 269_322
@@ -192,14 +192,14 @@ def test_mlp_row_of_the_sweep():
 
 
 def rows_of_table(text):
-    """The lines of an output without those that close every run."""
+    """The lines of an output, without the last lines of every run."""
     return [line for line in text.splitlines() if not line.startswith(("Published", "Files"))]
 
 
 def test_sampler(tmp_path, data_dir):
     done = run_script(SAMPLER, "--output-dir=first", folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
-    # The 64 and 32 tiny images have the labels 0..9 in turns.
+    # The labels of the 64 and of the 32 tiny images repeat 0..9.
     assert [list(map(int, line.split()[1:])) for line in done.stdout.splitlines()[:3]] == [
         list(range(10)),
         [7, 7, 7, 7, 6, 6, 6, 6, 6, 6],
@@ -239,7 +239,7 @@ def test_trains_and_loads_with_flags(path, name, flags, parameters, tmp_path, da
     trained = read_json(tmp_path / name / "metrics.json")
     assert trained["parameters"] == parameters
     if path == MLP:
-        flags.append("--no-shift")  # has no weights, and acts in training alone
+        flags.append("--no-shift")  # the layer has no weights, and acts only in training
     done = run_script(path, *flags, f"--weights={name}.h5", folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     loaded = read_json(tmp_path / name / "evaluation.json")
@@ -269,7 +269,7 @@ def test_sweep_writes_every_row_and_resumes(tmp_path, data_dir):
         script.SWEEP
     )
 
-    # As if a kill had lost the second row and the last.
+    # As if a kill had lost the second and the last row.
     path.write_text(json.dumps({**whole, "rows": whole["rows"][0:3:2]}))
     done = run_sweep("--resume")
     assert done.returncode == 0, done.stderr
@@ -282,7 +282,7 @@ def test_sweep_writes_every_row_and_resumes(tmp_path, data_dir):
         assert {**a, "minutes": 0} == {**b, "minutes": 0}
 
 
-def test_mlp_sweep_trains_the_rows_that_are_left(tmp_path, data_dir):
+def test_mlp_sweep_trains_the_remaining_rows(tmp_path, data_dir):
     script = load_script(MLP)
     settings = [dict(zip(script.SWEEP_COLUMNS, row[:-2], strict=True)) for row in script.SWEEP]
     done = {"minutes": 1.0, "train_accuracy": 0.5, "test_accuracy": 0.25}
@@ -316,12 +316,10 @@ def test_mlp_sweep_trains_the_rows_that_are_left(tmp_path, data_dir):
     assert " ".join(table[1]) == "256-256-256 0.0 0.0 sgd False 50.00 93.65 25.00 92.50"
 
 
-def test_a_sweep_goes_on_within_a_row(tmp_path):
+def test_a_sweep_resumes_within_a_row(tmp_path):
     rng = np.random.default_rng(0)
     data = [(rng.random((32, 6), "float32"), rng.integers(0, 3, 32)) for _ in range(2)]
-    args = argparse.Namespace(
-        epochs=3, batch_size=8, seed=7, resume=False, tensorboard=False, steps_per_execution=None
-    )
+    args = cli.training_parser("", batch_size=8, epochs=3).parse_args(["--seed=7"])
     trained = []
 
     def build(units, ctrl_c=False):

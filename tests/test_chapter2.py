@@ -133,11 +133,11 @@ def test_the_diagram_is_of_the_printed_network(path, flags, monkeypatch, tmp_pat
 
 
 @pytest.mark.parametrize("path", [RESNET, DENSENET])
-def test_augmentation_shifts_by_whole_pixels_and_mirrors_in_training_alone(path):
+def test_augmentation_shifts_by_whole_pixels_and_mirrors_in_training_only(path):
     script = load_script(path)
     images = keras.Input((32, 32, 3))
     model = keras.Model(images, script.augment(images))
-    # A ramp from left to right: its slope tells the mirror, its values at the middle the shift.
+    # A ramp from left to right: its slope shows the mirroring, its value in the middle the shift.
     x = np.tile(np.arange(32, dtype="float32")[None, None, :, None], (400, 32, 1, 3))
     np.testing.assert_array_equal(model(x, training=False), x)
     y = keras.ops.convert_to_numpy(model(x, training=True))[:, 16, :, 0]

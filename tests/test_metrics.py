@@ -223,10 +223,14 @@ def test_quick_scores_are_those_of_judge_digits_and_keep_the_real_features(fake_
     assert metrics.quick_scores(images) == found
 
 
-def test_judge_digits_has_no_more_real_images_than_there_are(fake_judge):
+def test_judge_digits_uses_all_test_images_if_there_are_fewer(fake_judge):
     numbers = metrics.judge_digits(images_of(*[5] * 100))
-    assert numbers["samples"] == 100
-    assert sum(numbers["class_histogram"]) == 100
+    assert numbers["samples"] == sum(numbers["class_histogram"]) == 100
+    _, (x_test, _) = metrics.datasets.mnist()
+    everything = metrics.judge_outputs(x_test)[0]
+    assert len(everything) == 32
+    found = metrics.real_features(100)
+    np.testing.assert_array_equal(np.sort(found, axis=0), np.sort(everything, axis=0))
 
 
 def test_show_prints_the_measures(fake_judge, capsys):

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import keras
 import matplotlib.pyplot as plt
@@ -14,7 +13,7 @@ from conftest import ROOT, read_csv
 from keras import layers
 from test_alternating import Noisy
 
-from lib import backends, logs, training
+from lib import backends, cli, logs, training
 from lib.cli import Stopped, UserError
 
 # A run that kills itself with SIGKILL in step 8, two steps after the checkpoint at step 6.
@@ -231,9 +230,7 @@ def test_train_epochs_trains_on_all_inputs_and_tells_the_run(tmp_path):
     model.optimizer.build(model.trainable_variables)
     rng = np.random.default_rng(0)
     x, y = tuple(rng.normal(size=(2, 10, 2)).astype("float32")), np.ones((10, 1), "float32")
-    args = SimpleNamespace(
-        epochs=3, batch_size=4, seed=0, resume=False, tensorboard=False, steps_per_execution=None
-    )
+    args = cli.training_parser("", batch_size=4, epochs=3).parse_args([])
     before = training.evaluate(model, x, y)["loss"]
     epochs = []
     facts = training.train_epochs(
