@@ -68,12 +68,19 @@ def test_alpha_16_bits_and_exif(tmp_path):
     upright = np.zeros((8, 16, 3), np.uint8)
     upright[:, 8:] = 255
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees
-    Image.fromarray(upright).save(tmp_path / "turned.png", exif=exif)
-    alpha, deep, turned = images.read(tmp_path, (8, 8, 1))[0][..., 0]
+    exif[0x0112] = 6  # orientation: to be rotated by 90 degrees
+    Image.fromarray(upright).save(tmp_path / "rotated.png", exif=exif)
+    alpha, deep, rotated = images.read(tmp_path, (8, 8, 1))[0][..., 0]
     assert np.all(alpha == 255)
     assert np.all(deep == 128)
-    assert turned[0].max() < 100 and turned[-1].min() > 150
+    assert rotated[0].max() < 100 and rotated[-1].min() > 150
+
+
+def test_a_jpeg_is_not_decoded_smaller_than_needed(tmp_path):
+    stripes = np.tile(np.repeat(np.uint8([0, 255]), 4), (64, 8))
+    write(tmp_path / "stripes.jpg", stripes)
+    x, _, _ = images.read(tmp_path, (32, 32, 1))
+    assert x.std() > 80  # an eighth of the size would be gray
 
 
 def test_damaged_files_are_skipped_and_named_in_one_line(folder, capsys, monkeypatch):
@@ -155,6 +162,49 @@ def test_the_test_images_are_the_same_in_every_run():
     assert sorted([*y_train, *y_test]) == list(range(50))
     np.testing.assert_array_equal(images.split(x, y)[1][0], x_test)
     assert len(images.split(x, y, shown=8)[1][0]) == 8
+
+
+def test_a_source_has_enough_images_from_0_to_1(folder):
+    write(folder / "dogs" / "white.png", np.full((8, 8, 3), 255, np.uint8))
+    args = SimpleNamespace(images=folder, image_size=8, color=True, batch_size=11)
+    source = images.Source(args, (28, 28, 1), __file__)
+    x, _ = source.train_images(None, least=13)
+    assert (x.shape, x.dtype, x.max()) == ((13, 8, 8, 3), np.float32, 1)
+    with pytest.raises(cli.UserError, match=r"at least 14 images .* found 13"):
+        source.train_images(None, least=14)
+    (x_train, _), (x_test, _) = source.split(None, shown=2)
+    assert (len(x_train), len(x_test)) == (11, 2)
+    assert max(x_train.max(), x_test.max()) == 1
+    with pytest.raises(cli.UserError, match=r"at least 14 images .* found 13"):
+        source.split(None, shown=3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fits"),
+    [
+        ({}, True),
+        ({"image_size": 1024, "classes": ["cats", "dogs"]}, True),
+        ({"image_size": 1025}, False),
+        ({"image_size": 0}, False),
+        ({"images": 3}, False),
+        ({"color": "yes"}, False),
+        ({"classes": "cats"}, False),
+        ({"classes": [1]}, False),
+    ],
+)
+def test_the_record_of_a_weight_file_gives_the_shape(tmp_path, changes, fits):
+    about = {"images": "photos", "image_size": 8, "color": True, **changes}
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    weights.save(network, tmp_path / "net.h5", about=about)
+    args = SimpleNamespace(images=None, generator=str(tmp_path / "net.h5"), evaluate=False)
+    if fits:
+        size = about["image_size"]
+        source = images.Source(args, (28, 28, 1), __file__)
+        assert source.shape == (size, size, 3)
+        assert source.name("dcgan_mnist") == "dcgan-photos"
+    else:
+        with pytest.raises(cli.UserError, match="does not record the form of its images"):
+            images.Source(args, (28, 28, 1), __file__)
 
 
 @pytest.mark.parametrize(
