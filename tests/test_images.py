@@ -247,6 +247,12 @@ def test_both_domains_of_a_cyclegan(folder):
     assert held_out.names == ("cats", "dogs")
     assert held_out.record["image_count"] == [16, 16]
     assert domains.model_name("images", True, args.images) == "cyclegan-cats-dogs"
+    # A batch of 8 and 8 test images are all there are.
+    args.batch_size = 8
+    domains.load("images", args=args)
+    args.batch_size = 9
+    with pytest.raises(cli.UserError, match=r"at least 17 images .* found 16"):
+        domains.load("images", args=args)
 
 
 @pytest.mark.parametrize(("size", "fits"), [(16, True), (20, False), (10**6, False), ("a", False)])
