@@ -304,7 +304,7 @@ def evaluate(autoencoder, gray_test, x_test, args, folder):
         parameters=autoencoder.count_params(),
         test_images=len(x_test),
         **numbers["colorized"],
-        colours_on_gray=numbers["colors on gray"],
+        colors_on_gray=numbers["colors on gray"],
         gray_copy=numbers["gray copy"],
         true_colorfulness=numbers["true colors"]["colorfulness"],
     )

@@ -411,7 +411,7 @@ def test_script_trains_then_loads_and_draws(path, name, figures, tmp_path, data_
     assert measured["mse"] == pytest.approx(trained["test_loss"], abs=exact)
     if path == COLORIZATION:
         parts = {"mse", "mae", "psnr", "colorfulness"}
-        assert set(loaded["gray_copy"]) == set(loaded["colours_on_gray"]) == parts
+        assert set(loaded["gray_copy"]) == set(loaded["colors_on_gray"]) == parts
         (best,) = (tmp_path / name / "saved_models").iterdir()
         assert best.name == f"colorized_ae_model.{trained['best_epoch']:03d}.h5"
 

@@ -46,7 +46,7 @@ def test_image_grid_takes_images_without_a_channel_axis(tmp_path):
     assert quadrants(tmp_path / "grid.png") == gray(0, 255, 51, 204)
 
 
-def test_image_grid_shows_colours(tmp_path):
+def test_image_grid_shows_colors(tmp_path):
     red, green, blue, yellow = (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0)
     images = np.ones((4, 8, 8, 3)) * np.reshape([red, green, blue, yellow], (4, 1, 1, 3))
     plots.image_grid(images, tmp_path / "grid.png")
@@ -55,7 +55,7 @@ def test_image_grid_shows_colours(tmp_path):
     ]
 
 
-def test_pictures_without_colours_are_saved_as_gray(tmp_path):
+def test_pictures_without_colors_are_saved_as_gray(tmp_path):
     plots.image_grid(tiles(0, 1, 0.2, 0.8), tmp_path / "gray.png")
     plots.image_grid(np.ones((1, 8, 8, 3)) * (1, 0, 0), tmp_path / "red.png")
     modes = [Image.open(tmp_path / name).mode for name in ("gray.png", "red.png")]

@@ -41,7 +41,7 @@ def colorization() -> str:
     parts = {
         "gray image": found["gray_copy"],
         "colorized": found,
-        "its colors on the gray": found["colours_on_gray"],
+        "its colors on the gray": found["colors_on_gray"],
         "--chroma": chroma,
     }
     rows = []
