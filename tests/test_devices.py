@@ -194,8 +194,8 @@ def assert_same_training(all_one, all_two):
         assert np.count_nonzero(moved) > len(moved) / 2
         for key, distance in zip(ends, moved, strict=True):
             # A share of what the training changed in this variable, and rounding. ResNet20
-            # differs by 7 %, the other networks by less than 0.1 %.
-            share = 0.1 if name == "resnet20" else 0.01
+            # differs by 5 to 7 %, the DCGAN by 2 %, the other networks by less than 0.1 %.
+            share = {"resnet20": 0.1, "dcgan": 0.05}.get(name, 0.01)
             message, atol = f"{name} {key}", share * distance + 1e-6
             np.testing.assert_allclose(two[key], one[key], rtol=1e-5, atol=atol, err_msg=message)
         for key in one.keys() - {*ends, *starts}:
