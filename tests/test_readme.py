@@ -150,6 +150,16 @@ def test_a_table_is_written_whole_between_its_markers(monkeypatch):
         readme.updated(text.replace("two", "none"))
 
 
+def test_a_last_column_of_links_is_not_padded():
+    rows = [["1.1", "[picture](figures/one.png)"], ["1.2", ""]]
+    assert cells.table(["figure", "pictures"], rows).splitlines() == [
+        "| figure | pictures |",
+        "|--------|----------|",
+        "| 1.1    | [picture](figures/one.png) |",
+        "| 1.2    |          |",
+    ]
+
+
 def test_a_cell_has_mean_and_standard_deviation_over_seeds():
     found = [{"fid": {"all": [v]}} for v in (1.0, 2.0, 6.0)]
     assert cells.spread(found, "fid/all/0", ".2f") == "3.00 ± 2.65"

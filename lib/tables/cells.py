@@ -81,8 +81,13 @@ def spread(found: Sequence[dict[str, Any]], key: str, form: str = ".1f", scale: 
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown lines of a table whose cells are padded, so that its source reads well."""
+    """Markdown lines of a table whose cells are padded, so that its source reads well.
+
+    A last column of links is not padded, because links are long.
+    """
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    if any("](" in row[-1] for row in rows):
+        widths[-1] = len(header[-1])
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
         for row in [header, *rows]

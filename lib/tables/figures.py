@@ -11,10 +11,10 @@ ROWS = RESULTS.parent / "lib/data/figures.csv"
 HEADER = {
     "book": "book",
     "shows": "shows",
-    "pictures": "pictures",
     "here": "here",
     "in_book": "the book",
     "run": "run",
+    "pictures": "pictures",
 }
 NUMBER = re.compile(r"\{(\S+) (\S+) (\S+)\}")
 
