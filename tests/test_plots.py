@@ -235,6 +235,19 @@ def test_a_figure_is_redrawn_from_its_weights(data_dir, monkeypatch):
     assert not figures.alike(folder / "mlp-mnist.png", folder / "none.png")
 
 
+def test_without_graphviz_a_diagram_is_left_as_it_is(data_dir, monkeypatch, capsys):
+    monkeypatch.setenv("ADLK_DATA_DIR", str(data_dir))
+    monkeypatch.setenv("PATH", "")
+    figure = ROOT / "chapter1-keras-quick-tour/figures/mlp-mnist.png"
+    before = figure.read_bytes()
+    command, drawn = "mlp-mnist-1.3.2.py --weights=mlp_mnist.h5", "mlp_mnist/mlp-mnist.png"
+    assert figures.redraw(1, command, {drawn: figure.name}) == []
+    assert figure.read_bytes() == before
+    assert "mlp-mnist.png is unchanged" in capsys.readouterr().out
+    with pytest.raises(UserError, match="has not drawn 'mlp_mnist/none.png'"):
+        figures.redraw(1, command, {"mlp_mnist/none.png": figure.name})
+
+
 def test_a_command_that_fails_is_shown_with_its_reason():
     with pytest.raises(UserError, match=r"failed: mlp-mnist-1\.3\.2\.py: error: "):
         figures.redraw(1, "mlp-mnist-1.3.2.py --epochs=0", {})
