@@ -19,12 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lib import cli
+from lib import cli, datasets
 from lib.cli import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 # Its columns: chapter, command, picture that the command draws, figure that it replaces.
 DRAWN = ROOT / "lib/data/redrawn.csv"
+CIFAR10_CHAPTERS = (2, 3, 7)
+MNIST_CHAPTERS = range(1, 9)
+TEST_DIGITS = 10_000
 ALIKE = 4  # gray levels out of 255 by which two pictures may differ in the mean
 
 
@@ -37,6 +40,19 @@ def commands(chapters: Container[int] | None = None) -> dict[tuple[int, str], di
                 key = int(row["chapter"]), row["command"]
                 found.setdefault(key, {})[row["drawn"]] = row["figure"]
     return found
+
+
+def check_data(chapters: Container[int]) -> None:
+    """Raises UserError if a data set of these chapters is missing or incomplete."""
+    if any(chapter in chapters for chapter in CIFAR10_CHAPTERS):
+        datasets.cifar10()
+    if any(chapter in chapters for chapter in MNIST_CHAPTERS):
+        _, (digits, _) = datasets.mnist()
+        if len(digits) < TEST_DIGITS:
+            raise UserError(
+                f"expected the {TEST_DIGITS} test digits of MNIST, found {len(digits)}; put "
+                "mnist.npz into a folder and set ADLK_DATA_DIR to it"
+            )
 
 
 def redraw(chapter: int, command: str, pictures: dict[str, str], check: bool = False) -> list[str]:
@@ -92,6 +108,7 @@ def main(args: argparse.Namespace) -> None:
     """Redraws or compares the figures."""
     different = []
     jobs = commands(args.chapters)
+    check_data({chapter for chapter, _ in jobs})
     for number, ((chapter, command), pictures) in enumerate(jobs.items(), 1):
         started = time.time()
         found = redraw(chapter, command, pictures, args.check)

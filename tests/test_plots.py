@@ -244,7 +244,7 @@ def test_without_graphviz_a_diagram_is_left_as_it_is(data_dir, monkeypatch, caps
     assert figures.redraw(1, command, {drawn: figure.name}) == []
     assert figure.read_bytes() == before
     assert "mlp-mnist.png is unchanged" in capsys.readouterr().out
-    with pytest.raises(UserError, match="has not drawn 'mlp_mnist/none.png'"):
+    with pytest.raises(UserError, match=r"has not drawn 'mlp_mnist/none\.png'"):
         figures.redraw(1, command, {"mlp_mnist/none.png": figure.name})
 
 
@@ -260,3 +260,10 @@ def test_every_command_of_the_figures_has_a_script_and_one_folder_of_pictures():
         assert len({picture.split("/")[0] for picture in pictures}) == 1, command
         for figure in pictures.values():
             assert (folder / "figures" / figure).exists()
+
+
+def test_figures_are_not_redrawn_from_a_few_digits(data_dir, monkeypatch):
+    monkeypatch.setenv("ADLK_DATA_DIR", str(data_dir))
+    with pytest.raises(UserError, match="expected the 10000 test digits of MNIST, found"):
+        figures.check_data({1})
+    figures.check_data({9, 10})

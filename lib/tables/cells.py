@@ -59,6 +59,12 @@ def shown(number: float, form: str) -> str:
     return format(number, form).replace("%", " %")
 
 
+def minutes_on(found: dict[str, Any], form: str) -> str:
+    """Minutes of a training and its device, as in "3.6 (2 cores)"."""
+    where = found["device"].rpartition(",")[2].replace("CPU ", "").replace("NVIDIA ", "").strip()
+    return f"{found['minutes']:{form}} ({where})"
+
+
 def spread(found: Sequence[dict[str, Any]], key: str, form: str = ".1f", scale: float = 1) -> str:
     """Mean and standard deviation of a value over records, or the value of a single record.
 

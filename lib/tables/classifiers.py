@@ -1,6 +1,8 @@
 """Tables of the classifiers of chapters 1 and 2."""
 
-from lib.tables.cells import record, recorded, spread, table
+from operator import itemgetter
+
+from lib.tables.cells import minutes_on, record, recorded, spread, table
 
 CLASSIFIERS = {
     "MLP": ("mlp-mnist-1.3.2", "98.5 %"),
@@ -180,7 +182,7 @@ def one_cycle() -> str:
             if found:
                 accuracy = spread(found, "test_accuracy", ".2f", 100)
                 # Other programs slowed the seeds down, each by a different amount.
-                minutes = f"{min(each['minutes'] for each in found):.0f}"
+                minutes = minutes_on(min(found, key=itemgetter("minutes")), ".0f")
                 work = f"{found[0]['train_pflop']:.1f}"
                 epochs, seeds = str(found[0]["epochs"]), str(len(found))
                 rows.append([label, epochs, accuracy, seeds, book, paper, minutes, work])
