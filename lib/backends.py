@@ -328,7 +328,8 @@ else:
     def _gpus_of_jax():
         import importlib.util
 
-        return importlib.util.find_spec("jax_cuda12_plugin") is not None
+        plugins = [f"jax_cuda{version}_plugin" for version in (12, 13)]
+        return any(importlib.util.find_spec(plugin) for plugin in plugins)
 
     def replicas() -> int:
         """Returns 1, because the gradients are already those of the global batch."""

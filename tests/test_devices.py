@@ -317,6 +317,20 @@ def test_two_processes_compute_what_one_computes(tmp_path, data_dir):
         assert plt.imread(figure).std() > 0
 
 
+@pytest.mark.parametrize("plugin", ["jax_cuda12_plugin", "jax_cuda13_plugin", ""])
+def test_jax_with_either_version_of_cuda_has_gpus(plugin, tmp_path):
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("jax is not installed")
+    (tmp_path / f"{plugin}.py").touch()
+    code = "from lib import backends; print(backends._gpus_of_jax())"
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": path}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [str(bool(plugin))]
+
+
 def test_several_processes_need_jax_and_a_multiple_of_devices(tmp_path, monkeypatch):
     from lib import backends
     from lib.cli import UserError
