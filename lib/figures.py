@@ -28,7 +28,9 @@ DRAWN = ROOT / "lib/data/redrawn.csv"
 CIFAR10_CHAPTERS = (2, 3, 7)
 MNIST_CHAPTERS = range(1, 9)
 TEST_DIGITS = 10_000
-ALIKE = 4  # gray levels out of 255 by which two pictures may differ in the mean
+# Gray levels out of 255.
+ALIKE = 4  # mean difference that two pictures of the same results may have
+ROUNDING = 8  # largest difference that another processor makes
 
 
 def commands(chapters: Container[int] | None = None) -> dict[tuple[int, str], dict[str, str]]:
@@ -58,7 +60,8 @@ def check_data(chapters: Container[int]) -> None:
 def redraw(chapter: int, command: str, pictures: dict[str, str], check: bool = False) -> list[str]:
     """Runs a command in a folder of its own and copies its pictures to the figures of its chapter.
 
-    Without Graphviz, diagrams of networks are left as they are.
+    A figure that differs by rounding only is left as it is, so that no commit has it again. Without
+    Graphviz, diagrams of networks are left too.
 
     Args:
         chapter: number of the chapter.
@@ -87,21 +90,28 @@ def redraw(chapter: int, command: str, pictures: dict[str, str], check: bool = F
                     raise UserError(f"'{command}' has not drawn '{drawn}'")
                 print(f"{figure} is unchanged: drawing it needs Graphviz (apt install graphviz)")
                 continue
-            if not alike(source, target):
+            mean, largest = difference(source, target)
+            if mean > ALIKE:
                 different.append(figure)
-            if not check:
+            if largest > ROUNDING and not check:
                 shutil.copyfile(source, target)
     return different
 
 
-def alike(a: Path, b: Path) -> bool:
-    """Whether two pictures have the same size and differ by at most ALIKE in the mean."""
+def difference(a: Path, b: Path) -> tuple[float, float]:
+    """Mean and largest difference of two pictures in gray levels out of 255.
+
+    Both are infinite if `b` is missing or has another size.
+    """
     from PIL import Image
 
     if not b.exists():
-        return False
+        return np.inf, np.inf
     x, y = (np.asarray(Image.open(path).convert("RGB"), dtype="float32") for path in (a, b))
-    return x.shape == y.shape and bool(np.abs(x - y).mean() <= ALIKE)
+    if x.shape != y.shape:
+        return np.inf, np.inf
+    gaps = np.abs(x - y)
+    return float(gaps.mean()), float(gaps.max())
 
 
 def main(args: argparse.Namespace) -> None:

@@ -230,9 +230,30 @@ def test_a_figure_is_redrawn_from_its_weights(data_dir, monkeypatch):
         pytest.skip("Graphviz is not installed")
     assert figures.redraw(1, command, pictures, check=True) == []
     folder = ROOT / "chapter1-keras-quick-tour" / "figures"
-    assert figures.alike(folder / "mlp-mnist.png", folder / "mlp-mnist.png")
-    assert not figures.alike(folder / "mlp-mnist.png", folder / "cnn-mnist.png")
-    assert not figures.alike(folder / "mlp-mnist.png", folder / "none.png")
+    assert figures.difference(folder / "mlp-mnist.png", folder / "mlp-mnist.png") == (0, 0)
+    for other in ("cnn-mnist.png", "none.png"):
+        assert figures.difference(folder / "mlp-mnist.png", folder / other) == (np.inf, np.inf)
+
+
+@pytest.mark.parametrize(("change", "replaced"), [(1, False), (100, True)])
+def test_a_figure_is_replaced_if_more_than_rounding_differs(
+    change, replaced, data_dir, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ADLK_DATA_DIR", str(data_dir))
+    monkeypatch.setattr(figures, "ROOT", tmp_path)
+    (tmp_path / "lib").symlink_to(ROOT / "lib")
+    chapter = tmp_path / "chapter1-keras-quick-tour"
+    (chapter / "figures").mkdir(parents=True)
+    command, drawn = "mnist-sampler-1.3.1.py", "mnist_samples/mnist-samples.png"
+    (chapter / command).write_bytes((ROOT / chapter.name / command).read_bytes())
+    figures.redraw(1, command, {drawn: "digits.png"})
+    figure = chapter / "figures/digits.png"
+    pixels = pixels_of(figure)
+    pixels[0, 0] = abs(pixels[0, 0] - change)
+    Image.fromarray(pixels.astype("uint8")).save(figure)
+    before = figure.read_bytes()
+    assert figures.redraw(1, command, {drawn: "digits.png"}) == []
+    assert (figure.read_bytes() != before) == replaced
 
 
 def test_without_graphviz_a_diagram_is_left_as_it_is(data_dir, monkeypatch, capsys):
