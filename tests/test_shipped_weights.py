@@ -96,7 +96,7 @@ CIFAR10_CLASSIFIERS = {
     "cifar10_resnet56v2.h5": (
         "resnet-cifar10-2.2.1",
         lambda script: script.build_resnet(56, 2),
-        "resnet-cifar10-2.2.1-resnet56v2",
+        "resnet-cifar10-2.2.1-resnet56v2-one-cycle",
     ),
     "cifar10_densenet100k12.h5": (
         "densenet-cifar10-2.4.1",
