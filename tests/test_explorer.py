@@ -145,11 +145,6 @@ def changes(page, panel, act):
     )
 
 
-def press(page, selector, key):
-    page.locator(selector).focus()
-    page.keyboard.press(key)
-
-
 # Drawing
 
 
@@ -288,7 +283,7 @@ def test_a_sample_digit_is_read(page, digit):
 
 
 def test_drawing_with_the_mouse_and_with_the_keyboard(page):
-    press(page, "#draw .clear", "Enter")
+    page.press("#draw .clear", "Enter")
     page.locator("#draw .pad").scroll_into_view_if_needed()
     box = page.locator("#draw .pad").bounding_box()
     middle = box["x"] + box["width"] / 2
@@ -350,7 +345,24 @@ CONTROLS = [
 
 @pytest.mark.parametrize(("panel", "control", "key"), CONTROLS)
 def test_a_control_works_by_keyboard(page, panel, control, key):
-    changes(page, panel, lambda: press(page, control, key))
+    if control == "#qlearning .reset":  # nothing to reset unless the agent has learned
+        changes(page, panel, page.locator("#qlearning .step").click)
+    changes(page, panel, lambda: page.press(control, key))
+
+
+def test_a_hundred_episodes_do_not_freeze_the_page(page):
+    def episodes():
+        return int(page.inner_text("#qlearning .facts").split()[0])
+
+    script = """() => {
+      const started = performance.now();
+      document.querySelector("#qlearning .many").click();
+      return performance.now() - started;
+    }"""
+    before = episodes()
+    # Drawing each of their 700 steps took more than half a second.
+    assert min(page.evaluate(script) for _ in range(3)) < 250
+    assert episodes() == before + 300
 
 
 def test_the_plane_follows_the_mouse(page):

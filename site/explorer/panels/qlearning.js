@@ -67,7 +67,7 @@ export async function start(panel) {
   let counts;
   let seed = 2; // its first episode ends in the hole
 
-  function show(changed) {
+  function show({ text, changed }) {
     find(".world").innerHTML = drawWorld(agent.table, state);
     const place = `row ${Math.floor(state / COLUMNS) + 1}, column ${(state % COLUMNS) + 1}`;
     find(".world").setAttribute("aria-label", `grid of 2 x 3 cells, the agent in ${place}`);
@@ -75,14 +75,14 @@ export async function start(panel) {
     find(".facts").textContent =
       `${counts.episodes} episodes, ${counts.wins} wins, ` +
       `${Math.round(100 * agent.epsilon)} % of the actions are random`;
+    find(".update").textContent = text;
   }
 
+  /** One step of the agent, or a new episode after the last one; returns what `show` needs. */
   function move() {
     if (state === GOAL || state === HOLE) {
       state = START;
-      find(".update").textContent = "A new episode begins.";
-      show();
-      return false;
+      return { text: "A new episode begins." };
     }
     const from = state;
     const action = agent.act(from);
@@ -96,19 +96,17 @@ export async function start(panel) {
       agent.endEpisode();
     }
     const cell = `(${Math.floor(from / COLUMNS)}, ${from % COLUMNS})`;
-    find(".update").textContent =
+    const text =
       `Q(${cell}, ${ACTIONS[action]}) ← ${number(reward)} + ${GAMMA} × ${number(best)}` +
       ` = ${number(agent.table[from][action])}`;
-    show([from, action]);
-    return done;
+    return { text, changed: [from, action] };
   }
 
   function reset() {
     agent = new QAgent(generator(seed));
     state = START;
     counts = { episodes: 0, wins: 0 };
-    find(".update").textContent = "All values are 0. Take a step.";
-    show();
+    show({ text: "All values are 0. Take a step." });
   }
 
   let waited = 0;
@@ -116,15 +114,18 @@ export async function start(panel) {
     waited += seconds;
     if (waited < 1 / STEPS_A_SECOND) return;
     waited = 0;
-    move();
+    show(move());
   });
   find(".step").addEventListener("click", () => {
     play(false);
-    move();
+    show(move());
   });
   find(".many").addEventListener("click", () => {
     play(false);
-    for (const end = counts.episodes + 100; counts.episodes < end; ) move();
+    const end = counts.episodes + 100;
+    let last;
+    while (counts.episodes < end) last = move();
+    show(last);
   });
   find(".reset").addEventListener("click", () => {
     play(false);
