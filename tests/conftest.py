@@ -99,7 +99,7 @@ def interrupt_script(path, *flags, after, folder):
         if after in line:
             break
     running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=60)
+    _, errors = running.communicate(timeout=TIMEOUT)
     return running.returncode, errors
 
 
