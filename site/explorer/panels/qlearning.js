@@ -7,9 +7,9 @@ const CELL = 150;
 const STEPS_A_SECOND = 5;
 // Left, down, right, up: the triangle of an action within its cell, and where its value is written.
 const TRIANGLES = [
-  ["0,0 75,75 0,150", 28, 76],
+  ["0,0 75,75 0,150", 31, 76],
   ["0,150 75,75 150,150", 75, 132],
-  ["150,0 75,75 150,150", 122, 76],
+  ["150,0 75,75 150,150", 119, 76],
   ["0,0 75,75 150,0", 75, 18],
 ];
 
@@ -24,7 +24,7 @@ function drawWorld(table, agentAt) {
     if (cell === GOAL || cell === HOLE) {
       const [name, fill] = cell === GOAL ? ["goal", "--good"] : ["hole", "--bad"];
       parts.push(`<rect width="${CELL}" height="${CELL}" fill="var(${fill})" opacity="0.25"/>`);
-      parts.push(`<text x="75" y="83" text-anchor="middle" font-size="24">${name}</text>`);
+      parts.push(`<text x="75" y="38" text-anchor="middle" font-size="24">${name}</text>`);
     } else {
       TRIANGLES.forEach(([points, tx, ty], action) => {
         const value = table[cell][action];
@@ -32,7 +32,7 @@ function drawWorld(table, agentAt) {
         const strength = Math.min(Math.abs(value) / 100, 1) * 0.75;
         parts.push(`<polygon points="${points}" fill="var(${fill})" fill-opacity="${strength}" stroke="var(--line)"/>`);
         parts.push(
-          `<text x="${tx}" y="${ty}" text-anchor="middle" dominant-baseline="middle" font-size="15">${number(value)}</text>`,
+          `<text x="${tx}" y="${ty}" text-anchor="middle" dominant-baseline="middle" font-size="14">${number(value)}</text>`,
         );
       });
     }
