@@ -955,6 +955,16 @@ def test_a_gif_of_many_frames_has_half_of_them_at_half_the_size(fps, kept, size,
         assert gif.info["duration"] == 1000 * 6 / kept / fps
 
 
+@pytest.mark.parametrize("row", [20, 21])
+def test_a_gif_of_half_the_size_keeps_thin_lines(row, tmp_path):
+    frame = np.full((64, 256, 3), 255, "uint8")
+    frame[row] = 0
+    path = rl_report.write_video(tmp_path / "agent", [frame, frame], 50, "gif")
+    with Image.open(path) as gif:
+        shown = np.asarray(gif.convert("L"))
+    assert (np.abs(shown[10] - 127.5) < 5).all() and (np.delete(shown, 10, 0) > 250).all()
+
+
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
 def test_a_video_has_all_frames(tmp_path):
     frames = [np.full((63, 101, 3), 40 * level, "uint8") for level in range(6)]
