@@ -2,7 +2,7 @@
 
 The encoder and the decoder of vae-cnn-mnist-8.1.2.py also get the label, so the code does not have
 to contain the digit. With `--beta` above 1, the KL divergence has a larger weight: the code then
-contains less information, and its dimensions are more independent.
+contains less information. According to the paper, its dimensions are also more independent.
 
 Realizes listing 8.2.1 of "Advanced Deep Learning with Keras" (R. Atienza).
 Papers: Sohn, Lee, Yan, Learning Structured Output Representation using Deep Conditional Generative
@@ -16,8 +16,8 @@ Variational Framework (2017).
     python3 cvae-cnn-mnist-8.2.1.py --weights=beta-cvae_cnn_mnist.h5 --beta=7
 
 Result to expect: a test -ELBO of 129.1 to 129.2 nats with seeds 0 to 2. A classifier recognizes
-99.8 to 99.9 % of the generated digits as the requested one. The -ELBO is 135.2 nats with beta 7 and
-142.6 with beta 12. Training takes 29 to 41 minutes on one CPU core.
+99.8 to 99.9 % of the generated digits as the requested one. The -ELBO is 134.5 to 135.2 nats with
+beta 7 and 141.7 to 142.6 with beta 12. Training takes 29 to 41 minutes on one CPU core.
 
 Departures from the printed listing: those of vae-cnn-mnist-8.1.2.py.
 """
