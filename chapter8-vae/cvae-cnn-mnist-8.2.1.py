@@ -17,7 +17,7 @@ Variational Framework (2017).
 
 Result to expect: a test -ELBO of 129.1 to 129.2 nats with seeds 0 to 2. A classifier recognizes
 99.8 to 99.9 % of the generated digits as the requested one. The -ELBO is 134.5 to 135.2 nats with
-beta 7 and 141.7 to 142.6 with beta 12. Training takes 29 to 41 minutes on one CPU core.
+beta 7 and 141.5 to 142.6 with beta 12. Training takes 29 to 41 minutes on one CPU core.
 
 Departures from the printed listing: those of vae-cnn-mnist-8.1.2.py.
 """

@@ -10,7 +10,7 @@ VAES = {
     "VAE, convolutions": ("vae-cnn-mnist-8.1.2", 3),
     "CVAE": ("cvae-cnn-mnist-8.2.1", 3),
     "CVAE, beta 7": ("cvae-cnn-mnist-8.2.1-beta7", 3),
-    "CVAE, beta 12": ("cvae-cnn-mnist-8.2.1-beta12", 2),
+    "CVAE, beta 12": ("cvae-cnn-mnist-8.2.1-beta12", 3),
 }
 CONDITIONAL = [label for label in VAES if label.startswith("CVAE")]
 
