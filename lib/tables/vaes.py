@@ -12,7 +12,6 @@ VAES = {
     "CVAE, beta 7": ("cvae-cnn-mnist-8.2.1-beta7", 3),
     "CVAE, beta 12": ("cvae-cnn-mnist-8.2.1-beta12", 3),
 }
-CONDITIONAL = [label for label in VAES if label.startswith("CVAE")]
 
 
 def bounds() -> str:
@@ -48,8 +47,9 @@ def codes() -> str:
     """How strongly each attribute follows the numbers of a code: the larger, then the smaller."""
     header = ["correlation with", "thickness", "slant", "width", "gap", "requested, %", "seeds"]
     rows = []
-    for label in CONDITIONAL:
-        name, seeds = VAES[label]
+    for label, (name, seeds) in VAES.items():
+        if not label.startswith("CVAE"):
+            continue
         # The record of seed 1 with beta 1 is older than this measure.
         found = [each for each in records(name, seeds=seeds) if "attribute_gap" in each]
         cells = []
