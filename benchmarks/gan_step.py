@@ -2,6 +2,7 @@
 
     python3 benchmarks/gan_step.py                                 5 rounds of 20 steps, batch 64
     python3 benchmarks/gan_step.py --gans dcgan --output FILE.json
+    KERAS_BACKEND=jax python3 benchmarks/gan_step.py --steps 200   ours with JAX; on a GPU
 
 The contenders have the same networks, batch size and MNIST images in memory. Each draws its batches
 from the images within the measured time:
@@ -19,12 +20,14 @@ bfloat16 is mixed precision, with float32 weights: Keras' mixed_bfloat16 policy,
 
 Keras 3 reads `trainable` when it traces a train function. The book's loop therefore calls
 discriminator.train_on_batch() once while the discriminator is trainable. Only then is the
-discriminator frozen and the combined model compiled. Before the measurement, each contender checks
+discriminator frozen and the combined model compiled. With JAX, Keras reads `trainable` in each
+call, and the book's loop does not take part. Before the measurement, each contender checks
 that each of its calls changes the weights that it should, and no others.
 
 The contenders take turns, see rounds.py. In the same rounds, the contender "peak" measures large
-plain convolutions with TensorFlow; the peak is the best of a few shapes. A contender's share of the
-peak is its GFLOP/s, from its median, over the peak of its precision.
+plain convolutions with the backend of ours; the peak is the best of a few shapes. A contender's
+share of the peak is its GFLOP/s, from its median, over the peak of its precision. On a GPU, the
+convolutions of float32 may round their inputs to TF32, in all contenders.
 
 CycleGAN translates CIFAR-10 between gray and color; its listing has batches of 32.
 
@@ -33,7 +36,9 @@ step counts its forward passes, and the gradients of inputs and weights that it 
 """
 
 import functools
+import importlib
 import math
+import os
 import statistics
 import sys
 from collections.abc import Callable
@@ -325,7 +330,6 @@ def _to_weights(network):
 def ours(gan, precision, args):
     """The script's own model under `fit`."""
     import keras
-    import tensorflow
 
     from lib import backends
 
@@ -334,6 +338,7 @@ def ours(gan, precision, args):
     if precision == "bfloat16":
         keras.config.set_dtype_policy("mixed_bfloat16")
     model = gan.build(load_script(gan.script))
+    model.steps_per_execution = backends.steps_per_execution()
     rng = np.random.default_rng(0)
     # The progress line of a training run also reads the logs of each step.
     look = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
@@ -347,7 +352,7 @@ def ours(gan, precision, args):
     facts = {
         "gflop": gflop(gan.multiply_adds(model), args),
         "parameters": [sum(math.prod(v.shape) for v in n.trainable_variables) for n in networks],
-        **rounds.facts(tensorflow, keras, np),
+        **rounds.facts(importlib.import_module(keras.config.backend()), keras, np),
     }
     return facts, lambda: {"": milliseconds(lambda: train(args.steps), args.steps)}
 
@@ -515,29 +520,45 @@ CONTENDERS = {"ours": ours, "book": book, "torch": plain_torch}
 
 def peak(args):
     """Large plain convolutions, forward: GFLOP/s for each shape and precision."""
-    import tensorflow as tf
+    from keras import ops, random
 
-    @tf.function
+    from lib import backends
+
+    calls = PEAK_CALLS * backends.steps_per_execution()
+
     def convolve(x, kernel):
-        for _ in range(PEAK_CALLS):
-            x = tf.nn.conv2d(x, kernel, strides=1, padding="SAME")
+        for _ in range(calls):
+            x = ops.conv(x, kernel, strides=1, padding="same")
         return x[0, 0, 0, 0]
 
+    run = compiled(convolve)
+
     def speed(x, kernel, work):
-        return 1000 * work / milliseconds(lambda: convolve(x, kernel).numpy(), 1)
+        return 1000 * work / milliseconds(lambda: ops.convert_to_numpy(run(x, kernel)), 1)
 
     inputs = {}
     for shape in PEAK_INPUTS:
         channels = shape[-1]
         shape_of_kernel = (PEAK_KERNEL, PEAK_KERNEL, channels, channels)
-        work = 2e-9 * PEAK_CALLS * math.prod(shape) * PEAK_KERNEL**2 * channels
+        work = 2e-9 * calls * math.prod(shape) * PEAK_KERNEL**2 * channels
         for precision in args.precisions:
-            x = tf.cast(tf.random.normal(shape), precision)
-            kernel = tf.random.normal(shape_of_kernel, stddev=(PEAK_KERNEL**2 * channels) ** -0.5)
-            kernel = tf.cast(kernel, precision)
+            x = ops.cast(random.normal(shape), precision)
+            kernel = random.normal(shape_of_kernel, stddev=(PEAK_KERNEL**2 * channels) ** -0.5)
+            kernel = ops.cast(kernel, precision)
             inputs[f"{precision} {'x'.join(map(str, shape))}"] = (x, kernel, work)
             speed(x, kernel, work)
     return {}, lambda: {name: speed(*values) for name, values in inputs.items()}
+
+
+def compiled(function):
+    """The function, compiled by the backend."""
+    if os.environ["KERAS_BACKEND"] == "jax":
+        import jax
+
+        return jax.jit(function)
+    import tensorflow
+
+    return tensorflow.function(function)
 
 
 @functools.cache
@@ -633,18 +654,19 @@ def main(args):
         rounds.contend(lambda: ready(args))
         return
     rounds.check_output(args.output)
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     names = [
         f"{gan} {who}"
         for gan in args.gans
         for who in GANS[gan].contenders
-        if who.split()[1] in args.precisions
+        if who.split()[1] in args.precisions and (backend != "jax" or "book" not in who)
     ]
     flags = {
         "--steps": args.steps,
         "--batch-size": args.batch_size,
         "--precisions": ",".join(args.precisions),
     }
-    contenders = rounds.play(__file__, [*names, "peak"], flags, args.rounds)
+    contenders = rounds.play(__file__, [*names, "peak"], flags, args.rounds, backend)
     peaks = best_peaks(contenders.pop("peak"))
     table = {}
     for name, contender in contenders.items():
