@@ -101,7 +101,7 @@ CIFAR10_CLASSIFIERS = {
     "cifar10_densenet100k12.h5": (
         "densenet-cifar10-2.4.1",
         lambda script: script.build_densenet(100, 12),
-        "densenet-cifar10-2.4.1",
+        "densenet-cifar10-2.4.1-one-cycle",
     ),
 }
 

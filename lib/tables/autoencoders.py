@@ -7,10 +7,10 @@ COLORIZATION = "colorization-autoencoder-cifar10-3.4.1"
 # Name of the records, where they have the measures, the book's MSE, and the number of seeds.
 AUTOENCODERS = {
     "16 numbers": ("autoencoder-mnist-3.2.1", "", "0.01", 3),
-    "2 numbers": ("autoencoder-2dim-mnist-3.2.2", "", "pictures", 1),
-    "denoising, noise 0.5": (DENOISING, "noise_levels/0.5/", "pictures", 1),
+    "2 numbers": ("autoencoder-2dim-mnist-3.2.2", "", "pictures", 3),
+    "denoising, noise 0.5": (DENOISING, "noise_levels/0.5/", "pictures", 3),
     "colorization": (COLORIZATION, "", "pictures", 1),
-    "colorization, --chroma": (f"{COLORIZATION}-chroma", "", "-", 1),
+    "colorization, --chroma": (f"{COLORIZATION}-chroma", "", "-", 3),
 }
 
 

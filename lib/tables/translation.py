@@ -7,18 +7,20 @@ CYCLEGAN = "cyclegan-7.1.1"
 
 def colors() -> str:
     header = ["method", "PSNR, dB", "mean abs. error", "colorfulness", "its distance", "steps"]
-    (patchgan,), (plain,) = records(CYCLEGAN), records(f"{CYCLEGAN}-plain")
-    parts = {
-        "CycleGAN, PatchGAN": (patchgan["cyclegan"], CYCLEGAN),
-        "CycleGAN, plain": (plain["cyclegan"], f"{CYCLEGAN}-plain"),
-        "autoencoder, chapter 3": (plain["autoencoder"], None),
-        "gray image": (plain["gray_copy"], None),
-    }
     forms = {"psnr": ".1f", "mae": ".4f", "colorfulness": ".3f", "colorfulness_distance": ".3f"}
+
+    def row(label: str, part: dict, steps: str) -> list[str]:
+        return [label, *(f"{part[key]:{form}}" for key, form in forms.items()), steps]
+
     rows = []
-    for label, (part, name) in parts.items():
-        steps = f"{records(name, 'train')[0]['train_steps']:,}" if name else "-"
-        rows.append([label, *(f"{part[key]:{form}}" for key, form in forms.items()), steps])
+    for length in ("-12000-steps", ""):
+        for kind, end in (("PatchGAN", ""), ("plain", "-plain")):
+            name = f"{CYCLEGAN}{end}{length}"
+            (found,), (trained,) = records(name), records(name, "train")
+            rows.append(row(f"CycleGAN, {kind}", found["cyclegan"], f"{trained['train_steps']:,}"))
+    (found,) = records(f"{CYCLEGAN}-plain")
+    rows.append(row("autoencoder, chapter 3", found["autoencoder"], "-"))
+    rows.append(row("gray image", found["gray_copy"], "-"))
     return table(header, rows)
 
 
