@@ -16,8 +16,8 @@ Gulrajani et al., Improved Training of Wasserstein GANs (2017), arXiv:1704.00028
     python3 wgan-mnist-5.1.2.py --generator=wgan_mnist.h5   draw digits with trained weights
     python3 wgan-mnist-5.1.2.py --generator=wgan_mnist.h5 --evaluate
 
-Result to expect with --mixed-precision: FID-MNIST 9.9 after 10,000 steps and 7.8 after 33,500; real
-images have 6.5. 10,000 steps took 5 minutes on an H100 that twelve other trainings shared.
+Result to expect with --mixed-precision: FID-MNIST 9.9 after 10,000 steps and 7.9 after 40,000; real
+images have 6.5. 40,000 steps took 18 minutes on an H200 that ten other trainings shared.
 
 Departures from the printed listing:
  1. A gradient penalty keeps the critic from growing too steep; the listing clips its weights. The
