@@ -654,7 +654,8 @@ def main(args):
         rounds.contend(lambda: ready(args))
         return
     rounds.check_output(args.output)
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    # The plain PyTorch loop is the contender for PyTorch.
+    backend = "jax" if os.environ.get("KERAS_BACKEND") == "jax" else "tensorflow"
     names = [
         f"{gan} {who}"
         for gan in args.gans
