@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from lib import weights
-from lib.backends import feed
+from lib.backends import build_optimizer, feed
 from lib.cli import UserError
 
 
@@ -86,6 +86,7 @@ def train_on_rows(
     Returns:
         float: The loss.
     """
+    build_optimizer(model)
     rows = len(x)
     size = rows if rows == 1 else max(128, 1 << (rows - 1).bit_length())
     weights = np.ones(rows, "float32") if weights is None else weights
@@ -112,6 +113,7 @@ def train_on_batches(
     Returns:
         float: The mean loss.
     """
+    build_optimizer(model)
     if len(y) == batch_size:
         model.reset_metrics()
         return float(model.train_on_batch(x, y))

@@ -206,6 +206,32 @@ def steps_per_execution(requested: int | None = None) -> int:
     return STEPS_ON_ACCELERATORS if _has_accelerator() else 1
 
 
+def build_optimizer(model: keras.Model) -> None:
+    """Makes the averages of a compiled model's optimizer now instead of in its first update.
+
+    A checkpoint needs them. And TensorFlow traces a step in which variables are made twice.
+    """
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+
+
+def build_metrics(model: keras.Model, x: Any, y: Any) -> None:
+    """Makes the metrics of a compiled model now, as JAX and PyTorch do, not in its first step.
+
+    TensorFlow would trace the first step twice, which takes seconds with a deep network.
+
+    Args:
+        model: with one output.
+        x: array, or tuple of arrays; the metrics do not look at it.
+        y: array of at least one example.
+    """
+    if BACKEND == "tensorflow" and replicas() == 1:  # Keras does it on several devices
+        (output,) = model.outputs
+        y_pred = keras.ops.zeros((1, *output.shape[1:]))
+        model.compute_metrics(x, keras.ops.convert_to_tensor(y[:1]), y_pred)
+        model.reset_metrics()
+
+
 _entered: list[Any] = []  # the scope of the distribution strategy, which must not be collected
 
 

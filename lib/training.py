@@ -89,9 +89,7 @@ def train(
     if restart.exists() and not resume:
         print(f"Starting again; --resume would continue from the checkpoint '{restart}'.")
     memory = {} if memory is None else memory
-    # A checkpoint also has the optimizer's averages, which must exist before it is read.
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
+    backends.build_optimizer(model)
     step, minutes, logs, interval_so_far = 0, 0.0, {}, None
     if resume:
         progress, _ = load_restart(restart, model, settings)
@@ -236,6 +234,8 @@ def steps_per_epoch(x: Arrays, batch_size: int, whole_batches: bool = False) -> 
 
 def evaluate(model: keras.Model, x: Arrays, y: Arrays, batch_size: int = 1000) -> Logs:
     """Returns the loss and the metrics of a compiled model on x and y as a dict."""
+    if model.train_function is model.test_function is None:
+        backends.build_metrics(model, x, y)
     data = backends.feed({"x": x, "y": y}, batch_size)
     data.pop("shuffle")
     return model.evaluate(**data, verbose=0, return_dict=True)
@@ -295,6 +295,8 @@ def _fit_stretch(
     """
     joined, batch_size = _stretch(batch, start, end)
     callbacks[0].stretch_end = start + -(-_length(joined) // batch_size)
+    if "y" in joined and model.train_function is None:
+        backends.build_metrics(model, **joined)
     arrays = backends.feed(joined, batch_size, getattr(model, "parts", 1))
     model.fit(**arrays, verbose=0, callbacks=callbacks)
 
@@ -320,9 +322,7 @@ def _state(models: keras.Model | list[keras.Model]) -> list[keras.Variable]:
         variables += model.variables
         optimizer = getattr(model, "optimizer", None)
         if optimizer is not None:
-            # It makes its averages before the first update, or here.
-            if not optimizer.built:
-                optimizer.build(model.trainable_variables)
+            backends.build_optimizer(model)
             variables += optimizer.variables
     return list({id(v): v for v in variables}.values())
 

@@ -18,6 +18,7 @@ import h5py
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from conftest import run_script
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS, SIZE, RATE = 4, 8, 1e-3
@@ -170,9 +171,14 @@ def main(devices, folder, names):
 def variables_after_training(backend, devices, names, folder):
     """{name: the arrays that `main` wrote}, from a process of its own."""
     folder.mkdir()
-    command = [sys.executable, __file__, str(devices), str(folder), *names]
-    environment = {**os.environ, "KERAS_BACKEND": backend}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = run_script(
+        __file__,
+        *(devices, folder, *names),
+        folder=folder,
+        data=folder,
+        fresh=backend != "tensorflow",
+        KERAS_BACKEND=backend,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     found = {}
     for name in names:
@@ -251,14 +257,14 @@ np.savez(folder + "/end.npz", *(keras.ops.convert_to_numpy(v) for v in model.var
 
 
 def test_a_run_continues_on_another_number_of_devices(tmp_path):
-    ends = []
+    ends, script = [], tmp_path / "continued.py"
+    script.write_text(CONTINUED)
     # (devices, last step) of each part of a run
     for parts in [[(1, 4)], [(1, 2), (2, 4)], [(2, 2), (1, 4)]]:
         folder = tmp_path / str(len(ends))
         folder.mkdir()
         for part in parts:
-            command = [sys.executable, "-c", CONTINUED, *map(str, part), str(folder)]
-            done = subprocess.run(command, capture_output=True, text=True)
+            done = run_script(script, *part, folder, folder=folder, data=folder)
             assert done.returncode == 0, done.stderr[-3000:]
         with np.load(folder / "end.npz") as file:
             ends.append([file[key] for key in file.files])

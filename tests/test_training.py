@@ -2,14 +2,13 @@
 
 import os
 import signal
-import subprocess
 import sys
 
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from conftest import ROOT, read_csv
+from conftest import ROOT, read_csv, run_script
 from keras import layers
 from test_alternating import Noisy
 
@@ -126,7 +125,7 @@ def test_a_run_killed_between_checkpoints_ends_as_an_uninterrupted_one(name, tmp
     script.write_text(KILLED)
 
     def run(*flags):
-        return subprocess.run([sys.executable, script, name, *flags], cwd=tmp_path).returncode
+        return run_script(script, name, *flags, folder=tmp_path, data=tmp_path).returncode
 
     assert run() == -signal.SIGKILL
     header = np.load(tmp_path / "restart.npz")["header"]
@@ -141,15 +140,17 @@ def test_a_run_killed_between_checkpoints_ends_as_an_uninterrupted_one(name, tmp
             np.testing.assert_allclose(file[name], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_ctrl_c_stops_within_one_step_saves_and_says_how_to_continue(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", MODELS)
+def test_ctrl_c_stops_within_one_step_saves_and_says_how_to_continue(name, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "STRETCH_BYTES", 1)
     monkeypatch.setattr(sys, "argv", ["script.py", "--seed", "0"])
-    model = build()
+    build_model, batch = MODELS[name]
+    model = build_model()
     with pytest.raises(Stopped, match=r"after step 5 of 12.*\n.*script\.py --seed 0 --resume"):
-        train(model, tmp_path, batch=interrupt_at(4))
-    resumed, whole = build(), build()
-    train(resumed, tmp_path, resume=True)
-    train(whole, tmp_path)
+        train(model, tmp_path, batch=interrupt_at(4, batch))
+    resumed, whole = build_model(), build_model()
+    train(resumed, tmp_path, batch=batch, resume=True)
+    train(whole, tmp_path, batch=batch)
     assert_equal_states(resumed, whole)
 
 
