@@ -22,7 +22,7 @@ from conftest import run_script
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS, SIZE, RATE = 4, 8, 1e-3
-NAMES = ["mlp", "resnet20", "autoencoder", "dcgan", "wgan", "infogan", "stackedgan", "cyclegan"]
+NAMES = ["mlp", "resnet8", "autoencoder", "dcgan", "wgan", "infogan", "stackedgan", "cyclegan"]
 NAMES += ["vae", "cvae"]
 
 # One of each kind: XLA takes minutes to compile all of them for a processor.
@@ -64,8 +64,8 @@ def networks(names):
         inputs = digits.reshape(-1, 784)
         return classifier(load(1, "mlp").build_classifier(dropout=0)), (inputs, classes)
 
-    def resnet20():
-        model = load(2, "resnet").build_resnet(20, 1, augmentation=lambda images: images)
+    def resnet8():
+        model = load(2, "resnet").build_resnet(8, 1, augmentation=lambda images: images)
         return classifier(model), (photos, classes)
 
     def autoencoder():
@@ -79,6 +79,7 @@ def networks(names):
 
     def wgan():
         script = load(5, "wgan")
+        script.N_CRITIC = 2  # each turn is traced
         return script.build_wgan(0), ((np.repeat(digits, script.N_CRITIC, axis=0),),)
 
     def infogan():
@@ -102,7 +103,7 @@ def networks(names):
 
     builders = {
         "mlp": mlp,
-        "resnet20": resnet20,
+        "resnet8": resnet8,
         "autoencoder": autoencoder,
         "dcgan": dcgan,
         "wgan": wgan,
@@ -199,9 +200,9 @@ def assert_same_training(all_one, all_two):
         ]
         assert np.count_nonzero(moved) > len(moved) / 2
         for key, distance in zip(ends, moved, strict=True):
-            # A share of what the training changed in this variable, and rounding. ResNet20
-            # differs by 5 to 7 %, the DCGAN by 2 %, the other networks by less than 0.1 %.
-            share = {"resnet20": 0.1, "dcgan": 0.05}.get(name, 0.01)
+            # A share of what the training changed in this variable, and rounding, which some
+            # networks enlarge: the DCGAN differed by 2 %, most others by less than 0.1 %.
+            share = 0.05 if name in ("resnet8", "dcgan") else 0.01
             message, atol = f"{name} {key}", share * distance + 1e-6
             np.testing.assert_allclose(two[key], one[key], rtol=1e-5, atol=atol, err_msg=message)
         for key in one.keys() - {*ends, *starts}:
