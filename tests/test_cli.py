@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line_error
+from conftest import ROOT, assert_one_line_error, run_script
 
 from lib import cli
 
@@ -74,10 +74,13 @@ def test_an_unknown_backend_is_one_line(script, monkeypatch):
         assert_one_line_error(call(script), f"cannot load Keras with the backend {backend}: ")
 
 
-def test_flags_override_the_defaults(script):
-    assert call(script).stdout.split() == ["100", "8", "0", "None"]
+def test_flags_override_the_defaults(script, tmp_path):
+    def shown(*flags):
+        return run_script(script, *flags, folder=tmp_path, data=tmp_path).stdout.split()
+
+    assert shown() == ["100", "8", "0", "None"]
     flags = ("--train-steps=7", "--batch-size=3", "--seed=5", "--digit=8")
-    assert call(script, *flags).stdout.split() == ["7", "3", "5", "8"]
+    assert shown(*flags) == ["7", "3", "5", "8"]
 
 
 @pytest.mark.parametrize(

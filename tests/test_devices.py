@@ -75,7 +75,9 @@ def networks(names):
         return model, (digits, digits)
 
     def dcgan():
-        return load(4, "dcgan").build_dcgan(0, bn="separate", ema=0.9), ((digits,),)
+        script = load(4, "dcgan")
+        script.GENERATOR_FILTERS, script.DISCRIMINATOR_FILTERS = (16, 8, 8), (8, 8, 8, 16)
+        return script.build_dcgan(0, bn="separate", ema=0.9), ((digits,),)
 
     def wgan():
         script = load(5, "wgan")

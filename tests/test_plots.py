@@ -1,13 +1,14 @@
 """Figures, tested by their pixels."""
 
 import shutil
+from types import SimpleNamespace
 
 import keras
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run_script
 from PIL import Image
 
 from lib import figures, plots
@@ -221,8 +222,19 @@ def test_model_diagram_without_graphviz_prints_one_line_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_figure_is_redrawn_from_its_weights(data_dir, monkeypatch):
+@pytest.fixture
+def warm_scripts(data_dir, monkeypatch):
+    """Scripts that lib.figures runs fork from a process that has loaded Keras."""
+
+    def run(words, cwd, **kwargs):
+        _, script, *flags = words
+        return run_script(cwd / script, *flags, folder=cwd, data=data_dir)
+
     monkeypatch.setenv("ADLK_DATA_DIR", str(data_dir))
+    monkeypatch.setattr(figures, "subprocess", SimpleNamespace(run=run))
+
+
+def test_a_figure_is_redrawn_from_its_weights(warm_scripts):
     jobs = figures.commands({1})
     command = "mlp-mnist-1.3.2.py --weights=mlp_mnist.h5"
     pictures = jobs[1, command]
@@ -237,9 +249,8 @@ def test_a_figure_is_redrawn_from_its_weights(data_dir, monkeypatch):
 
 @pytest.mark.parametrize(("change", "replaced"), [(1, False), (100, True)])
 def test_a_figure_is_replaced_if_more_than_rounding_differs(
-    change, replaced, data_dir, tmp_path, monkeypatch
+    change, replaced, warm_scripts, tmp_path, monkeypatch
 ):
-    monkeypatch.setenv("ADLK_DATA_DIR", str(data_dir))
     monkeypatch.setattr(figures, "ROOT", tmp_path)
     (tmp_path / "lib").symlink_to(ROOT / "lib")
     chapter = tmp_path / "chapter1-keras-quick-tour"
@@ -256,8 +267,7 @@ def test_a_figure_is_replaced_if_more_than_rounding_differs(
     assert (figure.read_bytes() != before) == replaced
 
 
-def test_without_graphviz_a_diagram_is_left_as_it_is(data_dir, monkeypatch, capsys):
-    monkeypatch.setenv("ADLK_DATA_DIR", str(data_dir))
+def test_without_graphviz_a_diagram_is_left_as_it_is(warm_scripts, monkeypatch, capsys):
     monkeypatch.setenv("PATH", "")
     figure = ROOT / "chapter1-keras-quick-tour/figures/mlp-mnist.png"
     before = figure.read_bytes()

@@ -122,6 +122,7 @@ def test_the_saved_generator_is_the_average_of_the_trained_one(tmp_path, data_di
     script = load_script(DCGAN)
     build, built = script.build_dcgan, []
     monkeypatch.setattr(script, "build_dcgan", lambda *args: built.append(build(*args)) or built[0])
+    monkeypatch.setattr(script.gan, "QUICK_SAMPLES", 40)
     flags = ("--train-steps=1", "--batch-size=2", f"--output-dir={tmp_path}")
     monkeypatch.setattr(sys, "argv", ["dcgan.py", *flags])
     script.main(script.parse_args())
