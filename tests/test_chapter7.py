@@ -1,9 +1,6 @@
 """Chapter 7: normalization, networks, losses, turns, data, measures, files, and the script."""
 
 import hashlib
-import os
-import subprocess
-import sys
 import threading
 from argparse import Namespace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,11 +11,11 @@ import keras
 import numpy as np
 import pytest
 import scipy.io
-from conftest import ROOT, load_script, numbers, read_csv, read_json, run_script
+from conftest import load_script, numbers, read_csv, read_json, run_script
 from keras import layers, ops
 from matplotlib.image import imread
 
-from lib import domains, image_quality, translation, weights
+from lib import datasets, domains, image_quality, translation, weights
 from lib.cli import UserError
 from lib.instance_normalization import InstanceNormalization
 
@@ -839,28 +836,19 @@ def test_svhn_is_downloaded_trained_on_and_evaluated(tmp_path, data_dir, svhn_se
         file.name: hashlib.sha256(file.read_bytes()).hexdigest()
         for file in (tmp_path / "site").iterdir()
     }
-    code = (
-        "import runpy, sys; sys.path.insert(0, sys.argv[1]); sys.argv = sys.argv[2:]; "
-        "from lib import datasets; "
-        f"assert set(datasets.SVHN_SHA256) == {set(sums)}; datasets.SVHN_SHA256.update({sums}); "
-        "runpy.run_path(sys.argv[0], run_name='__main__')"
-    )
-    environment = {name: v for name, v in os.environ.items() if name.lower() != "no_proxy"}
-    environment |= {
-        "ADLK_DATA_DIR": str(data_dir),
-        "KERAS_HOME": str(tmp_path / "keras"),
-        "http_proxy": proxy,
-        "MPLBACKEND": "Agg",
-    }
+    assert set(datasets.SVHN_SHA256) == set(sums)
 
     def run(*flags):
-        done = subprocess.run(
-            [sys.executable, "-c", code, ROOT, ROOT / CYCLEGAN, *flags],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
+        done = run_script(
+            CYCLEGAN,
+            *flags,
+            folder=tmp_path,
+            data=data_dir,
+            patch={"lib.datasets": {"SVHN_SHA256": sums}},
+            KERAS_HOME=str(tmp_path / "keras"),
+            http_proxy=proxy,
+            no_proxy="",
+            NO_PROXY="",
         )
         assert done.returncode == 0, done.stderr
 
