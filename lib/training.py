@@ -234,7 +234,7 @@ def steps_per_epoch(x: Arrays, batch_size: int, whole_batches: bool = False) -> 
 
 def evaluate(model: keras.Model, x: Arrays, y: Arrays, batch_size: int = 1000) -> Logs:
     """Returns the loss and the metrics of a compiled model on x and y as a dict."""
-    if model.train_function is model.test_function is None:
+    if model.test_function is None:
         backends.build_metrics(model, x, y)
     data = backends.feed({"x": x, "y": y}, batch_size)
     data.pop("shuffle")

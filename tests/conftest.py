@@ -34,11 +34,8 @@ def load_script(path):
 # Processes fork from one that has loaded Keras, because loading it takes most of a short run.
 WARM = multiprocessing.get_context("forkserver")
 WARM.set_forkserver_preload(["keras", "matplotlib.pyplot"])
-
-
-# The scripts that draw so many samples each time they draw a figure.
-OF_GANS = "gan-mnist"
-FEW_SAMPLES = {"lib.gan": {"QUICK_SAMPLES": 40}}
+# In the scripts of GANs, thousands of samples take longer than the training of a test.
+FEW_SAMPLES = {"lib.gan": {"QUICK_SAMPLES": 40}, "lib.codes": {"SAMPLES": 60}}
 
 
 def run_script(path, *flags, folder, data, fresh=False, patch=None, edits=None, **environment):
@@ -50,7 +47,7 @@ def run_script(path, *flags, folder, data, fresh=False, patch=None, edits=None, 
         folder: the current folder of the run.
         data: folder of the data sets.
         fresh: in an interpreter of its own, instead of one that has loaded Keras already.
-        patch: {module: {name: value}}, which are set before the script imports the module.
+        patch: {module: {name: value}}, which are set before the script runs.
         edits: {name: value} of constants at the script's top.
         environment: further environment variables.
     """
@@ -67,7 +64,7 @@ def run_script(path, *flags, folder, data, fresh=False, patch=None, edits=None, 
             text=True,
             timeout=TIMEOUT,
         )
-    patch = {**(FEW_SAMPLES if OF_GANS in command[0] else {}), **(patch or {})}
+    patch = {**(FEW_SAMPLES if "gan-mnist" in command[0] else {}), **(patch or {})}
     with tempfile.TemporaryDirectory() as outputs:
         streams = [Path(outputs) / name for name in ("stdout", "stderr")]
         process = WARM.Process(

@@ -17,7 +17,6 @@ INFOGAN = "chapter6-disentangled-gan/infogan-mnist-6.1.1.py"
 STACKEDGAN = "chapter6-disentangled-gan/stackedgan-mnist-6.2.1.py"
 
 ATTRIBUTES = {"thickness", "slant", "width"}
-FEW_SAMPLES = {"lib.codes": {"SAMPLES": 60}}  # for the measures of codes
 
 
 def images_input():
@@ -463,12 +462,12 @@ def test_acgan_misses_the_cgan_before_it_trains(tmp_path, data_dir):
 
 def test_infogan_script(tmp_path, data_dir):
     flags = ("--train-steps", 2, "--batch-size", 4, "--code-loss", "book")
-    done = run_script(INFOGAN, *flags, folder=tmp_path, data=data_dir, patch=FEW_SAMPLES)
+    done = run_script(INFOGAN, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     trained = read_json(tmp_path / "infogan_mnist_book" / "metrics.json")
     assert trained["code_loss"] == "book" and len(trained["code_recovery"]) == 2
     flags = ("--generator=infogan_mnist_book.h5", "--p1", "--p2", "--evaluate", "--code1=0.5")
-    done = run_script(INFOGAN, *flags, folder=tmp_path, data=data_dir, patch=FEW_SAMPLES)
+    done = run_script(INFOGAN, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "infogan_mnist"
     for name in ("generated.png", "code1.png", "code2.png"):
@@ -483,12 +482,12 @@ def test_infogan_script(tmp_path, data_dir):
 
 def test_stackedgan_script(tmp_path, data_dir):
     flags = ("--train-steps", 2, "--batch-size", 16)
-    done = run_script(STACKEDGAN, *flags, folder=tmp_path, data=data_dir, patch=FEW_SAMPLES)
+    done = run_script(STACKEDGAN, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     files = [f"--generator{i}=stackedgan_mnist-gen{i}.h5" for i in (0, 1)]
     encoder = "--encoder=stackedgan_mnist-encoder.h5"
     flags = ("-p0", "--p1", "--z1=0.5", "--digit=3", "--evaluate", encoder)
-    done = run_script(STACKEDGAN, *files, *flags, folder=tmp_path, data=data_dir, patch=FEW_SAMPLES)
+    done = run_script(STACKEDGAN, *files, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "stackedgan_mnist"
     for name in ("generated-3.png", "z0.png", "z1.png"):
