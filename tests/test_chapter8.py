@@ -208,6 +208,7 @@ def test_the_loss_of_training_is_the_negative_elbo():
     ],
 )
 def test_trains_draws_and_measures(path, flags, name, tmp_path, data_dir):
+    few = {"MEASURED_DIGITS": 200, "MEASURED_SERIES": 10} if path == CVAE else {}
     done = run_script(path, *flags, "--epochs", 2, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     trained = read_json(tmp_path / name / "metrics.json")
@@ -220,7 +221,8 @@ def test_trains_draws_and_measures(path, flags, name, tmp_path, data_dir):
     header, *rows = (tmp_path / name / "log.csv").read_text().splitlines()
     assert {"reconstruction", "kl", "test_kl"} <= set(header.split(","))
     assert len(rows) == 2
-    done = run_script(path, *flags, "-w", f"{name}.h5", folder=tmp_path, data=data_dir)
+    flags = (*flags, "-w", f"{name}.h5")
+    done = run_script(path, *flags, folder=tmp_path, data=data_dir, edits=few)
     assert done.returncode == 0, done.stderr
     assert imread(tmp_path / name / "vae_mean.png").std() > 0
     grid = "digits_over_latent-3.png" if path == CVAE else "digits_over_latent.png"

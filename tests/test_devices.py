@@ -94,7 +94,9 @@ def networks(names):
         return model, ((digits, features, labels, *noise, joint),)
 
     def cyclegan():
-        model = load(7, "cyclegan").build_cyclegan("cifar10", ema=0.9)
+        script = load(7, "cyclegan")
+        script.ENCODER_FILTERS, script.DECODER_FILTERS = (8, 16), (8,)
+        model = script.build_cyclegan("cifar10", ema=0.9)
         return model, ((photos[..., :1], photos[::-1]),)
 
     def variational(chapter_script, images):
