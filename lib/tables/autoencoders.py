@@ -9,7 +9,7 @@ AUTOENCODERS = {
     "16 numbers": ("autoencoder-mnist-3.2.1", "", "0.01", 3),
     "2 numbers": ("autoencoder-2dim-mnist-3.2.2", "", "pictures", 3),
     "denoising, noise 0.5": (DENOISING, "noise_levels/0.5/", "pictures", 3),
-    "colorization": (COLORIZATION, "", "pictures", 1),
+    "colorization": (COLORIZATION, "", "pictures", 3),
     "colorization, --chroma": (f"{COLORIZATION}-chroma", "", "-", 3),
 }
 
@@ -45,19 +45,20 @@ def denoising() -> str:
 
 
 def colorization() -> str:
-    header = ["", "MSE", "MAE", "PSNR, dB", "colorfulness"]
-    (found,), (chroma,) = records(COLORIZATION), records(f"{COLORIZATION}-chroma")
+    """Errors and colorfulness over the seeds; the gray image has none."""
+    forms = {"mse": ".5f", "mae": ".4f", "psnr": ".2f", "colorfulness": ".3f"}
+    printed, chroma = (records(name, seeds=3) for name in (COLORIZATION, f"{COLORIZATION}-chroma"))
     parts = {
-        "gray image": found["gray_copy"],
-        "colorized": found,
-        "its colors on the gray": found["colors_on_gray"],
-        "--chroma": chroma,
+        "gray image": (printed[:1], "gray_copy/"),
+        "colorized": (printed, ""),
+        "its colors on the gray": (printed, "colors_on_gray/"),
+        "--chroma": (chroma, ""),
     }
-    rows = []
-    for label, part in parts.items():
-        forms = {"mse": ".5f", "mae": ".4f", "psnr": ".1f", "colorfulness": ".3f"}
-        rows.append([label, *(f"{part[key]:{form}}" for key, form in forms.items())])
-    return table(header, rows)
+    rows = [
+        [label, *(spread(found, f"{where}{key}", form) for key, form in forms.items())]
+        for label, (found, where) in parts.items()
+    ]
+    return table(["", "MSE", "MAE", "PSNR, dB", "colorfulness"], rows)
 
 
 TABLES = {"autoencoders": autoencoders, "denoising": denoising, "colorization": colorization}
