@@ -879,8 +879,7 @@ def test_svhn_is_downloaded_trained_on_and_evaluated(tmp_path, data_dir, svhn_se
 
 
 def test_an_interrupted_run_ends_as_a_whole_one(shallow, tmp_path, data_dir, monkeypatch):
-    script = shallow
-    monkeypatch.setattr(script, "FIGURE_INTERVAL", 2)
+    monkeypatch.setattr(shallow, "FIGURE_INTERVAL", 2)
     data, held_out = domains.load("cifar10")
     drawn = []
 
@@ -892,14 +891,14 @@ def test_an_interrupted_run_ends_as_a_whole_one(shallow, tmp_path, data_dir, mon
             if path.stem == interrupted_at:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(script.translation, "draw_cycles", draw)
-        monkeypatch.setattr(script.plots, "evolution", lambda *args, **kwargs: None)
+        monkeypatch.setattr(shallow.translation, "draw_cycles", draw)
+        monkeypatch.setattr(shallow.plots, "evolution", lambda *args, **kwargs: None)
         keras.utils.set_random_seed(0)
         folder = tmp_path / name / "cyclegan_cifar10"
         folder.mkdir(parents=True, exist_ok=True)
         changes = {"train_steps": 4, "resume": resume, "output_dir": folder.parent, **changes}
         args = task_args("cifar10", **changes)
-        generators = script.train(*data, held_out, args, folder).translators()
+        generators = shallow.train(*data, held_out, args, folder).translators()
         assert args.generators == ["cyclegan_cifar10-g_source.h5", "cyclegan_cifar10-g_target.h5"]
         return [w for generator in generators for w in generator.get_weights()]
 
