@@ -23,6 +23,13 @@ sys.path.insert(0, str(ROOT))
 import lib.cli  # noqa: E402, before Keras: it sets the log level of TensorFlow's C++ parts
 
 
+def pytest_configure(config):
+    """Keeps tests from seeing or changing the data sets that a reader has in ~/.keras."""
+    home = tempfile.TemporaryDirectory()
+    os.environ["KERAS_HOME"] = home.name
+    config.add_cleanup(home.cleanup)
+
+
 def load_script(path):
     """Imports a script, whose name holds dots and dashes, as a module."""
     spec = importlib.util.spec_from_file_location(Path(path).stem.replace("-", "_"), ROOT / path)

@@ -1,10 +1,12 @@
 """Chapter 7: normalization, networks, losses, turns, data, measures, files, and the script."""
 
 import hashlib
+import os
 import threading
 from argparse import Namespace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
+from pathlib import Path
 
 import h5py
 import keras
@@ -858,7 +860,6 @@ def test_svhn_is_downloaded_trained_on_and_evaluated(tmp_path, data_dir, svhn_se
             data=data_dir,
             patch={"lib.datasets": {"SVHN_SHA256": sums}},
             edits=SHALLOW,
-            KERAS_HOME=str(tmp_path / "keras"),
             http_proxy=proxy,
             no_proxy="",
             NO_PROXY="",
@@ -868,6 +869,7 @@ def test_svhn_is_downloaded_trained_on_and_evaluated(tmp_path, data_dir, svhn_se
     run("--mnist-svhn", "--train-steps=1", "--batch-size=2")
     site = "http://ufldl.stanford.edu/housenumbers"
     assert asked == [f"{site}/train_32x32.mat", f"{site}/test_32x32.mat"]
+    assert {file.name for file in Path(os.environ["KERAS_HOME"]).rglob("*.mat")} == set(sums)
     files = [f"cyclegan_mnist_svhn-g_{domain}.h5" for domain in ("source", "target")]
     run(f"--mnist_svhn_g_source={files[0]}", f"--mnist_svhn_g_target={files[1]}", "--evaluate")
     # The second run finds the files of the first one.
@@ -945,7 +947,6 @@ def test_bad_input_gets_exit_code_2(flags, parts, tmp_path, data_dir):
         *flags,
         folder=tmp_path,
         data=data_dir,
-        KERAS_HOME=str(tmp_path / "empty"),
         http_proxy="http://127.0.0.1:9",
     )
     assert done.returncode == 2
