@@ -405,7 +405,8 @@ def compare_methods(
 ) -> None:
     """Draws the colors of the autoencoder and of both kinds of CycleGAN to comparison.png.
 
-    A kind whose weights are missing is left out.
+    A kind is left out if its weights are missing, or are those of another network than the script
+    builds now.
 
     Args:
         build: see `load_generators`.
@@ -417,11 +418,15 @@ def compare_methods(
     """
     other = None
     name = f"{model_name(args.task, not args.patchgan)}-g_target.h5"
+    reason = f"no {name}"
     for path in (args.output_dir / name, Path(script).resolve().parent / "weights" / name):
         if other is None and path.exists():
-            other = _load(1, path, build, args)
+            try:
+                other = _load(1, path, build, args)
+            except UserError as error:
+                reason = str(error)
     if other is None:
-        print(f"Only one kind of discriminator is shown: no {name}")
+        print(f"Only one kind of discriminator is shown: {reason}")
     plain, patchgan = (other, g_target) if args.patchgan else (g_target, other)
     networks = {
         "autoencoder": autoencoder,
