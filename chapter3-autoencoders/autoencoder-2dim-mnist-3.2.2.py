@@ -42,7 +42,7 @@ MODEL_NAME = "autoencoder_2dim"
 def parse_args():
     parser = cli.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
-    cli.add_images(parser, IMAGE_SHAPE[0], multiple=4)
+    cli.add_images(parser, IMAGE_SHAPE[0], multiple=2 ** len(FILTERS))
     return parser.parse_args()
 
 
@@ -70,7 +70,7 @@ def build_encoder(image_shape=IMAGE_SHAPE):
 def build_decoder(image_shape=IMAGE_SHAPE):
     """Codes (batch, 2) -> images (batch, *image_shape) in [0, 1]."""
     codes = keras.Input((LATENT_SIZE,), name="decoder_input")
-    start = image_shape[0] // 4
+    start = image_shape[0] // 2 ** len(FILTERS)
     x = layers.Dense(start * start * FILTERS[-1])(codes)
     x = layers.Reshape((start, start, FILTERS[-1]))(x)
     for filters in reversed(FILTERS):
@@ -122,6 +122,8 @@ def train(autoencoder, x_train, x_test, args, folder, settings):
 
 def draw(encoder, decoder, x_test, y_test, args, folder, classes=DIGITS):
     """Draws the codes of the test digits in the plane, and the images decoded over it."""
+    if not plots.is_plane(LATENT_SIZE):
+        return
     codes = encoder.predict(x_test, batch_size=1000, verbose=0)
     plots.latent_scatter(codes, y_test, folder / "latent_2dim.png", classes, show=args.show)
     plots.digits_over_latent(

@@ -43,7 +43,7 @@ MODEL_NAME = "autoencoder_mnist"
 def parse_args():
     parser = cli.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
-    cli.add_images(parser, IMAGE_SHAPE[0], multiple=4)
+    cli.add_images(parser, IMAGE_SHAPE[0], multiple=2 ** len(FILTERS))
     return parser.parse_args()
 
 
@@ -72,7 +72,7 @@ def build_encoder(image_shape=IMAGE_SHAPE):
 def build_decoder(image_shape=IMAGE_SHAPE):
     """Codes (batch, 16) -> images (batch, *image_shape) in [0, 1]."""
     codes = keras.Input((LATENT_SIZE,), name="decoder_input")
-    start = image_shape[0] // 4
+    start = image_shape[0] // 2 ** len(FILTERS)
     x = layers.Dense(start * start * FILTERS[-1])(codes)
     x = layers.Reshape((start, start, FILTERS[-1]))(x)
     for filters in reversed(FILTERS):

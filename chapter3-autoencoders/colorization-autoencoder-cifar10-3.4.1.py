@@ -83,7 +83,7 @@ def parse_args():
         help=f"of Adam at the start ({LEARNING_RATE}, {CHROMA_LEARNING_RATE} with --chroma)",
     )
     recipe.add_hold_out(parser)
-    cli.add_images(parser, IMAGE_SHAPE[0], multiple=8, color=False)
+    cli.add_images(parser, IMAGE_SHAPE[0], multiple=2 ** len(FILTERS), color=False)
     parser.add_argument("--no-augmentation", action="store_true", help="see departure 4")
     return parser.parse_args(check=complete)
 
@@ -128,7 +128,7 @@ def build_decoder(activation="sigmoid", image_size=IMAGE_SHAPE[0]):
     The values are in [0, 1]; with the activation "tanh", of color differences, in [-1, 1].
     """
     codes = keras.Input((LATENT_SIZE,), name="decoder_input")
-    start = image_size // 8
+    start = image_size // 2 ** len(FILTERS)
     x = layers.Dense(start * start * FILTERS[-1])(codes)
     x = layers.Reshape((start, start, FILTERS[-1]))(x)
     for filters in reversed(FILTERS):

@@ -72,7 +72,8 @@ def build_generator(image_shape=IMAGE_SHAPE, num_labels=NUM_LABELS):
     start = image_shape[0] // 4
     x = layers.Dense(start * start * GENERATOR_FILTERS[0])(x)
     x = layers.Reshape((start, start, GENERATOR_FILTERS[0]))(x)
-    for filters, strides in zip((*GENERATOR_FILTERS, image_shape[-1]), (2, 2, 1, 1)):
+    for i, filters in enumerate((*GENERATOR_FILTERS, image_shape[-1])):
+        strides = 2 if i < 2 else 1
         x = layers.BatchNormalization()(x)
         x = layers.ReLU()(x)
         x = layers.Conv2DTranspose(filters, KERNEL_SIZE, strides=strides, padding="same")(x)
@@ -91,7 +92,8 @@ def build_discriminator(image_shape=IMAGE_SHAPE, num_labels=NUM_LABELS):
     y = layers.Dense(height * width)(labels)
     y = layers.Reshape((height, width, 1))(y)
     x = layers.Concatenate()([images, y])
-    for filters, strides in zip(DISCRIMINATOR_FILTERS, (2, 2, 2, 1)):
+    for i, filters in enumerate(DISCRIMINATOR_FILTERS):
+        strides = 2 if i < 3 else 1
         x = layers.LeakyReLU(negative_slope=LEAKY_SLOPE)(x)
         x = layers.Conv2D(filters, KERNEL_SIZE, strides=strides, padding="same")(x)
     x = layers.Flatten()(x)

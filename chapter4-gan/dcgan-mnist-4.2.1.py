@@ -93,7 +93,8 @@ def build_generator(image_shape=IMAGE_SHAPE):
     start = image_shape[0] // 4
     x = layers.Dense(start * start * GENERATOR_FILTERS[0])(noise)
     x = layers.Reshape((start, start, GENERATOR_FILTERS[0]))(x)
-    for filters, strides in zip((*GENERATOR_FILTERS, image_shape[-1]), (2, 2, 1, 1)):
+    for i, filters in enumerate((*GENERATOR_FILTERS, image_shape[-1])):
+        strides = 2 if i < 2 else 1
         x = layers.BatchNormalization()(x)
         x = layers.ReLU()(x)
         x = layers.Conv2DTranspose(filters, KERNEL_SIZE, strides=strides, padding="same")(x)
@@ -108,7 +109,8 @@ def build_discriminator(batch_norm=False, image_shape=IMAGE_SHAPE):
     """
     images = keras.Input(image_shape, name="images")
     x = images
-    for i, (filters, strides) in enumerate(zip(DISCRIMINATOR_FILTERS, (2, 2, 2, 1))):
+    for i, filters in enumerate(DISCRIMINATOR_FILTERS):
+        strides = 2 if i < 3 else 1
         if batch_norm and i > 0:
             x = layers.BatchNormalization()(x)
         x = layers.LeakyReLU(negative_slope=LEAKY_SLOPE)(x)

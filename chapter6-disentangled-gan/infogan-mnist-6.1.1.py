@@ -65,10 +65,9 @@ def parse_args():
     parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
     parser.add_argument("--digit", type=cli.digit, help="the digit to draw (default: random ones)")
-    parser.add_argument("--code1", type=cli.finite, help="first code (default: random)")
-    parser.add_argument("--code2", type=cli.finite, help="second code (default: random)")
-    parser.add_argument("--p1", action="store_true", help="sweep the first code, all digits")
-    parser.add_argument("--p2", action="store_true", help="sweep the second code, all digits")
+    for i in range(1, NUM_CODES + 1):
+        parser.add_argument(f"--code{i}", type=cli.finite, help=f"code {i} (default: random)")
+        parser.add_argument(f"--p{i}", action="store_true", help=f"sweep code {i}, all digits")
     parser.add_argument(
         "--code-prior",
         choices=("uniform", "gaussian"),
@@ -98,8 +97,8 @@ from lib.optimizers import rmsprop
 class InfoGAN(gan.GAN):
     """Binary cross-entropy of the source, categorical of the label, and the codes' loss.
 
-    A batch is (real images, their labels, labels for the fakes, code 1, code 2), labels one-hot,
-    codes (batch, 1).
+    A batch is (real images, their labels, labels for the fakes, code 1, code 2, ...), labels
+    one-hot, codes (batch, 1).
     """
 
     def __init__(self, *args, code_loss, **kwargs):
@@ -110,22 +109,24 @@ class InfoGAN(gan.GAN):
         losses = [self.code_loss(code, q) for code, q in zip(codes, recovered)]
         return CODE_WEIGHT * sum(losses)
 
-    def discriminator_loss(self, images, labels, fake_labels, code1, code2, fakes):
+    def discriminator_loss(self, images, labels, fake_labels, *codes_and_fakes):
         """Over real images (source 1) and as many fakes (source 0); the codes over fakes only."""
+        *codes, fakes = codes_and_fakes
         inputs = ops.concatenate([images, fakes])
         source, label, *recovered = self.discriminator(inputs, training=True)
         source_loss, accuracy = gan.source_loss(gan.real_then_fake(images), source)
         label_loss = gan.label_loss(ops.concatenate([labels, fake_labels]), label)
         of_fakes = [q[ops.shape(images)[0] :] for q in recovered]
-        codes_loss = self.codes_loss((code1, code2), of_fakes)
+        codes_loss = self.codes_loss(codes, of_fakes)
         return source_loss + label_loss + codes_loss, accuracy, label_loss, codes_loss
 
-    def generator_loss(self, images, labels, fake_labels, code1, code2, fakes):
+    def generator_loss(self, images, labels, fake_labels, *codes_and_fakes):
         """Of fakes that pretend to be real (source 1) and should show their label and codes."""
+        *codes, fakes = codes_and_fakes
         source, label, *recovered = self.discriminator(fakes, training=True)
         source_loss, _ = gan.source_loss(ops.ones_like(source), source)
         label_loss = gan.label_loss(fake_labels, label)
-        codes_loss = self.codes_loss((code1, code2), recovered)
+        codes_loss = self.codes_loss(codes, recovered)
         return source_loss + label_loss + codes_loss, label_loss, codes_loss
 
 
@@ -169,14 +170,14 @@ def build_infogan(seed, code_loss=CODE_LOSS, ema=EMA):
 
 
 def sample_codes(rng, size, prior):
-    """Two codes (size, 1), each uniform in [-1, 1] or from N(0, CODE_STD)."""
+    """NUM_CODES codes (size, 1), each uniform in [-1, 1] or from N(0, CODE_STD)."""
     shape = (NUM_CODES, size, 1)
     codes = rng.uniform(-1, 1, shape) if prior == "uniform" else rng.normal(0, CODE_STD, shape)
     return tuple(codes.astype("float32"))
 
 
 def batches(args):
-    """Batches of `gan.mnist_batches` with two codes for the fakes."""
+    """Batches of `gan.mnist_batches` with codes for the fakes."""
     without_codes = gan.mnist_batches(args, conditional=True)
 
     def batch(step):
@@ -192,6 +193,7 @@ def main(args):
     name = MODEL_NAME + ("_book" if args.code_loss == "book" else "")
     name += f"_{args.code_prior}" if args.code_prior != CODE_PRIOR else ""
     folder = cli.prepare(args, name)
+    wanted = [vars(args)[f"code{i}"] for i in range(1, NUM_CODES + 1)]
 
     def random_inputs(digits):
         noise = gan.sample_noise(args.seed, len(digits), LATENT_SIZE)
@@ -202,16 +204,13 @@ def main(args):
         noise, labels, *random = random_inputs(digits)
         given = [
             code if value is None else np.full_like(code, value)
-            for code, value in zip(random, (args.code1, args.code2))
+            for code, value in zip(random, wanted)
         ]
         return [noise, labels, *given]
 
     def sweep_inputs(digits):
         noise, labels, *random = random_inputs(digits)
-        given = [
-            np.full_like(code, value or 0.0)
-            for code, value in zip(random, (args.code1, args.code2))
-        ]
+        given = [np.full_like(code, value or 0.0) for code, value in zip(random, wanted)]
         return [noise, labels, *given]
 
     unaveraged = None
@@ -242,10 +241,10 @@ def main(args):
         )
     gaussian = args.code_prior == "gaussian"
     std, trained = (CODE_STD, 2 * CODE_STD) if gaussian else (1 / np.sqrt(3), 1)
-    for which, wanted in ((1, args.p1), (2, args.p2)):
-        if wanted:
-            path = folder / f"code{which}.png"
-            codes.draw_sweep(generator, sweep_inputs, 1 + which, SWEEP, trained, std, path, args)
+    for i in range(1, NUM_CODES + 1):
+        if vars(args)[f"p{i}"]:
+            path = folder / f"code{i}.png"
+            codes.draw_sweep(generator, sweep_inputs, 1 + i, SWEEP, trained, std, path, args)
     if args.evaluate:
         digits = codes.digits_to_measure()
         given = random_inputs(digits)

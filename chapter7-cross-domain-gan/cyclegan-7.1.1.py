@@ -56,7 +56,6 @@ from lib import cli, console, domains
 
 IMAGE_SIZE = 32
 ENCODER_FILTERS = (32, 64, 128, 256)
-DECODER_FILTERS = (128, 64, 32)
 DISCRIMINATOR_FILTERS = (32, 64, 128, 256)
 KERNEL_SIZES = {"cifar10": 3, "svhn": 5, "mnist-m": 5, "images": 3}
 LEAKY_SLOPE = 0.2
@@ -75,7 +74,7 @@ NORMALIZATIONS = {"channel": (-1, False), "channel-and-image": (-1, True), "book
 def parse_args():
     parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     domains.add_task_flags(parser)
-    cli.add_images(parser, IMAGE_SIZE, multiple=8, folders=2)
+    cli.add_images(parser, IMAGE_SIZE, multiple=2 ** (len(ENCODER_FILTERS) - 1), folders=2)
     parser.add_argument(
         "--patchgan",
         action=argparse.BooleanOptionalAction,
@@ -142,7 +141,7 @@ def build_generator(
         kernel_size: kernel size of all convolutions.
         normalization: a key of NORMALIZATIONS.
         name: name of the model.
-        size: height and width of the images, a multiple of 8.
+        size: height and width of the images, a multiple of 8 with four filters in the encoder.
     """
     axis, of_the_image = NORMALIZATIONS[normalization]
 
@@ -156,7 +155,7 @@ def build_generator(
         normalized = of_the_image or i > 0
         x = encoder_layer(x, filters, kernel_size, 2 if i else 1, normalize if normalized else None)
         encoded.append(x)
-    for filters, paired in zip(DECODER_FILTERS, encoded[-2::-1]):
+    for filters, paired in zip(ENCODER_FILTERS[-2::-1], encoded[-2::-1]):
         x = decoder_layer(x, paired, filters, kernel_size, normalize)
     x = layers.Conv2DTranspose(output_channels, kernel_size, padding="same", name="logits")(x)
     translated = layers.Activation("sigmoid", dtype="float32", name="translated")(x)
@@ -192,8 +191,8 @@ def build_discriminator(channels, kernel_size, patchgan, name, size=IMAGE_SIZE):
     """
     images = keras.Input((size, size, channels), name="images")
     x = images
-    for filters, strides in zip(DISCRIMINATOR_FILTERS, (2, 2, 2, 1)):
-        x = encoder_layer(x, filters, kernel_size, strides)
+    for i, filters in enumerate(DISCRIMINATOR_FILTERS):
+        x = encoder_layer(x, filters, kernel_size, 2 if i < 3 else 1)
     if patchgan:
         x = encoder_layer(x, 1, kernel_size)
     else:

@@ -52,6 +52,7 @@ def parse_args():
         default=BETA,
         help="weight of the divergence (default 1)",
     )
+    cli.check_size(parser, 28, multiple=2 ** len(FILTERS))
     return parser.parse_args()
 
 
@@ -89,8 +90,9 @@ def build_decoder(latent_dim):
     codes = keras.Input((latent_dim,), name="codes")
     labels = keras.Input((NUM_LABELS,), name="labels")
     x = layers.Concatenate()([codes, labels])
-    x = layers.Dense(7 * 7 * FILTERS[-1], activation="relu")(x)
-    x = layers.Reshape((7, 7, FILTERS[-1]))(x)
+    start = 28 // 2 ** len(FILTERS)
+    x = layers.Dense(start * start * FILTERS[-1], activation="relu")(x)
+    x = layers.Reshape((start, start, FILTERS[-1]))(x)
     for filters in reversed(FILTERS):
         x = layers.Conv2DTranspose(
             filters, KERNEL_SIZE, strides=2, activation="relu", padding="same"

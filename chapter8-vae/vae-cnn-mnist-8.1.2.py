@@ -43,7 +43,7 @@ MODEL_NAME = "vae_cnn_mnist"
 
 def parse_args():
     parser = cli.vae_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
-    cli.add_images(parser, IMAGE_SHAPE[0], multiple=4)
+    cli.add_images(parser, IMAGE_SHAPE[0], multiple=2 ** len(FILTERS))
     return parser.parse_args()
 
 
@@ -73,7 +73,7 @@ def build_encoder(latent_dim, image_shape=IMAGE_SHAPE):
 def build_decoder(latent_dim, image_shape=IMAGE_SHAPE):
     """Codes (batch, latent_dim) -> images (batch, *image_shape) in [0, 1]."""
     codes = keras.Input((latent_dim,), name="codes")
-    start = image_shape[0] // 4
+    start = image_shape[0] // 2 ** len(FILTERS)
     x = layers.Dense(start * start * FILTERS[-1], activation="relu")(codes)
     x = layers.Reshape((start, start, FILTERS[-1]))(x)
     for filters in reversed(FILTERS):

@@ -497,6 +497,22 @@ def make_folder(args: argparse.Namespace, name: str) -> Path:
 LARGEST_IMAGE = 1024  # height and width
 
 
+def check_size(parser: argparse.ArgumentParser, size: int, multiple: int) -> None:
+    """Refuses constants at the top of a script that do not fit together.
+
+    Args:
+        parser: from `training_parser`.
+        size: height and width of the images.
+        multiple: what the strides of the networks demand of the size.
+    """
+    if size % multiple:
+        parser.error(
+            f"images of {size} x {size} pixels do not fit the networks: expected a multiple of "
+            f"{multiple}, because they halve the size {multiple.bit_length() - 1} times; change "
+            "the size or the number of layers at the top of the script"
+        )
+
+
 def add_images(
     parser: argparse.ArgumentParser,
     size: int,
@@ -515,6 +531,7 @@ def add_images(
         color: whether there is a choice between gray and color.
         folders: the number of folders.
     """
+    check_size(parser, size, multiple)
     group = parser.add_argument_group("your own images")
     layout = " with a folder for each class" if classes else ""
     group.add_argument(

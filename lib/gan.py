@@ -23,7 +23,7 @@ from lib.images import DIGITS, Source, plain
 from lib.training import Batch
 
 KERNEL_SIZE = 5
-GENERATOR_FILTERS = (128, 64, 32, 1)
+GENERATOR_FILTERS = (128, 64, 32)
 DISCRIMINATOR_FILTERS = (32, 64, 128, 256)
 LEAKY_SLOPE = 0.2
 NUM_LABELS = 10
@@ -63,7 +63,8 @@ def generator(
     start = image_size // 4
     x = layers.Dense(start * start * GENERATOR_FILTERS[0])(x)
     x = layers.Reshape((start, start, GENERATOR_FILTERS[0]))(x)
-    for filters, strides in zip((*GENERATOR_FILTERS[:-1], channels), (2, 2, 1, 1), strict=True):
+    for i, filters in enumerate((*GENERATOR_FILTERS, channels)):
+        strides = 2 if i < 2 else 1
         x = layers.BatchNormalization()(x)
         x = layers.ReLU()(x)
         x = layers.Conv2DTranspose(filters, KERNEL_SIZE, strides=strides, padding="same")(x)
@@ -96,7 +97,8 @@ def discriminator(
         to source only; all float32.
     """
     x = inputs
-    for i, (filters, strides) in enumerate(zip(DISCRIMINATOR_FILTERS, (2, 2, 2, 1), strict=True)):
+    for i, filters in enumerate(DISCRIMINATOR_FILTERS):
+        strides = 2 if i < 3 else 1
         if batch_norm and i > 0:
             x = layers.BatchNormalization()(x)
         x = layers.LeakyReLU(negative_slope=LEAKY_SLOPE)(x)

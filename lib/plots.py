@@ -1,5 +1,6 @@
 """Image grids, strips and model diagrams, written as small PNG files."""
 
+import contextlib
 import importlib.util
 import io
 import shutil
@@ -238,10 +239,22 @@ def model_diagram(model: keras.Model, path: Path) -> None:
     if importlib.util.find_spec("pydot") is None or shutil.which("dot") is None:
         print(f"no {Path(path).name}: drawing it needs pydot and Graphviz (apt install graphviz)")
         return
-    write_whole(
-        path,
-        lambda temporary: keras.utils.plot_model(model, temporary, show_shapes=True, dpi=60),
-    )
+
+    def draw(temporary):
+        with contextlib.redirect_stdout(io.StringIO()):  # pydot prints how `dot` failed
+            keras.utils.plot_model(model, temporary, show_shapes=True, dpi=60)
+
+    try:
+        write_whole(path, draw)
+    except AssertionError:  # pydot's word for a `dot` that failed; some networks make it crash
+        print(f"no {Path(path).name}: Graphviz cannot draw this network")
+
+
+def is_plane(latent_dim: int) -> bool:
+    """Whether codes of so many numbers can be drawn in a plane; if not, prints a line."""
+    if latent_dim != 2:
+        print(f"no figures of the latent plane: the codes have {latent_dim} numbers, not 2")
+    return latent_dim == 2
 
 
 def latent_scatter(

@@ -316,8 +316,7 @@ def draw(
         folder: of the figures.
         classes: the names of the labels.
     """
-    if args.latent_dim != 2:
-        print(f"no figures of the latent plane: the codes have {args.latent_dim} numbers, not 2")
+    if not plots.is_plane(args.latent_dim):
         return
     mean, log_variance = encode(x)
     plots.latent_scatter(

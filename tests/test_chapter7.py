@@ -23,7 +23,7 @@ from lib.instance_normalization import InstanceNormalization
 
 CYCLEGAN = "chapter7-cross-domain-gan/cyclegan-7.1.1.py"
 # Generators of two levels instead of four, for which TensorFlow traces half as many operations.
-SHALLOW = {"ENCODER_FILTERS": (32, 64), "DECODER_FILTERS": (32,)}
+SHALLOW = {"ENCODER_FILTERS": (32, 64)}
 
 
 @pytest.fixture(scope="module")

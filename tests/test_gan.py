@@ -3,7 +3,15 @@
 import keras
 import numpy as np
 import pytest
-from conftest import assert_one_line_error, load_script, numbers, read_csv, read_json, run_script
+from conftest import (
+    FEW_SAMPLES,
+    assert_one_line_error,
+    load_script,
+    numbers,
+    read_csv,
+    read_json,
+    run_script,
+)
 from keras import ops
 from matplotlib.image import imread
 
@@ -15,6 +23,9 @@ LSGAN = "chapter5-improved-gan/lsgan-mnist-5.2.1.py"
 ACGAN = "chapter5-improved-gan/acgan-mnist-5.3.1.py"
 INFOGAN = "chapter6-disentangled-gan/infogan-mnist-6.1.1.py"
 STACKEDGAN = "chapter6-disentangled-gan/stackedgan-mnist-6.2.1.py"
+
+# Networks of two convolutions or three, for which TensorFlow traces half as many operations.
+SHALLOW = {"GENERATOR_FILTERS": (16, 8), "DISCRIMINATOR_FILTERS": (8, 16)}
 
 ATTRIBUTES = {"thickness", "slant", "width"}
 
@@ -377,6 +388,13 @@ def test_stackedgan_moves_all_four_networks_and_no_encoder(stacked):
     assert [turn.name for turn in model.turns] == ["dis1", "dis0", "gen1", "gen0"]
 
 
+def run_shallow(path, *flags, folder, data):
+    """`run_script` with shallow networks, and with two updates of the critic instead of five."""
+    edits = SHALLOW if path == DCGAN else {"N_CRITIC": 2} if path == WGAN else {}
+    patch = {**FEW_SAMPLES, "lib.gan": {**FEW_SAMPLES["lib.gan"], **SHALLOW}}
+    return run_script(path, *flags, folder=folder, data=data, edits=edits, patch=patch)
+
+
 @pytest.mark.parametrize(
     "path, variant, name, second",
     [
@@ -388,7 +406,7 @@ def test_stackedgan_moves_all_four_networks_and_no_encoder(stacked):
 )
 def test_unconditional_scripts(path, variant, name, second, tmp_path, data_dir):
     flags = (*variant, "--train-steps", 2, "--batch-size", 4)
-    done = run_script(path, *flags, folder=tmp_path, data=data_dir)
+    done = run_shallow(path, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     files = {"data", name, f"{name}.h5", f"{name}-{second}.h5"}
     assert {file.name for file in tmp_path.iterdir()} == files
@@ -396,7 +414,7 @@ def test_unconditional_scripts(path, variant, name, second, tmp_path, data_dir):
     metrics = read_json(tmp_path / name / "metrics.json")
     assert metrics["train_steps"] == 2 and {second, "adversarial"} <= set(metrics["losses"])
     flags = (*variant, f"--generator={name}.h5", "--evaluate")
-    done = run_script(path, *flags, folder=tmp_path, data=data_dir)
+    done = run_shallow(path, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     assert imread(tmp_path / name / "generated.png").std() > 0
     measured = read_json(tmp_path / name / "evaluation.json")
@@ -405,9 +423,11 @@ def test_unconditional_scripts(path, variant, name, second, tmp_path, data_dir):
 
 def test_a_finished_gan_continues_with_more_steps(tmp_path, data_dir):
     flags = ("--batch-size", 4)
-    done = run_script(LSGAN, *flags, "--train-steps", 2, folder=tmp_path, data=data_dir)
+    done = run_shallow(LSGAN, *flags, "--train-steps", 2, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
-    done = run_script(LSGAN, *flags, "--train-steps", 4, "--resume", folder=tmp_path, data=data_dir)
+    done = run_shallow(
+        LSGAN, *flags, "--train-steps", 4, "--resume", folder=tmp_path, data=data_dir
+    )
     assert done.returncode == 0, done.stderr
     rows = read_csv(tmp_path / "lsgan_mnist" / "log.csv")
     assert [row["step"] for row in rows] == ["2", "4"]
@@ -416,13 +436,13 @@ def test_a_finished_gan_continues_with_more_steps(tmp_path, data_dir):
     whole = tmp_path / "whole"
     whole.mkdir()
     flags = (*flags, "--train-steps", 4, "--output-dir", whole)
-    done = run_script(LSGAN, *flags, folder=tmp_path, data=data_dir)
+    done = run_shallow(LSGAN, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     two, one = (keras.models.load_model(f / "lsgan_mnist.h5") for f in (tmp_path, whole))
     for a, b in zip(two.weights, one.weights, strict=True):
         np.testing.assert_allclose(numbers(a), numbers(b), rtol=1e-5, atol=1e-6)
 
-    done = run_script(
+    done = run_shallow(
         LSGAN, "--batch-size", 4, "--train-steps", 3, "--resume", folder=tmp_path, data=data_dir
     )
     assert_one_line_error(done, "is at step 4, expected at most the 3 steps")
@@ -436,16 +456,16 @@ def test_a_finished_gan_continues_with_more_steps(tmp_path, data_dir):
     ],
 )
 def test_wgan_refuses_a_form_that_cannot_be(flags, part, tmp_path):
-    done = run_script(WGAN, *flags, folder=tmp_path, data=tmp_path)
+    done = run_shallow(WGAN, *flags, folder=tmp_path, data=tmp_path)
     assert_one_line_error(done, part)
 
 
 def test_acgan_script(tmp_path, data_dir):
     flags = ("--train-steps", 2, "--batch-size", 4)
-    done = run_script(ACGAN, *flags, folder=tmp_path, data=data_dir)
+    done = run_shallow(ACGAN, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     flags = ("--generator=acgan_mnist.h5", "--digit=8", "--cgan=acgan_mnist.h5")
-    done = run_script(ACGAN, *flags, folder=tmp_path, data=data_dir)
+    done = run_shallow(ACGAN, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "acgan_mnist"
     assert imread(folder / "generated-8.png").std() > 0
@@ -455,19 +475,19 @@ def test_acgan_script(tmp_path, data_dir):
 
 def test_acgan_misses_the_cgan_before_it_trains(tmp_path, data_dir):
     flags = ("--train-steps", 2, "--batch-size", 4, "--cgan=none.h5")
-    done = run_script(ACGAN, *flags, folder=tmp_path, data=data_dir)
+    done = run_shallow(ACGAN, *flags, folder=tmp_path, data=data_dir)
     assert_one_line_error(done, "no weight file 'none.h5'")
     assert not (tmp_path / "acgan_mnist.h5").exists()
 
 
 def test_infogan_script(tmp_path, data_dir):
     flags = ("--train-steps", 2, "--batch-size", 4, "--code-loss", "book")
-    done = run_script(INFOGAN, *flags, folder=tmp_path, data=data_dir)
+    done = run_shallow(INFOGAN, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     trained = read_json(tmp_path / "infogan_mnist_book" / "metrics.json")
     assert trained["code_loss"] == "book" and len(trained["code_recovery"]) == 2
     flags = ("--generator=infogan_mnist_book.h5", "--p1", "--p2", "--evaluate", "--code1=0.5")
-    done = run_script(INFOGAN, *flags, folder=tmp_path, data=data_dir)
+    done = run_shallow(INFOGAN, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "infogan_mnist"
     for name in ("generated.png", "code1.png", "code2.png"):
@@ -476,18 +496,18 @@ def test_infogan_script(tmp_path, data_dir):
     assert set(measured["codes"]) == ATTRIBUTES | {"gap", "mig"}
     assert [len(measured["codes"][name]) for name in sorted(ATTRIBUTES)] == [2, 2, 2]
     assert "conditional_accuracy" in measured
-    done = run_script(INFOGAN, "--code1=nan", folder=tmp_path, data=data_dir)
+    done = run_shallow(INFOGAN, "--code1=nan", folder=tmp_path, data=data_dir)
     assert_one_line_error(done, "expected a finite number, found 'nan'")
 
 
 def test_stackedgan_script(tmp_path, data_dir):
     flags = ("--train-steps", 2, "--batch-size", 16)
-    done = run_script(STACKEDGAN, *flags, folder=tmp_path, data=data_dir)
+    done = run_shallow(STACKEDGAN, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     files = [f"--generator{i}=stackedgan_mnist-gen{i}.h5" for i in (0, 1)]
     encoder = "--encoder=stackedgan_mnist-encoder.h5"
     flags = ("-p0", "--p1", "--z1=0.5", "--digit=3", "--evaluate", encoder)
-    done = run_script(STACKEDGAN, *files, *flags, folder=tmp_path, data=data_dir)
+    done = run_shallow(STACKEDGAN, *files, *flags, folder=tmp_path, data=data_dir)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "stackedgan_mnist"
     for name in ("generated-3.png", "z0.png", "z1.png"):
@@ -495,5 +515,5 @@ def test_stackedgan_script(tmp_path, data_dir):
     measured = read_json(folder / "evaluation.json")
     assert set(measured["z0"]) == set(measured["z1"]) == ATTRIBUTES
     assert measured["conditional0"] > 0 and 0 <= measured["conditional1"] <= 1
-    done = run_script(STACKEDGAN, files[0], folder=tmp_path, data=data_dir)
+    done = run_shallow(STACKEDGAN, files[0], folder=tmp_path, data=data_dir)
     assert_one_line_error(done, "both --generator0 and --generator1")

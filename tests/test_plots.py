@@ -222,6 +222,21 @@ def test_model_diagram_without_graphviz_prints_one_line_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_diagram_that_graphviz_cannot_draw_is_one_line(tmp_path, monkeypatch, capsys):
+    dot = tmp_path / "bin/dot"
+    dot.parent.mkdir()
+    dot.write_text("#!/bin/sh\nkill -ABRT $$\n")
+    dot.chmod(0o755)
+    monkeypatch.setenv("PATH", str(dot.parent))
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    path = tmp_path / "drawn/model.png"
+    path.parent.mkdir()
+    plots.model_diagram(model, path)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == "no model.png: Graphviz cannot draw this network"
+    assert list(path.parent.iterdir()) == []
+
+
 @pytest.fixture
 def warm_scripts(data_dir, monkeypatch):
     """Scripts that lib.figures runs fork from a process that has loaded Keras."""
