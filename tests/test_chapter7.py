@@ -22,8 +22,8 @@ from lib.cli import UserError
 from lib.instance_normalization import InstanceNormalization
 
 CYCLEGAN = "chapter7-cross-domain-gan/cyclegan-7.1.1.py"
-# Generators of two levels instead of four, for which TensorFlow traces half as many operations.
-SHALLOW = {"ENCODER_FILTERS": (32, 64)}
+# Networks of two levels instead of four, for which TensorFlow traces half as many operations.
+SHALLOW = {"ENCODER_FILTERS": (32, 64), "DISCRIMINATOR_FILTERS": (32, 64)}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def script():
 
 @pytest.fixture
 def shallow(script, monkeypatch):
-    """The script with generators of two levels."""
+    """The script with networks of two levels."""
     for name, filters in SHALLOW.items():
         monkeypatch.setattr(script, name, filters)
     return script

@@ -99,7 +99,7 @@ def networks(names):
 
     def cyclegan():
         script = load(7, "cyclegan")
-        script.ENCODER_FILTERS = (8, 16)
+        script.ENCODER_FILTERS, script.DISCRIMINATOR_FILTERS = (8, 16), (8, 16)
         model = script.build_cyclegan("cifar10", ema=0.9)
         return model, ((photos[..., :1], photos[::-1]),)
 
