@@ -89,11 +89,28 @@ class Parser(argparse.ArgumentParser):
     # Any, because the hints of argparse have several forms of this method.
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parses `args`; without them `sys.argv`, in which it also corrects the dashes."""
+        self._check_defaults()
         if args is None:
             args = sys.argv[1:] = [self._with_hyphens(word) for word in sys.argv[1:]]
         else:
             args = [self._with_hyphens(word) for word in args]
         return super().parse_known_args(args, namespace)
+
+    def _check_defaults(self):
+        """Refuses constants at the top of a script that their flags would refuse."""
+        for action in self._actions:
+            default = action.default
+            if default is None or not action.option_strings:
+                continue
+            if action.choices and default not in action.choices:
+                expected = f"one of {', '.join(map(str, action.choices))}, found '{default}'"
+                self.error(f"default of {action.option_strings[-1]}: expected {expected}")
+            if callable(action.type):
+                parts = default if isinstance(default, tuple) else (default,)
+                try:
+                    action.type(",".join(map(str, parts)))
+                except argparse.ArgumentTypeError as error:
+                    self.error(f"default of {action.option_strings[-1]}: {error}")
 
     def _with_hyphens(self, word):
         """Returns a word that begins with a dash as the flag or negative number that it means."""

@@ -120,10 +120,20 @@ class Source:
             least: the least number of your own images.
         """
         if not self.folder:
-            return book()[0]
+            return self._fitting(book())[0]
         x, y, _ = self._read
         check_count(self.folder, x, least, "a batch")
         return np.divide(x, 255, dtype="float32"), y
+
+    def _fitting(self, data):
+        """Returns the book's data set if the networks take its images."""
+        shape = data[0][0].shape[1:]
+        if shape != self.shape:
+            raise UserError(
+                f"the book's images have the shape {shape}, and the networks take {self.shape}; "
+                "change the shape at the top of the script, or give --images"
+            )
+        return data
 
     def split(self, book: Callable[[], Data], shown: int = 1) -> Data:
         """Returns (x_train, y_train), (x_test, y_test), see `train_images`.
@@ -135,7 +145,7 @@ class Source:
             shown: the number of test images that the figures need.
         """
         if not self.folder:
-            return book()
+            return self._fitting(book())
         x, y, _ = self._read
         least = self.args.batch_size + shown
         check_count(self.folder, x, least, f"a batch, and {shown} to test")

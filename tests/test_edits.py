@@ -1,12 +1,17 @@
 """What a reader edits at the top of a script takes effect, or is refused in one line."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 from conftest import assert_one_line_error, load_script, numbers, run_script
 
 from lib import plots
+from lib.cli import UserError
+from lib.images import Source
 
+RESNET = "chapter2-deep-networks/resnet-cifar10-2.2.1.py"
 PLAIN = "chapter3-autoencoders/autoencoder-mnist-3.2.1.py"
 TWO_DIM = "chapter3-autoencoders/autoencoder-2dim-mnist-3.2.2.py"
 DENOISING = "chapter3-autoencoders/denoising-autoencoder-mnist-3.3.1.py"
@@ -45,6 +50,38 @@ def test_a_size_that_cannot_be_halved_so_often_is_refused(path, tmp_path, data_d
     done = run_script(path, folder=tmp_path, data=data_dir, edits=edits)
     assert_one_line_error(done, "28 x 28 pixels", "a multiple of 8", "3 times")
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize(
+    "path, name, value, part",
+    [
+        (DCGAN, "BATCH_SIZE", 0, "--batch-size: expected a whole number of at least 1, found '0'"),
+        (DCGAN, "EMA", 1.5, "--ema: expected a number from 0 to below 1, found '1.5'"),
+        (INFOGAN, "CODE_PRIOR", "normal", "--code-prior: expected one of uniform, gaussian"),
+        (RESNET, "VERSION", 3, "--version: expected one of 1, 2, found '3'"),
+        (CYCLEGAN, "LOSS_WEIGHTS", (1, -1, 0), "--loss-weights: expected three numbers"),
+    ],
+)
+def test_a_constant_that_its_flag_would_refuse_is_refused(
+    path, name, value, part, monkeypatch, capsys
+):
+    script = load_script(path)
+    monkeypatch.setattr("sys.argv", [path])
+    setattr(script, name, value)
+    with pytest.raises(SystemExit) as stop:
+        script.parse_args()
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"default of {part}" in line
+
+
+def test_networks_for_another_size_than_the_digits_need_images(tmp_path):
+    args = SimpleNamespace(images=None, generator=None, evaluate=False, batch_size=2)
+    digits = np.zeros((4, 28, 28, 1), "float32"), np.zeros(4, "int64")
+    source = Source(args, (32, 32, 1), tmp_path / "script.py")
+    for take in (source.split, lambda book: source.train_images(book, least=2)):
+        with pytest.raises(UserError, match=r"have the shape \(28, 28, 1\).*give --images"):
+            take(lambda: (digits, digits))
 
 
 def test_codes_that_are_no_plane_are_not_drawn(tmp_path, capsys):
