@@ -106,7 +106,7 @@ class Parser(argparse.ArgumentParser):
                 expected = f"one of {', '.join(map(str, action.choices))}, found '{default}'"
                 self.error(f"default of {action.option_strings[-1]}: expected {expected}")
             if callable(action.type):
-                parts = default if isinstance(default, tuple) else (default,)
+                parts = default if isinstance(default, (list, tuple)) else (default,)
                 try:
                     action.type(",".join(map(str, parts)))
                 except argparse.ArgumentTypeError as error:

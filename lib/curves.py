@@ -9,11 +9,12 @@ figures/dqn-rewards.png of chapter 9 and figures/comparison.png of chapter 10.
 import argparse
 import csv
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from lib import cli
+from lib import cli, figures
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
@@ -159,7 +160,7 @@ def main(args: argparse.Namespace) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    figures: dict[str, Callable[[Path], object]] = {
+    drawers: dict[str, Callable[[Path], object]] = {
         **{
             f"{chapter}/figures/fid-curves.png": partial(draw, runs)
             for chapter, runs in RUNS.items()
@@ -168,9 +169,15 @@ def main(args: argparse.Namespace) -> None:
         "chapter9-drl/figures/dqn-rewards.png": draw_dqn,
         "chapter10-policy/figures/comparison.png": draw_policies,
     }
-    for name, draw_figure in figures.items():
-        drawn = draw_figure(ROOT / name)
-        print(f"Left out: {name}, no log of a run" if drawn == [] else f"Drawn: {name}")
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / "picture.png"
+        for name, draw_figure in drawers.items():
+            if draw_figure(picture) == []:
+                print(f"Left out: {name}, no log of a run")
+            elif figures.replace(picture, ROOT / name):
+                print(f"Drawn: {name}")
+            else:
+                print(f"Unchanged: {name}")
 
 
 if __name__ == "__main__":

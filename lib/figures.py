@@ -90,12 +90,20 @@ def redraw(chapter: int, command: str, pictures: dict[str, str], check: bool = F
                     raise UserError(f"'{command}' has not drawn '{drawn}'")
                 print(f"{figure} is unchanged: drawing it needs Graphviz (apt install graphviz)")
                 continue
-            mean, largest = difference(source, target)
+            mean, _ = difference(source, target)
             if mean > ALIKE:
                 different.append(figure)
-            if largest > ROUNDING and not check:
-                shutil.copyfile(source, target)
+            if not check:
+                replace(source, target)
     return different
+
+
+def replace(source: Path, target: Path) -> bool:
+    """Copies a picture to `target` if it differs by more than rounding; returns whether it does."""
+    _, largest = difference(source, target)
+    if largest > ROUNDING:
+        shutil.copyfile(source, target)
+    return largest > ROUNDING
 
 
 def difference(a: Path, b: Path) -> tuple[float, float]:

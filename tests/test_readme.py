@@ -204,6 +204,17 @@ def write_log(path, color):
     path.write_text("\n".join(lines) + "\n")
 
 
+def test_curves_that_show_the_same_are_left_as_they_are(monkeypatch, capsys):
+    (picture,) = ROOT.glob("chapter4-*/figures/fid-curves.png")
+    before = picture.read_bytes()
+    monkeypatch.setattr(curves, "RUNS", {"chapter4-gan": curves.RUNS["chapter4-gan"]})
+    for name in ("draw_translations", "draw_dqn", "draw_policies"):
+        monkeypatch.setattr(curves, name, lambda path: [])
+    curves.main(None)
+    assert "Unchanged: chapter4-gan/figures/fid-curves.png" in capsys.readouterr().out
+    assert picture.read_bytes() == before
+
+
 def test_curves_of_cyclegan_show_the_measures_of_each_run(tmp_path, monkeypatch):
     figures = []
     finish = plots.finish
