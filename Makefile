@@ -23,7 +23,7 @@ smoke: .venv/runtime
 	$(BIN)/python tests/smoke.py
 
 figures: .venv/runtime
-	$(BIN)/python -m lib.figures
+	$(BIN)/python -m tools.figures
 
 # then: python3 -m http.server --directory site/_build/html
 site: .venv/site site/node_modules/.package-lock.json
@@ -31,7 +31,7 @@ site: .venv/site site/node_modules/.package-lock.json
 	$(BIN)/python site/build_pages.py $(LINKS)
 
 notebooks: .venv/site
-	$(BIN)/python -m lib.notebooks --run
+	$(BIN)/python -m tools.notebooks --run
 
 lint: .venv/development
 	$(BIN)/ruff check .

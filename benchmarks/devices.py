@@ -34,9 +34,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import epochs, gan_step, rounds
 from benchmarks.rounds import milliseconds
-from lib import cli
-from lib.cli import UserError
-from lib.export import load_script
+from lib.files.errors import UserError
+from lib.run import flags, program
+from tools.scripts import load_script
 
 ROUNDS = 5
 STEPS = 20
@@ -58,7 +58,7 @@ def parse_args():
     )
     parser.add_argument(
         "--devices",
-        type=cli.reader(
+        type=flags.reader(
             lambda text: sorted({int(part) for part in text.split(",")}),
             lambda counts: counts[0] == 1,
             "numbers of devices that begin with 1, separated by commas",
@@ -67,13 +67,13 @@ def parse_args():
     )
     parser.add_argument(
         "--tflops",
-        type=cli.positive,
+        type=flags.positive,
         default=TFLOPS,
         help="10^12 operations that a device does in a second, for the estimate (default 20)",
     )
     parser.add_argument(
         "--gigabytes",
-        type=cli.positive,
+        type=flags.positive,
         default=GIGABYTES,
         help="10^9 bytes that a device sends in a second (default 1.25, Ethernet of 10 Gbit/s)",
     )
@@ -84,7 +84,7 @@ def contender(name, args):
     """Returns (facts, play) of the contender "NETWORK DEVICES FORM", for `rounds.contend`."""
     import keras
 
-    from lib import backends
+    from lib.engine import backends
 
     network, devices, form = name.split()
     devices = int(devices)
@@ -102,7 +102,7 @@ def contender(name, args):
         gradients = sum(turn.times * count(turn.variables) for turn in model.turns)
         arrays = {"x": gan.joined(rng, size, args.steps)}
     else:
-        from lib.classification import forward_flops
+        from lib.classifier import forward_flops
 
         chosen = epochs.NETWORKS[network]
         base = chosen.batch_size
@@ -229,4 +229,4 @@ def show(network, summary):
 
 
 if __name__ == "__main__":
-    cli.run(main, parse_args())
+    program.run(main, parse_args())

@@ -34,8 +34,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import rounds
 from benchmarks.rounds import milliseconds
-from lib import cli, recipe
-from lib.export import load_script
+from lib import one_cycle
+from lib.files.errors import UserError
+from lib.run import flags, program
+from tools.scripts import load_script
 
 ROUNDS = 5
 STEPS = 40
@@ -124,7 +126,7 @@ def build_densenet100_one_cycle(script, augmentation):
 
 def compile_one_cycle(model, script):
     """Compiles a network with the one-cycle recipe of its script, as for 1,000 steps."""
-    recipe.compile_one_cycle(model, 1000, argparse.Namespace(**script.ONE_CYCLE))
+    one_cycle.compile_one_cycle(model, 1000, argparse.Namespace(**script.ONE_CYCLE))
 
 
 def build_densenet100(script, augmentation):
@@ -289,7 +291,7 @@ def torch_one_cycle(network):
     kernels = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim == 1]
     groups = [{"params": kernels, "weight_decay": L2}, {"params": others}]
-    return optim.SGD(groups, 0.1, momentum=recipe.MOMENTUM, nesterov=True)
+    return optim.SGD(groups, 0.1, momentum=one_cycle.MOMENTUM, nesterov=True)
 
 
 def torch_vae(encoder, decoder, hidden, label_pixels=0):
@@ -436,7 +438,7 @@ def parse_args():
         help=f"(default {','.join(NETWORKS)})",
     )
     parser.add_argument(
-        "--batch-size", type=cli.positive_int, help="of all networks (default: the listing's)"
+        "--batch-size", type=flags.positive_int, help="of all networks (default: the listing's)"
     )
     rounds.add_precisions(parser)
     return parser.parse_args()
@@ -460,7 +462,7 @@ def ours(network, kind, precision, args):
     import keras
     import tensorflow
 
-    from lib import backends
+    from lib.engine import backends
 
     keras.utils.set_random_seed(0)
     if precision == "bfloat16":
@@ -580,7 +582,7 @@ def main(args):
     for name, contender in contenders.items():
         reference = contenders[f"{name.split()[0]} ours float32"].facts
         if contender.facts["parameters"] != reference["parameters"]:
-            raise cli.UserError(
+            raise UserError(
                 f"'{name}' is another network: {contender.facts['parameters']} parameters, "
                 f"expected {reference['parameters']}"
             )
@@ -603,4 +605,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, parse_args())
+    program.run(main, parse_args())

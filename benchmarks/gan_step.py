@@ -51,9 +51,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import rounds
 from benchmarks.rounds import milliseconds
-from lib import cli, datasets
-from lib.cli import UserError
-from lib.export import load_script
+from lib.data import datasets
+from lib.files.errors import UserError
+from lib.run import flags, program
+from tools.scripts import load_script
 
 ROUNDS = 5
 STEPS = 20
@@ -226,7 +227,7 @@ GANS = {
 def parse_args():
     parser = rounds.parser(__doc__, ROUNDS, STEPS)
     parser.add_argument(
-        "--batch-size", type=cli.positive_int, default=BATCH_SIZE, help=f"(default {BATCH_SIZE})"
+        "--batch-size", type=flags.positive_int, default=BATCH_SIZE, help=f"(default {BATCH_SIZE})"
     )
     parser.add_argument(
         "--gans",
@@ -331,7 +332,7 @@ def ours(gan, precision, args):
     """The script's own model under `fit`."""
     import keras
 
-    from lib import backends
+    from lib.engine import backends
 
     keras.utils.set_random_seed(0)
     backends.speed_up_batch_normalization()
@@ -361,7 +362,7 @@ def book(gan, precision, args):
     """The loop of the book's listing."""
     import keras
 
-    from lib.optimizers import rmsprop
+    from lib.engine.optimizers import rmsprop
 
     keras.utils.set_random_seed(0)
     script = load_script(gan.script)
@@ -522,7 +523,7 @@ def peak(args):
     """Large plain convolutions, forward: GFLOP/s for each shape and precision."""
     from keras import ops, random
 
-    from lib import backends
+    from lib.engine import backends
 
     calls = PEAK_CALLS * backends.steps_per_execution()
 
@@ -705,4 +706,4 @@ def show(table, peaks, device, args):
 
 
 if __name__ == "__main__":
-    cli.run(main, parse_args())
+    program.run(main, parse_args())

@@ -18,9 +18,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import rounds
-from lib import cli
-from lib.cli import UserError
-from lib.export import load_script
+from lib.files.errors import UserError
+from lib.run import flags, program
+from tools.scripts import load_script
 
 STEPS = 40_000
 RESUMES = 100
@@ -34,10 +34,10 @@ SCRIPT = "chapter5-improved-gan/lsgan-mnist-5.2.1.py"
 
 
 def parse_args():
-    parser = cli.Parser(__doc__)
-    parser.add_argument("--steps", type=cli.positive_int, default=STEPS, help="(default 40,000)")
-    parser.add_argument("--resumes", type=cli.positive_int, default=RESUMES, help="(default 100)")
-    parser.add_argument("--interval", type=cli.positive_int, default=500, help="(default 500)")
+    parser = flags.Parser(__doc__)
+    parser.add_argument("--steps", type=flags.positive_int, default=STEPS, help="(default 40,000)")
+    parser.add_argument("--resumes", type=flags.positive_int, default=RESUMES, help="(default 100)")
+    parser.add_argument("--interval", type=flags.positive_int, default=500, help="(default 500)")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the numbers there")
     parser.add_argument("--figure", type=Path, metavar="FILE.png", help="draw them there")
     parser.set_defaults(seed=0)
@@ -77,7 +77,8 @@ def growth(rows):
 
 def long_run(model, batch, folder, args):
     """Trains once and returns the usage after each interval."""
-    from lib import gan, training
+    from lib import gan
+    from lib.run import training
 
     rows = []
 
@@ -101,7 +102,7 @@ def long_run(model, batch, folder, args):
 
 def resumes(model, batch, folder, args):
     """Resumes the finished run again and again and returns the usage after each time."""
-    from lib import training
+    from lib.run import training
 
     rows = []
     for number in range(1, args.resumes + 1):
@@ -123,7 +124,7 @@ def draw(parts, path):
     """Draws the measures of the long run and of the resumes in a panel each."""
     import matplotlib.pyplot as plt
 
-    from lib import plots
+    from lib.measure import plots
 
     figure, axes = plt.subplots(len(parts), 3, figsize=(8.3, 2.2 * len(parts)), dpi=160)
     for line, (count, rows) in zip(axes, parts.items(), strict=True):
@@ -142,7 +143,8 @@ def main(args):
     import matplotlib
     import numpy as np
 
-    from lib import datasets, results
+    from lib.data import datasets
+    from lib.files import records
 
     matplotlib.use("Agg")
     model = load_script(SCRIPT).build_lsgan(args.seed)
@@ -162,7 +164,7 @@ def main(args):
     if args.figure:
         draw({"step": rows, "resume": again}, args.figure)
     if args.output:
-        results.record(
+        records.record(
             args.output,
             args,
             steps=args.steps,
@@ -174,4 +176,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, parse_args())
+    program.run(main, parse_args())

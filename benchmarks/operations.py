@@ -25,8 +25,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import epochs, gan_step, rounds
-from lib import cli
-from lib.export import load_script
+from lib.files.errors import UserError
+from lib.run import flags, program
+from tools.scripts import load_script
 
 ROUNDS = 5
 STEPS = 20
@@ -60,7 +61,7 @@ def parse_args():
     )
     parser.add_argument(
         "--cores",
-        type=cli.reader(
+        type=flags.reader(
             lambda text: [int(part) for part in text.split(",")],
             lambda counts: min(counts) >= 1,
             "numbers such as 1,2",
@@ -89,7 +90,7 @@ def ours(name, args):
     import keras
     import tensorflow as tf
 
-    from lib import backends
+    from lib.engine import backends
 
     keras.utils.set_random_seed(0)
     backends.speed_up_batch_normalization()
@@ -182,7 +183,7 @@ def main(args):
     rounds.check_output(args.output)
     available = len(os.sched_getaffinity(0))
     if max(args.cores) > available:
-        raise cli.UserError(f"--cores: expected at most {available}, found {max(args.cores)}")
+        raise UserError(f"--cores: expected at most {available}, found {max(args.cores)}")
     names = [
         f"{name} {framework} {cores}"
         for name in args.networks
@@ -204,4 +205,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, parse_args())
+    program.run(main, parse_args())

@@ -34,8 +34,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import rounds
-from lib import cli
-from lib.export import ROOT, load_script
+from lib.run import flags, program
+from tools.networks import ROOT
+from tools.scripts import load_script
 
 ROUNDS = 5
 EPISODES = 500
@@ -63,7 +64,7 @@ def parse_args():
     parser = rounds.parser(__doc__, ROUNDS, STEPS)
     parser.add_argument(
         "--episodes",
-        type=cli.positive_int,
+        type=flags.positive_int,
         default=EPISODES,
         help=f"episodes of a policy gradient's training, a tenth for DQN (default {EPISODES})",
     )
@@ -143,9 +144,9 @@ def train_args(episodes, folder, **flags):
 
 
 def environment_contender(env_id, steps):
-    from lib import rl
+    from lib.rl import environments
 
-    env = rl.make(env_id)
+    env = environments.make(env_id)
     env.action_space.seed(0)
 
     def train(seed):
@@ -180,11 +181,11 @@ def dqn_torch(args):
     import torch
     from torch import nn
 
-    from lib import rl
+    from lib.rl import agent_runs, environments
 
     script = load_script(CART)
     acting, settings = clock_acting(script), script.Settings()
-    env = rl.make_discrete(script.ENV_ID)
+    env = environments.make_discrete(script.ENV_ID)
     state_size, actions = env.observation_space.shape[0], int(env.action_space.n)
 
     def network():
@@ -227,12 +228,12 @@ def dqn_torch(args):
         torch.manual_seed(seed)
         acting[0] = 0.0
         rng, agent, steps = np.random.default_rng(seed), Agent(), 0
-        memory = rl.Memory(settings.memory, state_size)
+        memory = agent_runs.Memory(settings.memory, state_size)
         for episode in range(args.episodes // CART_SHARE):
             epsilon = script.epsilon_at(episode, settings)
             taken, reward = script.run_episode(env, agent, epsilon, rng, memory)
             steps += taken
-            if memory.size >= settings.batch_size and reward < rl.goal(env):
+            if memory.size >= settings.batch_size and reward < environments.goal(env):
                 for _ in range(settings.replays):
                     agent.update(memory, rng)
         return steps, agent.updates, acting[0]
@@ -241,15 +242,15 @@ def dqn_torch(args):
 
 
 def dqn_book(args):
-    from lib import rl
+    from lib.rl import agent_runs, environments
 
     script = load_script(CART)
-    env = rl.make_discrete(script.ENV_ID)
+    env = environments.make_discrete(script.ENV_ID)
     sizes = env.observation_space.shape[0], int(env.action_space.n)
     q_network = script.build_q_network(*sizes)
     target_network = script.build_q_network(*sizes, "target_network")
     q_network.compile(optimizer="adam", loss="mse")
-    memory, rng = rl.Memory(10_000, sizes[0]), np.random.default_rng(0)
+    memory, rng = agent_runs.Memory(10_000, sizes[0]), np.random.default_rng(0)
     steps = min(args.steps, BOOK_STEPS)
 
     def values(network, state):
@@ -287,7 +288,8 @@ def dqn_environment(args):
 
 
 def policy_ours(method, args):
-    from lib import state_encoder, weights
+    from lib.files import weights
+    from lib.rl import state_encoder
 
     script = load_script(CAR)
     script.TEST_EPISODES = 0
@@ -312,11 +314,12 @@ def policy_torch(method, args):
     import torch
     from torch import nn
 
-    from lib import rl, state_encoder, weights
+    from lib.files import weights
+    from lib.rl import environments, state_encoder
 
     script = load_script(CAR)
     settings = policy_settings(script, method)
-    env = rl.make_continuous(script.ENV_ID)
+    env = environments.make_continuous(script.ENV_ID)
     keras_encoder = state_encoder.build_encoder(2)
     weights.load(keras_encoder, ENCODER)
     kernels = keras_encoder.get_weights()
@@ -422,10 +425,10 @@ def reinforce_torch(args):
 
 
 def a2c_book(args):
-    from lib import rl, state_encoder
+    from lib.rl import environments, state_encoder
 
     script = load_script(CAR)
-    env = rl.make_continuous(script.ENV_ID)
+    env = environments.make_continuous(script.ENV_ID)
     encoder = state_encoder.build_encoder(2)
     actor, value = script.build_actor(0.1), script.build_value()
     actor.compile(optimizer="adam", loss="mse")
@@ -521,4 +524,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, parse_args())
+    program.run(main, parse_args())

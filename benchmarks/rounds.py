@@ -18,23 +18,23 @@ import tempfile
 import time
 from pathlib import Path
 
-from lib import cli
-from lib.cli import UserError
+from lib.files.errors import UserError
+from lib.run import flags
 
 PRECISIONS = ["float32", "bfloat16"]
 
 
 def parser(doc, number_of_rounds, steps):
     """A parser with the flags of every benchmark, with the defaults of `--rounds` and `--steps`."""
-    made = cli.Parser(doc)
+    made = flags.Parser(doc)
     made.add_argument(
         "--rounds",
-        type=cli.positive_int,
+        type=flags.positive_int,
         default=number_of_rounds,
         help=f"(default {number_of_rounds})",
     )
     made.add_argument(
-        "--steps", type=cli.positive_int, default=steps, help=f"steps a round (default {steps})"
+        "--steps", type=flags.positive_int, default=steps, help=f"steps a round (default {steps})"
     )
     made.add_argument("--output", type=Path, metavar="FILE.json", help="write the numbers there")
     made.add_argument("--contender", help=argparse.SUPPRESS)  # be this one
@@ -43,7 +43,7 @@ def parser(doc, number_of_rounds, steps):
 
 def names_out_of(known):
     """Returns a reader of names of `known` separated by commas, for argparse."""
-    return cli.reader(
+    return flags.reader(
         lambda text: list(dict.fromkeys(text.split(","))),
         lambda names: set(names) <= set(known),
         f"names out of {', '.join(known)} separated by commas",
@@ -54,7 +54,7 @@ def add_precisions(parser):
     """Adds `--precisions` to a benchmark whose contenders end in the name of one."""
     parser.add_argument(
         "--precisions",
-        type=cli.reader(
+        type=flags.reader(
             lambda text: text.split(","),
             lambda names: "float32" in names and set(names) <= set(PRECISIONS),
             "float32 or float32,bfloat16",
@@ -68,12 +68,12 @@ def add_precisions(parser):
 
 def facts(*modules):
     """The device, the commit, and the versions of Python and of some modules."""
-    from lib import results
+    from lib.files import records
 
     versions = {module.__name__: module.__version__ for module in modules}
     return {
-        "device": results.device(with_keras="keras" in sys.modules),
-        "commit": results.COMMIT,
+        "device": records.device(with_keras="keras" in sys.modules),
+        "commit": records.COMMIT,
         "versions": {"python": sys.version.split()[0], **versions},
     }
 
@@ -94,13 +94,13 @@ def contend(ready):
         ready: function that returns (facts, play): facts about the contender, and a function that
             plays one round and returns {variant: measured value}.
     """
-    from lib import results
+    from lib.files import records
 
     replies, sys.stdout = sys.stdout, sys.stderr  # what a library prints is not a reply
     facts, play = ready()
     print(json.dumps(facts), file=replies, flush=True)
     for _ in sys.stdin:
-        reply = {"values": play(), "peak_rss_mb": results.peak_rss_mb()}
+        reply = {"values": play(), "peak_rss_mb": records.peak_rss_mb()}
         print(json.dumps(reply), file=replies, flush=True)
 
 
@@ -218,13 +218,13 @@ def record(args, contenders, /, **numbers):
     """
     if not args.output:
         return
-    from lib import results
+    from lib.files import records
 
     first = next(iter(contenders.values())).facts
     versions = {}
     for contender in contenders.values():
         versions |= contender.facts.get("versions", {})
-    results.write_json(
+    records.write_json(
         args.output,
         {
             "command": shlex.join(

@@ -30,7 +30,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli, console
+from lib.run import console, flags, program
 
 BATCH_SIZE = 128
 EPOCHS = 10
@@ -55,10 +55,10 @@ SWEEP = [
 
 
 def parse_args():
-    parser = cli.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
+    parser = flags.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument(
         "--dropout",
-        type=cli.dropout_rate,
+        type=flags.dropout_rate,
         default=DROPOUT,
         help=f"share of the features that training drops (default {DROPOUT})",
     )
@@ -66,7 +66,7 @@ def parse_args():
         "--optimizer", choices=LEARNING_RATES, default=OPTIMIZER, help=f"(default {OPTIMIZER})"
     )
     parser.add_argument(
-        "--learning-rate", type=cli.positive, help="of the optimizer (default: that of Keras)"
+        "--learning-rate", type=flags.positive, help="of the optimizer (default: that of Keras)"
     )
     parser.add_argument("--constant", action="store_true", help="hold the learning rate")
     parser.add_argument("--no-shift", action="store_true", help="train on the images as they are")
@@ -88,7 +88,8 @@ import functools
 import keras
 from keras import layers
 
-from lib import classification, datasets, sweep
+from lib import classifier, settings_table
+from lib.data import datasets
 
 
 def build_classifier(dropout=DROPOUT, shift=0):
@@ -147,12 +148,12 @@ def build_row(rates, optimizer, dropout):
 
 
 def main(args):
-    folder = cli.prepare(args, MODEL_NAME)
+    folder = program.prepare(args, MODEL_NAME)
     if args.sweep:
         # The flag sets the rate of the rows with its optimizer.
         rates = {args.optimizer: args.learning_rate} if args.learning_rate else {}
         build = functools.partial(build_row, rates)
-        sweep.run(
+        settings_table.run(
             SWEEP_COLUMNS, SWEEP, build, datasets.mnist(), args, folder, {"learning_rates": rates}
         )
         return
@@ -161,8 +162,8 @@ def main(args):
     # The printed network: what shifts the images is not one of its layers.
     printed = build_classifier(args.dropout)
     console.introduce(args, folder, "convolutional network", "MNIST", printed, diagram="cnn-mnist")
-    classification.load_weights(model, args, __file__)
-    classification.train_and_test(
+    classifier.load_weights(model, args, __file__)
+    classifier.train_and_test(
         model,
         datasets.mnist(),
         args,
@@ -183,4 +184,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

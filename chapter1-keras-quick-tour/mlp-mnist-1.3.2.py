@@ -35,7 +35,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli, console
+from lib.run import console, flags, program
 
 BATCH_SIZE = 128
 EPOCHS = 20
@@ -77,28 +77,28 @@ def layer_sizes(text):
 
 
 def parse_args():
-    parser = cli.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
+    parser = flags.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument(
         "--layers",
-        type=cli.reader(layer_sizes, lambda sizes: min(sizes) >= 1, "units such as 256-256"),
+        type=flags.reader(layer_sizes, lambda sizes: min(sizes) >= 1, "units such as 256-256"),
         default=HIDDEN_LAYERS,
         metavar="N-N-...",
         help=f"units of the hidden layers (default {HIDDEN_LAYERS})",
     )
     parser.add_argument(
         "--dropout",
-        type=cli.dropout_rate,
+        type=flags.dropout_rate,
         default=DROPOUT,
         help=f"share of each hidden layer that training drops (default {DROPOUT})",
     )
     parser.add_argument(
-        "--l2", type=cli.not_negative, default=L2, help=f"weight of the L2 penalty (default {L2})"
+        "--l2", type=flags.not_negative, default=L2, help=f"weight of the L2 penalty (default {L2})"
     )
     parser.add_argument(
         "--optimizer", choices=LEARNING_RATES, default=OPTIMIZER, help=f"(default {OPTIMIZER})"
     )
     parser.add_argument(
-        "--learning-rate", type=cli.positive, help="of the optimizer (default: that of Keras)"
+        "--learning-rate", type=flags.positive, help="of the optimizer (default: that of Keras)"
     )
     parser.add_argument(
         "--no-relu", dest="relu", action="store_false", help="make the hidden layers linear"
@@ -123,7 +123,8 @@ import functools
 import keras
 from keras import layers
 
-from lib import classification, datasets, sweep
+from lib import classifier, settings_table
+from lib.data import datasets
 
 
 def build_classifier(hidden=(256, 256), dropout=DROPOUT, l2=L2, relu=True, shift=0):
@@ -190,20 +191,22 @@ def load_data():
 
 
 def main(args):
-    folder = cli.prepare(args, MODEL_NAME)
+    folder = program.prepare(args, MODEL_NAME)
     if args.sweep:
         # The flag sets the rate of the rows with its optimizer.
         rates = {args.optimizer: args.learning_rate} if args.learning_rate else {}
         build = functools.partial(build_row, rates)
-        sweep.run(SWEEP_COLUMNS, SWEEP, build, load_data(), args, folder, {"learning_rates": rates})
+        settings_table.run(
+            SWEEP_COLUMNS, SWEEP, build, load_data(), args, folder, {"learning_rates": rates}
+        )
         return
     shift = 0 if args.no_shift else SHIFT
     model = build_classifier(args.layers, args.dropout, args.l2, args.relu, shift)
     # The printed network: what shifts the images is not one of its layers.
     printed = build_classifier(args.layers, args.dropout, args.l2, args.relu)
     console.introduce(args, folder, "multilayer perceptron", "MNIST", printed, diagram="mlp-mnist")
-    classification.load_weights(model, args, __file__)
-    classification.train_and_test(
+    classifier.load_weights(model, args, __file__)
+    classifier.train_and_test(
         model,
         load_data(),
         args,
@@ -227,4 +230,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

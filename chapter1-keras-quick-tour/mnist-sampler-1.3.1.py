@@ -16,15 +16,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli
+from lib.run import flags, program
 
 SAMPLES = 25
 MODEL_NAME = "mnist_samples"
 
 
 def parse_args():
-    parser = cli.Parser(__doc__)
-    parser.add_argument("--seed", type=cli.seed_int, default=0, help="of the choice (default 0)")
+    parser = flags.Parser(__doc__)
+    parser.add_argument("--seed", type=flags.seed_int, default=0, help="of the choice (default 0)")
     parser.add_argument(
         "--output-dir", type=Path, default=Path(), help="output directory (default: current)"
     )
@@ -38,7 +38,8 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from lib import datasets, plots
+from lib.data import datasets
+from lib.measure import plots
 
 
 def label_counts(labels):
@@ -47,7 +48,7 @@ def label_counts(labels):
 
 
 def main(args):
-    folder = cli.prepare(args, MODEL_NAME)
+    folder = program.prepare(args, MODEL_NAME)
     (x_train, y_train), (_, y_test) = datasets.mnist()
     print("digit:", *(f"{digit:5}" for digit in range(10)))
     print("train:", *(f"{count:5}" for count in label_counts(y_train)))
@@ -57,4 +58,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

@@ -31,7 +31,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli, console
+from lib.run import console, flags, program
 
 BATCH_SIZE = 128
 EPOCHS = 20
@@ -55,22 +55,22 @@ SWEEP = [
 
 
 def parse_args():
-    parser = cli.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
+    parser = flags.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument(
         "--cell", choices=("simple", "lstm", "gru"), default=CELL, help=f"(default {CELL})"
     )
     parser.add_argument(
-        "--layers", type=cli.positive_int, default=LAYERS, help=f"recurrent layers ({LAYERS})"
+        "--layers", type=flags.positive_int, default=LAYERS, help=f"recurrent layers ({LAYERS})"
     )
     parser.add_argument(
-        "--units", type=cli.positive_int, default=UNITS, help=f"of each of them ({UNITS})"
+        "--units", type=flags.positive_int, default=UNITS, help=f"of each of them ({UNITS})"
     )
     parser.add_argument(
         "--bidirectional", action="store_true", help="also read the rows from the last to the first"
     )
     parser.add_argument(
         "--dropout",
-        type=cli.dropout_rate,
+        type=flags.dropout_rate,
         default=DROPOUT,
         help=f"share of each row that training drops (default {DROPOUT})",
     )
@@ -78,7 +78,7 @@ def parse_args():
         "--optimizer", choices=LEARNING_RATES, default=OPTIMIZER, help=f"(default {OPTIMIZER})"
     )
     parser.add_argument(
-        "--learning-rate", type=cli.positive, help="of the optimizer (default: that of Keras)"
+        "--learning-rate", type=flags.positive, help="of the optimizer (default: that of Keras)"
     )
     parser.add_argument("--constant", action="store_true", help="hold the learning rate")
     parser.add_argument("--no-momentum", action="store_true", help="SGD without momentum")
@@ -98,7 +98,8 @@ if __name__ == "__main__":
 import keras
 from keras import layers
 
-from lib import classification, datasets, sweep
+from lib import classifier, settings_table
+from lib.data import datasets
 
 
 def build_classifier(cell=CELL, dropout=DROPOUT, bidirectional=False, depth=LAYERS, units=UNITS):
@@ -148,17 +149,17 @@ def load_data():
 
 
 def main(args):
-    folder = cli.prepare(args, MODEL_NAME)
+    folder = program.prepare(args, MODEL_NAME)
     if args.sweep:
-        sweep.run(SWEEP_COLUMNS, SWEEP, build_row, load_data(), args, folder)
+        settings_table.run(SWEEP_COLUMNS, SWEEP, build_row, load_data(), args, folder)
         return
     momentum = 0.0 if args.no_momentum else MOMENTUM
     model = build_classifier(args.cell, args.dropout, args.bidirectional, args.layers, args.units)
     console.introduce(
         args, folder, f"recurrent network, {args.cell}", "MNIST", model, diagram="rnn-mnist"
     )
-    classification.load_weights(model, args, __file__)
-    classification.train_and_test(
+    classifier.load_weights(model, args, __file__)
+    classifier.train_and_test(
         model,
         load_data(),
         args,
@@ -183,4 +184,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

@@ -54,8 +54,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli, console
-from lib.settings import add_flags, changed, chosen, setting
+from lib.run import console, flags, program
+from lib.run.settings import add_flags, changed, chosen, setting
 
 ENV_ID = "MountainCarContinuous-v0"
 EPISODES = 1000
@@ -68,11 +68,11 @@ A2C_GAMMA = 0.95
 class Settings:
     """The hyper-parameters, each of which is a flag."""
 
-    gamma: float = setting(0.99, "discount of later rewards, 0.95 for A2C", cli.fraction)
+    gamma: float = setting(0.99, "discount of later rewards, 0.95 for A2C", flags.fraction)
     beta: float = setting(0.9, "weight of A2C's entropy bonus")
     standardize: bool = setting(True, "standardize states and features")
     update_each_step: bool = setting(False, "update after each step")
-    correlation: float = setting(0.9, "of the noise from step to step", cli.fraction)
+    correlation: float = setting(0.9, "of the noise from step to step", flags.fraction)
     least_std: float = setting(0.1, "least standard deviation of the policy")
     learning_rate: float = setting(0.005, "of the actor")
     value_learning_rate: float = setting(0.3, "of the value network")
@@ -97,14 +97,14 @@ BOOK = Settings(
 
 
 def parse_args():
-    parser = cli.agents_parser(__doc__, env_id=ENV_ID, episodes=EPISODES)
+    parser = flags.agents_parser(__doc__, env_id=ENV_ID, episodes=EPISODES)
     methods = parser.add_mutually_exclusive_group()
     for letter, method in zip("bacr", ("baseline", "actor_critic", "a2c", "random")):
-        flags = (f"-{letter}", f"--{method.replace('_', '-')}")
-        methods.add_argument(*flags, dest="method", action="store_const", const=method)
+        names = (f"-{letter}", f"--{method.replace('_', '-')}")
+        methods.add_argument(*names, dest="method", action="store_const", const=method)
     for letter, network in zip("wye", ("actor", "value", "encoder")):
-        flags = (f"-{letter}", f"--{network}-weights", f"--{network}_weights")
-        parser.add_argument(*flags, metavar="FILE", help=f"weights of the {network}")
+        names = (f"-{letter}", f"--{network}-weights", f"--{network}_weights")
+        parser.add_argument(*names, metavar="FILE", help=f"weights of the {network}")
     parser.add_argument("-t", "--train", action="store_true", help="continue training the weights")
     parser.add_argument("--book", action="store_true", help="the book's own form, see departures")
     add_flags(parser, Settings)
@@ -132,8 +132,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from lib import agents, rl, rl_report
-from lib.state_encoder import FEATURES, load_or_train
+from lib.rl import agent_runs, agents, environments, reports, video
+from lib.rl.state_encoder import FEATURES, load_or_train
 
 
 def build_actor(least_std):
@@ -315,7 +315,7 @@ def train(args, seed, settings, encoder, folder):
     """Trains an agent for `args.episodes` and tests it without noise; returns the `rl.Run`."""
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
-    env = rl.make_continuous(args.env_id, render_mode="human" if args.show else None)
+    env = environments.make_continuous(args.env_id, render_mode="human" if args.show else None)
     agent = PolicyAgent(args.method, encoder, settings)
     load(agent, encoder, args)
     about = agent.about(args, encoder)
@@ -327,7 +327,7 @@ def train(args, seed, settings, encoder, folder):
         facts.update(agent.update(agent.steps_of(steps[-1:], flag, limit, len(steps) - 1)))
 
     fixed = {**about, "episodes": args.episodes}
-    with rl.Run(args, seed, folder, [*agent.networks.values()], rng, fixed) as run:
+    with agent_runs.Run(args, seed, folder, [*agent.networks.values()], rng, fixed) as run:
         agent.policy.update()
         flags = run.log[-1]["flags"] if run.log else 0
         while run.unfinished:
@@ -347,7 +347,7 @@ def train(args, seed, settings, encoder, folder):
             )
     run.updates = int(agent.actor.optimizer.iterations)
     run.play = partial(reward_without_noise, policy=agent.policy)
-    run.test = rl_report.test(args, run.play, TEST_EPISODES, seed)
+    run.test = reports.test(args, run.play, TEST_EPISODES, seed)
     if seed == args.seed:
         agents.save_networks(agent.networks, args, "car", {**about, "seed": seed})
     return run
@@ -371,14 +371,14 @@ def main(args):
     if args.method == "a2c":
         default = replace(default, gamma=A2C_GAMMA)
     settings = chosen(args, default)
-    args.suffix = rl.suffix(args, ENV_ID, changed(args, default))
-    folder = cli.prepare(args, f"car_{args.method}{args.suffix}")
+    args.suffix = agent_runs.suffix(args, ENV_ID, changed(args, default))
+    folder = program.prepare(args, f"car_{args.method}{args.suffix}")
     if args.record:
-        rl_report.check_video(args)
+        video.check_video(args)
     if args.method == "random":
-        rl_report.random_play(args, folder)
+        reports.random_play(args, folder)
         return
-    space = rl.make_continuous(args.env_id).observation_space
+    space = environments.make_continuous(args.env_id).observation_space
     encoder = load_or_train(args, space, settings.standardize, __file__, folder)
     facts = {"env_id": args.env_id, "method": args.method, "settings": asdict(settings)}
     agent = PolicyAgent(args.method, encoder, settings)
@@ -386,15 +386,15 @@ def main(args):
     if args.actor_weights and not args.train:
         load(agent, encoder, args)
         play = partial(reward_without_noise, policy=agent.policy)
-        rewards = rl_report.test(args, play, TEST_EPISODES, args.seed)
-        rl_report.evaluation(rewards, args, folder, **facts)
+        rewards = reports.test(args, play, TEST_EPISODES, args.seed)
+        reports.evaluation(rewards, args, folder, **facts)
     else:
-        runs = rl.run_seeds(args, lambda seed: train(args, seed, settings, encoder, folder))
+        runs = agent_runs.run_seeds(args, lambda seed: train(args, seed, settings, encoder, folder))
         play = runs[args.seed].play
-        rl_report.policies(runs, GOAL, args, folder, **facts)
+        reports.policies(runs, GOAL, args, folder, **facts)
     if args.record:
-        rl_report.record(args, play, folder / "agent")
+        video.record(args, play, folder / "agent")
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

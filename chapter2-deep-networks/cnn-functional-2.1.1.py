@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli, console
+from lib.run import console, flags, program
 
 BATCH_SIZE = 128
 EPOCHS = 20
@@ -37,7 +37,7 @@ MODEL_NAME = "cnn_functional"
 
 
 def parse_args():
-    parser = cli.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
+    parser = flags.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
     parser.add_argument("--constant", action="store_true", help="hold the learning rate")
     return parser.parse_args()
@@ -49,7 +49,8 @@ if __name__ == "__main__":
 import keras
 from keras import layers
 
-from lib import classification, datasets
+from lib import classifier
+from lib.data import datasets
 
 
 def build_classifier():
@@ -80,13 +81,13 @@ def compile_classifier(model, steps, constant=False):
 
 
 def main(args):
-    folder = cli.prepare(args, MODEL_NAME)
+    folder = program.prepare(args, MODEL_NAME)
     model = build_classifier()
     console.introduce(
         args, folder, "convolutional network", "MNIST", model, diagram="cnn-functional"
     )
-    classification.load_weights(model, args, __file__)
-    classification.train_and_test(
+    classifier.load_weights(model, args, __file__)
+    classifier.train_and_test(
         model,
         datasets.mnist(),
         args,
@@ -98,4 +99,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli, console
+from lib.run import console, flags, program
 
 BATCH_SIZE = 32
 EPOCHS = 20
@@ -36,7 +36,7 @@ MODEL_NAME = "cnn_y_network"
 
 
 def parse_args():
-    parser = cli.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
+    parser = flags.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
     parser.add_argument("--constant", action="store_true", help="hold the learning rate")
     return parser.parse_args()
@@ -48,7 +48,8 @@ if __name__ == "__main__":
 import keras
 from keras import layers
 
-from lib import classification, datasets
+from lib import classifier
+from lib.data import datasets
 
 
 def build_branch(images, dilation_rate):
@@ -90,12 +91,12 @@ def compile_classifier(model, steps, constant=False):
 
 
 def main(args):
-    folder = cli.prepare(args, MODEL_NAME)
+    folder = program.prepare(args, MODEL_NAME)
     model = build_classifier()
     console.introduce(args, folder, "Y-network", "MNIST", model, diagram="cnn-y-network")
-    classification.load_weights(model, args, __file__)
+    classifier.load_weights(model, args, __file__)
     (x_train, y_train), (x_test, y_test) = datasets.mnist()
-    classification.train_and_test(
+    classifier.train_and_test(
         model,
         (((x_train, x_train), y_train), ((x_test, x_test), y_test)),
         args,
@@ -107,4 +108,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

@@ -40,7 +40,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli, console, recipe
+from lib import one_cycle
+from lib.run import console, flags, program
 
 DEPTH = 100
 GROWTH_RATE = 12
@@ -73,23 +74,25 @@ ONE_CYCLE = {
 
 
 def parse_args():
-    parser = cli.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
+    parser = flags.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
     parser.add_argument(
         "--depth",
-        type=cli.reader(int, lambda depth: depth >= 10 and depth % 6 == 4, "6m + 4, as 40 or 100"),
+        type=flags.reader(
+            int, lambda depth: depth >= 10 and depth % 6 == 4, "6m + 4, as 40 or 100"
+        ),
         default=DEPTH,
         help="6m + 4: 40, 100, ...",
     )
     parser.add_argument(
         "--growth-rate",
-        type=cli.positive_int,
+        type=flags.positive_int,
         default=GROWTH_RATE,
         help=f"feature maps that a layer adds (default {GROWTH_RATE})",
     )
     parser.add_argument("--no-augmentation", action="store_true", help="dropout instead")
-    recipe.add_flags(parser, BOOK, ONE_CYCLE)
-    return parser.parse_args(check=lambda args: recipe.complete(parser, args, BOOK, ONE_CYCLE))
+    one_cycle.add_flags(parser, BOOK, ONE_CYCLE)
+    return parser.parse_args(check=lambda args: one_cycle.complete(parser, args, BOOK, ONE_CYCLE))
 
 
 if __name__ == "__main__":
@@ -100,7 +103,8 @@ import functools
 import keras
 from keras import layers
 
-from lib import classification, datasets
+from lib import classifier
+from lib.data import datasets
 
 
 def augment(images, shift=SHIFT, fill_mode="nearest", flip=True):
@@ -184,12 +188,12 @@ def compile_classifier(model, steps, rate=LEARNING_RATE):
 
 def main(args):
     name = f"cifar10_densenet{args.depth}k{args.growth_rate}"
-    folder = cli.prepare(args, name)
-    one_cycle = args.recipe == "one-cycle"
+    folder = program.prepare(args, name)
+    use_one_cycle = args.recipe == "one-cycle"
     augmentation = functools.partial(
         augment,
         shift=args.shift,
-        fill_mode="reflect" if one_cycle else "nearest",
+        fill_mode="reflect" if use_one_cycle else "nearest",
         flip=not args.no_flip,
     )
     if args.no_augmentation:
@@ -199,31 +203,31 @@ def main(args):
     dropout = 0 if augmentation else DROPOUT
     printed = build_densenet(args.depth, args.growth_rate, None, dropout)
     console.introduce(args, folder, f"DenseNet-BC-{args.depth}", "CIFAR-10", printed, diagram=name)
-    classification.load_weights(model, args, __file__)
-    (x_train, y_train), (x_test, y_test) = recipe.hold_out(datasets.cifar10(), args.hold_out)
+    classifier.load_weights(model, args, __file__)
+    (x_train, y_train), (x_test, y_test) = one_cycle.hold_out(datasets.cifar10(), args.hold_out)
     pixel_mean = x_train.mean(axis=0)
     x_train -= pixel_mean
     x_test -= pixel_mean
 
     def compile_for(steps):
-        if one_cycle:
-            recipe.compile_one_cycle(model, steps, args)
+        if use_one_cycle:
+            one_cycle.compile_one_cycle(model, steps, args)
         else:
             compile_classifier(model, steps, args.learning_rate)
 
-    classification.train_and_test(
+    classifier.train_and_test(
         model,
         ((x_train, y_train), (x_test, y_test)),
         args,
         folder,
         name=name,
         compile_for=compile_for,
-        settings=recipe.settings(args, ONE_CYCLE),
+        settings=one_cycle.settings(args, ONE_CYCLE),
         class_names=datasets.CIFAR10_NAMES,
-        keep_best=not one_cycle,
-        whole_batches=one_cycle,
+        keep_best=not use_one_cycle,
+        whole_batches=use_one_cycle,
     )
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

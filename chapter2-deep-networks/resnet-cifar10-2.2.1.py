@@ -42,7 +42,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli, console, recipe
+from lib import one_cycle
+from lib.run import console, flags, program
 
 N = 3  # v1: ResNet(6n+2), so 3 5 7 9 18 give 20 32 44 56 110; v2: ResNet(9n+2), 6 and 12: 56, 110
 VERSION = 1
@@ -73,13 +74,13 @@ ONE_CYCLE = {
 
 
 def parse_args():
-    parser = cli.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
+    parser = flags.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
-    parser.add_argument("--n", type=cli.positive_int, default=N, help=f"(default {N})")
+    parser.add_argument("--n", type=flags.positive_int, default=N, help=f"(default {N})")
     parser.add_argument("--version", type=int, choices=(1, 2), default=VERSION, help="v1 or v2")
     parser.add_argument("--no-augmentation", action="store_true", help="images as they are")
-    recipe.add_flags(parser, BOOK, ONE_CYCLE)
-    return parser.parse_args(check=lambda args: recipe.complete(parser, args, BOOK, ONE_CYCLE))
+    one_cycle.add_flags(parser, BOOK, ONE_CYCLE)
+    return parser.parse_args(check=lambda args: one_cycle.complete(parser, args, BOOK, ONE_CYCLE))
 
 
 if __name__ == "__main__":
@@ -90,7 +91,8 @@ import functools
 import keras
 from keras import layers
 
-from lib import classification, datasets
+from lib import classifier
+from lib.data import datasets
 
 
 def augment(images, shift=SHIFT, fill_mode="nearest", flip=True):
@@ -208,12 +210,12 @@ def compile_classifier(model, steps, rate=LEARNING_RATE):
 def main(args):
     depth = resnet_depth(args.n, args.version)
     name = f"cifar10_resnet{depth}v{args.version}"
-    folder = cli.prepare(args, name)
-    one_cycle = args.recipe == "one-cycle"
+    folder = program.prepare(args, name)
+    use_one_cycle = args.recipe == "one-cycle"
     augmentation = functools.partial(
         augment,
         shift=args.shift,
-        fill_mode="reflect" if one_cycle else "nearest",
+        fill_mode="reflect" if use_one_cycle else "nearest",
         flip=not args.no_flip,
     )
     if args.no_augmentation:
@@ -224,31 +226,31 @@ def main(args):
     console.introduce(
         args, folder, f"ResNet{depth} v{args.version}", "CIFAR-10", printed, diagram=name
     )
-    classification.load_weights(model, args, __file__)
-    (x_train, y_train), (x_test, y_test) = recipe.hold_out(datasets.cifar10(), args.hold_out)
+    classifier.load_weights(model, args, __file__)
+    (x_train, y_train), (x_test, y_test) = one_cycle.hold_out(datasets.cifar10(), args.hold_out)
     pixel_mean = x_train.mean(axis=0)
     x_train -= pixel_mean
     x_test -= pixel_mean
 
     def compile_for(steps):
-        if one_cycle:
-            recipe.compile_one_cycle(model, steps, args)
+        if use_one_cycle:
+            one_cycle.compile_one_cycle(model, steps, args)
         else:
             compile_classifier(model, steps, args.learning_rate)
 
-    classification.train_and_test(
+    classifier.train_and_test(
         model,
         ((x_train, y_train), (x_test, y_test)),
         args,
         folder,
         name=name,
         compile_for=compile_for,
-        settings=recipe.settings(args, ONE_CYCLE),
+        settings=one_cycle.settings(args, ONE_CYCLE),
         class_names=datasets.CIFAR10_NAMES,
-        keep_best=not one_cycle,
-        whole_batches=one_cycle,
+        keep_best=not use_one_cycle,
+        whole_batches=use_one_cycle,
     )
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

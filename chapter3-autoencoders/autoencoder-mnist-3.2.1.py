@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli, console
+from lib.run import console, flags, program
 
 BATCH_SIZE = 32
 EPOCHS = 1
@@ -41,9 +41,9 @@ MODEL_NAME = "autoencoder_mnist"
 
 
 def parse_args():
-    parser = cli.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
+    parser = flags.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
-    cli.add_images(parser, IMAGE_SHAPE[0], multiple=2 ** len(FILTERS))
+    flags.add_images(parser, IMAGE_SHAPE[0], multiple=2 ** len(FILTERS))
     return parser.parse_args()
 
 
@@ -54,8 +54,11 @@ import keras
 import numpy as np
 from keras import layers
 
-from lib import datasets, image_quality, plots, results, training, weights
-from lib.images import Source
+from lib.data import datasets
+from lib.files import records, weights
+from lib.measure import image_quality, plots
+from lib.run import training
+from lib.run.images import Source
 
 
 def build_encoder(image_shape=IMAGE_SHAPE):
@@ -112,7 +115,7 @@ def train(autoencoder, x_train, x_test, args, folder, settings):
             autoencoder, args.output_dir / f"{folder.name}.h5", about=settings
         ),
     )
-    results.record(
+    records.record(
         folder / "metrics.json",
         args,
         parameters=autoencoder.count_params(),
@@ -139,7 +142,7 @@ def evaluate(autoencoder, x_test, args, folder):
     decoded = autoencoder.predict(x_test, batch_size=1000, verbose=0)
     numbers = image_quality.compare(x_test, decoded)
     print(f"Test MSE {numbers['mse']:.5f}, PSNR {numbers['psnr']:.2f} dB")
-    results.record(
+    records.record(
         folder / "evaluation.json",
         args,
         weights=args.weights or f"{folder.name}.h5",
@@ -151,7 +154,7 @@ def evaluate(autoencoder, x_test, args, folder):
 
 def main(args):
     source = Source(args, IMAGE_SHAPE, __file__)
-    folder = cli.prepare(args, source.name(MODEL_NAME))
+    folder = program.prepare(args, source.name(MODEL_NAME))
     encoder, decoder = build_encoder(source.shape), build_decoder(source.shape)
     autoencoder = build_autoencoder(encoder, decoder)
     console.introduce(args, folder, "autoencoder", "MNIST", encoder, decoder, autoencoder)
@@ -166,4 +169,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

@@ -40,7 +40,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli, console, recipe
+from lib import one_cycle
+from lib.run import console, flags, program
+from lib.files.errors import UserError
 
 BATCH_SIZE = 32
 EPOCHS = 30
@@ -64,7 +66,7 @@ MODEL_NAME = "colorized_ae"
 
 
 def parse_args():
-    parser = cli.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
+    parser = flags.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
     parser.add_argument(
         "--chroma",
@@ -73,17 +75,17 @@ def parse_args():
     )
     parser.add_argument(
         "--dropout",
-        type=cli.dropout_rate,
+        type=flags.dropout_rate,
         help="share of the encoder's features that training drops "
         f"({DROPOUT:g}, {CHROMA_DROPOUT} with --chroma)",
     )
     parser.add_argument(
         "--learning-rate",
-        type=cli.positive,
+        type=flags.positive,
         help=f"of Adam at the start ({LEARNING_RATE}, {CHROMA_LEARNING_RATE} with --chroma)",
     )
-    recipe.add_hold_out(parser)
-    cli.add_images(parser, IMAGE_SHAPE[0], multiple=2 ** len(FILTERS), color=False)
+    one_cycle.add_hold_out(parser)
+    flags.add_images(parser, IMAGE_SHAPE[0], multiple=2 ** len(FILTERS), color=False)
     parser.add_argument("--no-augmentation", action="store_true", help="see departure 4")
     return parser.parse_args(check=complete)
 
@@ -105,8 +107,11 @@ import keras
 import numpy as np
 from keras import layers
 
-from lib import datasets, image_quality, plots, results, training, weights
-from lib.images import Source
+from lib.data import datasets
+from lib.files import records, weights
+from lib.measure import image_quality, plots
+from lib.run import training
+from lib.run.images import Source
 
 
 def build_encoder(dropout=0, image_size=IMAGE_SHAPE[0]):
@@ -235,7 +240,7 @@ def train(
             autoencoder, args.output_dir / f"{name}.h5", half=True, about=settings
         ),
     )
-    results.record(
+    records.record(
         folder / "metrics.json",
         args,
         parameters=autoencoder.count_params(),
@@ -256,7 +261,7 @@ def load(autoencoder, path, chroma):
     weights.load(autoencoder, path)
     if weights.about(path).get("chroma", False) != chroma:
         how = "with --chroma, give" if not chroma else "without --chroma, leave out"
-        raise cli.UserError(f"'{path}' was trained {how} this flag")
+        raise UserError(f"'{path}' was trained {how} this flag")
 
 
 def draw(autoencoder, gray_test, x_test, args, folder):
@@ -297,7 +302,7 @@ def evaluate(autoencoder, gray_test, x_test, args, folder):
             f"{name}: PSNR {numbers[name]['psnr']:.2f} dB, MSE {numbers[name]['mse']:.5f}, "
             f"MAE {numbers[name]['mae']:.4f}, colorfulness {numbers[name]['colorfulness']:.4f}"
         )
-    results.record(
+    records.record(
         folder / "evaluation.json",
         args,
         weights=args.weights or f"{folder.name}.h5",
@@ -317,7 +322,7 @@ def model_name(args):
 
 def main(args):
     source = Source(args, IMAGE_SHAPE, __file__)
-    folder = cli.prepare(args, source.name(model_name(args)))
+    folder = program.prepare(args, source.name(model_name(args)))
     encoder = build_encoder(args.dropout, source.shape[0])
     decoder = build_decoder("tanh" if args.chroma else "sigmoid", source.shape[0])
     autoencoder = build_autoencoder(encoder, decoder, args.chroma, args.learning_rate)
@@ -326,7 +331,7 @@ def main(args):
     )
     if args.weights:
         load(autoencoder, weights.find(args.weights, __file__), args.chroma)
-    (x_train, _), (x_test, _) = recipe.hold_out(source.split(datasets.cifar10), args.hold_out)
+    (x_train, _), (x_test, _) = one_cycle.hold_out(source.split(datasets.cifar10), args.hold_out)
     gray_test = datasets.rgb_to_gray(x_test)
     if not args.weights:
         data = datasets.rgb_to_gray(x_train), x_train, gray_test, x_test
@@ -337,4 +342,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

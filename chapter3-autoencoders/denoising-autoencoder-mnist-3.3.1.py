@@ -31,7 +31,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli, console
+from lib.run import console, flags, program
 
 BATCH_SIZE = 32
 EPOCHS = 10
@@ -50,14 +50,14 @@ MODEL_NAME = "denoising_autoencoder"
 
 
 def parse_args():
-    parser = cli.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
+    parser = flags.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
-    cli.add_images(parser, IMAGE_SHAPE[0], multiple=2 ** len(FILTERS))
+    flags.add_images(parser, IMAGE_SHAPE[0], multiple=2 ** len(FILTERS))
     parser.add_argument(
         "--noise",
         metavar="LEVELS",
-        type=cli.reader(
-            cli.floats,
+        type=flags.reader(
+            flags.floats,
             lambda levels: all(0 <= level < math.inf for level in levels),
             "numbers of at least 0 with commas between them",
         ),
@@ -75,8 +75,11 @@ import keras
 import numpy as np
 from keras import layers
 
-from lib import datasets, image_quality, plots, results, training, weights
-from lib.images import Source
+from lib.data import datasets
+from lib.files import records, weights
+from lib.measure import image_quality, plots
+from lib.run import training
+from lib.run.images import Source
 
 
 def build_encoder(image_shape=IMAGE_SHAPE):
@@ -149,7 +152,7 @@ def train(autoencoder, x_train, x_test, args, folder, settings):
             autoencoder, args.output_dir / f"{folder.name}.h5", about=settings
         ),
     )
-    results.record(
+    records.record(
         folder / "metrics.json",
         args,
         parameters=autoencoder.count_params(),
@@ -207,7 +210,7 @@ def evaluate(autoencoder, x_test, args, folder):
             f"Noise {level}: test MSE {numbers['mse']:.5f}, PSNR {numbers['psnr']:.2f} dB "
             f"(corrupted: {numbers['corrupted']['mse']:.5f}, {numbers['corrupted']['psnr']:.2f} dB)"
         )
-    results.record(
+    records.record(
         folder / "evaluation.json",
         args,
         weights=args.weights or f"{folder.name}.h5",
@@ -219,7 +222,7 @@ def evaluate(autoencoder, x_test, args, folder):
 
 def main(args):
     source = Source(args, IMAGE_SHAPE, __file__)
-    folder = cli.prepare(args, source.name(MODEL_NAME))
+    folder = program.prepare(args, source.name(MODEL_NAME))
     encoder, decoder = build_encoder(source.shape), build_decoder(source.shape)
     autoencoder = build_autoencoder(encoder, decoder)
     console.introduce(args, folder, "denoising autoencoder", "MNIST", encoder, decoder, autoencoder)
@@ -234,4 +237,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

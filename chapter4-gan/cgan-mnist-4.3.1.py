@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli
+from lib.run import flags, program
 
 IMAGE_SHAPE = (28, 28, 1)
 LATENT_SIZE = 100
@@ -43,10 +43,12 @@ MODEL_NAME = "cgan_mnist"
 
 
 def parse_args():
-    parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
+    parser = flags.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
-    cli.add_images(parser, IMAGE_SHAPE[0], multiple=4, classes=True)
-    parser.add_argument("--digit", type=cli.digit, help="the digit to draw (default: random ones)")
+    flags.add_images(parser, IMAGE_SHAPE[0], multiple=4, classes=True)
+    parser.add_argument(
+        "--digit", type=flags.digit, help="the digit to draw (default: random ones)"
+    )
     return parser.parse_args()
 
 
@@ -56,12 +58,13 @@ if __name__ == "__main__":
 import keras
 from keras import layers, ops
 
-from lib import gan, weights
-from lib.alternating import AlternatingModel, Turn
-from lib.averaging import MovingAverage
-from lib.backends import draw
-from lib.images import Source
-from lib.optimizers import rmsprop
+from lib import gan
+from lib.files import weights
+from lib.engine.alternating import AlternatingModel, Turn
+from lib.engine.averaging import MovingAverage
+from lib.engine.backends import draw
+from lib.run.images import Source
+from lib.engine.optimizers import rmsprop
 
 
 def build_generator(image_shape=IMAGE_SHAPE, num_labels=NUM_LABELS):
@@ -168,7 +171,7 @@ def build_cgan(seed, ema=EMA, image_shape=IMAGE_SHAPE, num_labels=NUM_LABELS):
 def main(args):
     source = Source(args, IMAGE_SHAPE, __file__, labels=True)
     name = source.name(MODEL_NAME)
-    folder = cli.prepare(args, name)
+    folder = program.prepare(args, name)
 
     def inputs(digits):
         labels = gan.one_hot(digits, len(source.classes))
@@ -205,4 +208,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

@@ -42,7 +42,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli
+from lib.run import flags, program
 
 IMAGE_SHAPE = (28, 28, 1)
 LATENT_SIZE = 100
@@ -59,9 +59,9 @@ MODEL_NAME = "dcgan_mnist"
 
 
 def parse_args():
-    parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
+    parser = flags.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
-    cli.add_images(parser, IMAGE_SHAPE[0], multiple=4)
+    flags.add_images(parser, IMAGE_SHAPE[0], multiple=4)
     parser.add_argument(
         "--bn",
         nargs="?",
@@ -79,12 +79,13 @@ if __name__ == "__main__":
 import keras
 from keras import layers, ops
 
-from lib import gan, weights
-from lib.alternating import AlternatingModel, Turn
-from lib.averaging import MovingAverage
-from lib.backends import draw
-from lib.images import Source
-from lib.optimizers import rmsprop
+from lib import gan
+from lib.files import weights
+from lib.engine.alternating import AlternatingModel, Turn
+from lib.engine.averaging import MovingAverage
+from lib.engine.backends import draw
+from lib.run.images import Source
+from lib.engine.optimizers import rmsprop
 
 
 def build_generator(image_shape=IMAGE_SHAPE):
@@ -198,7 +199,7 @@ def main(args):
     source = Source(args, IMAGE_SHAPE, __file__)
     # --bn does not overwrite the files of the usual DCGAN.
     name = source.name(MODEL_NAME) + (f"_bn-{args.bn}" if args.bn else "")
-    folder = cli.prepare(args, name)
+    folder = program.prepare(args, name)
 
     def inputs(digits):
         return gan.sample_noise(args.seed, len(digits), LATENT_SIZE)
@@ -234,4 +235,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

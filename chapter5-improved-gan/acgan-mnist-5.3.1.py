@@ -32,7 +32,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli
+from lib.run import flags, program
 
 IMAGE_SHAPE = (28, 28, 1)
 LATENT_SIZE = 100
@@ -46,10 +46,12 @@ MODEL_NAME = "acgan_mnist"
 
 
 def parse_args():
-    parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
+    parser = flags.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
-    cli.add_images(parser, IMAGE_SHAPE[0], multiple=4, classes=True)
-    parser.add_argument("--digit", type=cli.digit, help="the digit to draw (default: random ones)")
+    flags.add_images(parser, IMAGE_SHAPE[0], multiple=4, classes=True)
+    parser.add_argument(
+        "--digit", type=flags.digit, help="the digit to draw (default: random ones)"
+    )
     parser.add_argument(
         "--cgan", metavar="FILE", help="also draw digits of these weights of a CGAN"
     )
@@ -63,9 +65,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from lib import gan, plots, weights
-from lib.images import Source
-from lib.optimizers import rmsprop
+from lib import gan
+from lib.files import weights
+from lib.measure import plots
+from lib.run.images import Source
+from lib.engine.optimizers import rmsprop
 
 
 class ACGAN(gan.GAN):
@@ -135,7 +139,7 @@ def draw_beside_cgan(cgan, generator, args, folder):
 def main(args):
     source = Source(args, IMAGE_SHAPE, __file__, labels=True)
     name = source.name(MODEL_NAME)
-    folder = cli.prepare(args, name)
+    folder = program.prepare(args, name)
     cgan = load_cgan(args.cgan) if args.cgan else None
 
     def inputs(digits):
@@ -174,4 +178,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli
+from lib.run import flags, program
 
 IMAGE_SHAPE = (28, 28, 1)
 LATENT_SIZE = 100
@@ -37,9 +37,9 @@ MODEL_NAME = "lsgan_mnist"
 
 
 def parse_args():
-    parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
+    parser = flags.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
-    cli.add_images(parser, IMAGE_SHAPE[0], multiple=4)
+    flags.add_images(parser, IMAGE_SHAPE[0], multiple=4)
     return parser.parse_args()
 
 
@@ -49,9 +49,10 @@ if __name__ == "__main__":
 import keras
 from keras import ops
 
-from lib import gan, weights
-from lib.images import Source
-from lib.optimizers import rmsprop
+from lib import gan
+from lib.files import weights
+from lib.run.images import Source
+from lib.engine.optimizers import rmsprop
 
 
 class LSGAN(gan.GAN):
@@ -90,7 +91,7 @@ def build_lsgan(seed, ema=EMA, image_shape=IMAGE_SHAPE):
 def main(args):
     source = Source(args, IMAGE_SHAPE, __file__)
     name = source.name(MODEL_NAME)
-    folder = cli.prepare(args, name)
+    folder = program.prepare(args, name)
 
     def inputs(digits):
         return gan.sample_noise(args.seed, len(digits), LATENT_SIZE)
@@ -124,4 +125,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

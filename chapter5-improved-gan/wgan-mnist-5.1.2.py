@@ -37,7 +37,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli
+from lib.run import flags, program
 
 IMAGE_SHAPE = (28, 28, 1)
 LATENT_SIZE = 100
@@ -53,9 +53,9 @@ MODEL_NAME = "wgan_mnist"
 
 
 def parse_args():
-    parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
+    parser = flags.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
-    cli.add_images(parser, IMAGE_SHAPE[0], multiple=4)
+    flags.add_images(parser, IMAGE_SHAPE[0], multiple=4)
     parser.add_argument(
         "--form",
         choices=("penalty", "clip", "book"),
@@ -88,11 +88,12 @@ if __name__ == "__main__":
 import keras
 from keras import ops
 
-from lib import gan, weights
-from lib.alternating import Turn
-from lib.backends import draw
-from lib.images import Source
-from lib.optimizers import rmsprop
+from lib import gan
+from lib.files import weights
+from lib.engine.alternating import Turn
+from lib.engine.backends import draw
+from lib.run.images import Source
+from lib.engine.optimizers import rmsprop
 
 
 class WGAN(gan.GAN):
@@ -184,7 +185,7 @@ def main(args):
     # Another form does not overwrite the files of the default one.
     name = source.name(MODEL_NAME) + ("" if args.form == "penalty" else f"_{args.form}")
     name += f"_bn-{args.bn}" if args.bn else ""
-    folder = cli.prepare(args, name)
+    folder = program.prepare(args, name)
 
     def inputs(digits):
         return gan.sample_noise(args.seed, len(digits), LATENT_SIZE)
@@ -216,4 +217,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

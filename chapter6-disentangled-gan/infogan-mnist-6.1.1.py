@@ -42,7 +42,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli
+from lib.run import flags, program
 
 IMAGE_SIZE = 28
 LATENT_SIZE = 62
@@ -62,11 +62,13 @@ MODEL_NAME = "infogan_mnist"
 
 
 def parse_args():
-    parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
+    parser = flags.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
-    parser.add_argument("--digit", type=cli.digit, help="the digit to draw (default: random ones)")
+    parser.add_argument(
+        "--digit", type=flags.digit, help="the digit to draw (default: random ones)"
+    )
     for i in range(1, NUM_CODES + 1):
-        parser.add_argument(f"--code{i}", type=cli.finite, help=f"code {i} (default: random)")
+        parser.add_argument(f"--code{i}", type=flags.finite, help=f"code {i} (default: random)")
         parser.add_argument(f"--p{i}", action="store_true", help=f"sweep code {i}, all digits")
     parser.add_argument(
         "--code-prior",
@@ -90,8 +92,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from lib import codes, gan, metrics, weights
-from lib.optimizers import rmsprop
+from lib import gan, latent_codes
+from lib.files import weights
+from lib.measure import digit_attributes
+from lib.engine.optimizers import rmsprop
 
 
 class InfoGAN(gan.GAN):
@@ -192,7 +196,7 @@ def main(args):
     # Other settings of the codes do not overwrite the files of the default ones.
     name = MODEL_NAME + ("_book" if args.code_loss == "book" else "")
     name += f"_{args.code_prior}" if args.code_prior != CODE_PRIOR else ""
-    folder = cli.prepare(args, name)
+    folder = program.prepare(args, name)
     wanted = [vars(args)[f"code{i}"] for i in range(1, NUM_CODES + 1)]
 
     def random_inputs(digits):
@@ -223,10 +227,10 @@ def main(args):
         generator, unaveraged = model.sampler, model.generator
 
         def measure_recovery():
-            given = random_inputs(codes.digits_to_measure())
+            given = random_inputs(latent_codes.digits_to_measure())
             images = generator.predict(given, batch_size=500, verbose=0)
             recovered = model.discriminator.predict(images, batch_size=500, verbose=0)
-            return {"code_recovery": list(map(codes.recovery, given[2:], recovered[2:]))}
+            return {"code_recovery": list(map(latent_codes.recovery, given[2:], recovered[2:]))}
 
         gan.train(
             model,
@@ -244,15 +248,15 @@ def main(args):
     for i in range(1, NUM_CODES + 1):
         if vars(args)[f"p{i}"]:
             path = folder / f"code{i}.png"
-            codes.draw_sweep(generator, sweep_inputs, 1 + i, SWEEP, trained, std, path, args)
+            latent_codes.draw_sweep(generator, sweep_inputs, 1 + i, SWEEP, trained, std, path, args)
     if args.evaluate:
-        digits = codes.digits_to_measure()
+        digits = latent_codes.digits_to_measure()
         given = random_inputs(digits)
         images = generator.predict(given, batch_size=500, verbose=0)
         pairs = np.concatenate(given[2:], axis=1)
         further = {
             "code_prior": args.code_prior,
-            "codes": metrics.disentanglement(images, pairs, digits),
+            "codes": digit_attributes.disentanglement(images, pairs, digits),
         }
         weights_file = args.generator or f"{name}.h5"
         gan.evaluate(
@@ -268,4 +272,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

@@ -43,7 +43,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli
+from lib.run import flags, program
 
 IMAGE_SIZE = 28
 NUM_LABELS = 10
@@ -68,23 +68,27 @@ ENCODER_FILE = f"{MODEL_NAME}-encoder.h5"
 
 
 def parse_args():
-    parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
+    parser = flags.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     drawing = "draw with these weights, do not train"
     for level in (0, 1):
         parser.add_argument(f"--generator{level}", metavar="FILE", help=drawing)
-        parser.add_argument(f"--z{level}", type=cli.finite, help="constant noise (default: random)")
+        parser.add_argument(
+            f"--z{level}", type=flags.finite, help="constant noise (default: random)"
+        )
         sweep = f"sweep z{level}, all digits"
         parser.add_argument(f"-p{level}", f"--p{level}", action="store_true", help=sweep)
-    parser.add_argument("--digit", type=cli.digit, help="the digit to draw (default: random ones)")
+    parser.add_argument(
+        "--digit", type=flags.digit, help="the digit to draw (default: random ones)"
+    )
     parser.add_argument("--encoder", metavar="FILE", help="load the classifier, do not train it")
     parser.add_argument(
         "--noise-head", choices=("linear", "tanh"), default=NOISE_HEAD, help="see departure 3"
     )
     parser.add_argument(
-        "--entropy-weight", type=cli.not_negative, default=ENTROPY_WEIGHT_1, help="weight of z1"
+        "--entropy-weight", type=flags.not_negative, default=ENTROPY_WEIGHT_1, help="weight of z1"
     )
     parser.add_argument(
-        "--joint-from", type=cli.positive_int, default=JOINT_FROM, help="a step, see departure 2"
+        "--joint-from", type=flags.positive_int, default=JOINT_FROM, help="a step, see departure 2"
     )
     args = parser.parse_args()
     if (args.generator0 is None) != (args.generator1 is None):
@@ -102,10 +106,13 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from lib import codes, datasets, gan, training, weights
-from lib.alternating import AlternatingModel, Turn
-from lib.averaging import MovingAverage
-from lib.optimizers import rmsprop
+from lib import gan, latent_codes
+from lib.data import datasets
+from lib.files import weights
+from lib.run import training
+from lib.engine.alternating import AlternatingModel, Turn
+from lib.engine.averaging import MovingAverage
+from lib.engine.optimizers import rmsprop
 
 
 def build_encoder():
@@ -323,7 +330,7 @@ def build_stack(generator0, generator1):
 
 
 def main(args):
-    folder = cli.prepare(args, MODEL_NAME)
+    folder = program.prepare(args, MODEL_NAME)
 
     def random_inputs(digits, z1=None, z0=None):
         rng = np.random.default_rng((args.seed, 3))
@@ -352,8 +359,8 @@ def main(args):
 
         def measure_recovery():
             networks = model.discriminator0, model.discriminator1
-            given = random_inputs(codes.digits_to_measure())
-            return codes.recovered_noise(generators, networks, given)
+            given = random_inputs(latent_codes.digits_to_measure())
+            return latent_codes.recovered_noise(generators, networks, given)
 
         gan.train(
             model,
@@ -375,17 +382,17 @@ def main(args):
     for level, bound, wanted in ((0, SWEEP_0, args.p0), (1, SWEEP_1, args.p1)):
         if wanted:
             path = folder / f"z{level}.png"
-            codes.draw_sweep(stack, inputs, 2 - level, bound, 2 * Z_STD, Z_STD, path, args)
+            latent_codes.draw_sweep(stack, inputs, 2 - level, bound, 2 * Z_STD, Z_STD, path, args)
     if args.evaluate:
-        further = codes.measure_stack(
-            generators, encoders, random_inputs(codes.digits_to_measure())
+        further = latent_codes.measure_stack(
+            generators, encoders, random_inputs(latent_codes.digits_to_measure())
         )
         for level, bound in ((0, SWEEP_0), (1, SWEEP_1)):
-            further[f"z{level}"] = codes.constant_noise_effect(
+            further[f"z{level}"] = latent_codes.constant_noise_effect(
                 stack, random_inputs, 2 - level, bound, args.seed
             )
         gan.evaluate(stack, inputs, args, folder, files, True, further, unaveraged)
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

@@ -52,7 +52,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli, console, domains
+from lib.cyclegan import domains
+from lib.run import console, flags, program
 
 IMAGE_SIZE = 32
 ENCODER_FILTERS = (32, 64, 128, 256)
@@ -72,9 +73,9 @@ NORMALIZATIONS = {"channel": (-1, False), "channel-and-image": (-1, True), "book
 
 
 def parse_args():
-    parser = cli.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
+    parser = flags.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     domains.add_task_flags(parser)
-    cli.add_images(parser, IMAGE_SIZE, multiple=2 ** (len(ENCODER_FILTERS) - 1), folders=2)
+    flags.add_images(parser, IMAGE_SIZE, multiple=2 ** (len(ENCODER_FILTERS) - 1), folders=2)
     parser.add_argument(
         "--patchgan",
         action=argparse.BooleanOptionalAction,
@@ -88,7 +89,7 @@ def parse_args():
     )
     parser.add_argument(
         "--loss-weights",
-        type=cli.three_weights,
+        type=flags.three_weights,
         default=LOSS_WEIGHTS,
         help="of adversarial, cycle and identity loss (default: 1,10,0.5)",
     )
@@ -108,11 +109,14 @@ if __name__ == "__main__":
 import keras
 from keras import layers, ops
 
-from lib import plots, results, training, translation
-from lib.alternating import AlternatingModel, Turn
-from lib.averaging import MovingAverage
-from lib.instance_normalization import InstanceNormalization
-from lib.optimizers import rmsprop
+from lib.cyclegan import translation
+from lib.files import records
+from lib.measure import plots
+from lib.run import training
+from lib.engine.alternating import AlternatingModel, Turn
+from lib.engine.averaging import MovingAverage
+from lib.cyclegan.instance_normalization import InstanceNormalization
+from lib.engine.optimizers import rmsprop
 
 
 def encoder_layer(x, filters, kernel_size, strides=2, normalize=None):
@@ -358,7 +362,7 @@ def train(source, target, held_out, args, folder):
         **training.flags(args, folder),
     )
     plots.evolution(folder, folder / "evolution.png", last=args.train_steps, show=args.show)
-    results.record(
+    records.record(
         folder / "metrics.json",
         args,
         train_steps=args.train_steps,
@@ -374,7 +378,7 @@ def train(source, target, held_out, args, folder):
 def main(args):
     if args.generators:
         translation.adopt_settings(args, __file__)
-    folder = cli.prepare(args, domains.model_name(args.task, args.patchgan, args.images))
+    folder = program.prepare(args, domains.model_name(args.task, args.patchgan, args.images))
     if args.generators:
         generators = translation.load_generators(build_generators, args, __file__)
     training_images, held_out = domains.load(args.task, args.identity, args)
@@ -396,4 +400,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli, console
+from lib.run import console, flags, program
 
 BATCH_SIZE = 128
 EPOCHS = 30
@@ -43,16 +43,16 @@ MODEL_NAME = "cvae_cnn_mnist"
 
 
 def parse_args():
-    parser = cli.vae_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
-    parser.add_argument("-d", "--digit", type=cli.digit, help="draw this one (default: all)")
+    parser = flags.vae_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
+    parser.add_argument("-d", "--digit", type=flags.digit, help="draw this one (default: all)")
     parser.add_argument(
         "-b",
         "--beta",
-        type=cli.positive,
+        type=flags.positive,
         default=BETA,
         help="weight of the divergence (default 1)",
     )
-    cli.check_size(parser, 28, multiple=2 ** len(FILTERS))
+    flags.check_size(parser, 28, multiple=2 ** len(FILTERS))
     return parser.parse_args()
 
 
@@ -63,7 +63,10 @@ import keras
 import numpy as np
 from keras import layers
 
-from lib import datasets, metrics, vae, weights
+from lib import vae
+from lib.data import datasets
+from lib.files import weights
+from lib.measure import digit_attributes, digit_quality
 
 
 def build_encoder(latent_dim):
@@ -125,8 +128,8 @@ def measure(decode, args):
     codes = rng.normal(size=(MEASURED_DIGITS, args.latent_dim)).astype("float32")
     digits = np.arange(MEASURED_DIGITS) % NUM_LABELS
     images = decode(codes, one_hot(digits))
-    predicted = metrics.predicted_digits(images)
-    correlations = metrics.attribute_correlations(images, codes, digits)
+    predicted = digit_quality.predicted_digits(images)
+    correlations = digit_attributes.attribute_correlations(images, codes, digits)
     of_series = np.arange(MEASURED_SERIES) % NUM_LABELS
     attributes = vae.code_attributes(
         lambda z: decode(z, one_hot(np.repeat(of_series, len(z) // MEASURED_SERIES))),
@@ -144,7 +147,7 @@ def measure(decode, args):
 
 def main(args):
     name = f"beta-{MODEL_NAME}" if args.beta > 1 else MODEL_NAME
-    folder = cli.prepare(args, name)
+    folder = program.prepare(args, name)
     encoder, decoder = build_encoder(args.latent_dim), build_decoder(args.latent_dim)
     model = build_vae(encoder, decoder, args.seed, args.beta)
     console.introduce(args, folder, "conditional VAE", "MNIST", encoder, decoder, model)
@@ -181,4 +184,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

@@ -29,7 +29,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli, console
+from lib.run import console, flags, program
 
 BATCH_SIZE = 128
 EPOCHS = 30
@@ -42,8 +42,8 @@ MODEL_NAME = "vae_cnn_mnist"
 
 
 def parse_args():
-    parser = cli.vae_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
-    cli.add_images(parser, IMAGE_SHAPE[0], multiple=2 ** len(FILTERS))
+    parser = flags.vae_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
+    flags.add_images(parser, IMAGE_SHAPE[0], multiple=2 ** len(FILTERS))
     return parser.parse_args()
 
 
@@ -53,8 +53,10 @@ if __name__ == "__main__":
 import keras
 from keras import layers
 
-from lib import datasets, vae, weights
-from lib.images import Source
+from lib import vae
+from lib.data import datasets
+from lib.files import weights
+from lib.run.images import Source
 
 
 def build_encoder(latent_dim, image_shape=IMAGE_SHAPE):
@@ -98,7 +100,7 @@ def build_optimizer(steps):
 
 def main(args):
     source = Source(args, IMAGE_SHAPE, __file__)
-    folder = cli.prepare(args, source.name(MODEL_NAME))
+    folder = program.prepare(args, source.name(MODEL_NAME))
     encoder = build_encoder(args.latent_dim, source.shape)
     decoder = build_decoder(args.latent_dim, source.shape)
     model = build_vae(encoder, decoder, args.seed)
@@ -127,4 +129,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

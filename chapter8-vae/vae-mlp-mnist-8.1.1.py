@@ -30,7 +30,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli, console
+from lib.run import console, flags, program
 
 BATCH_SIZE = 128
 EPOCHS = 50
@@ -41,7 +41,7 @@ MODEL_NAME = "vae_mlp_mnist"
 
 
 def parse_args():
-    return cli.vae_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE).parse_args()
+    return flags.vae_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE).parse_args()
 
 
 if __name__ == "__main__":
@@ -50,7 +50,9 @@ if __name__ == "__main__":
 import keras
 from keras import layers
 
-from lib import datasets, vae, weights
+from lib import vae
+from lib.data import datasets
+from lib.files import weights
 
 
 def build_encoder(latent_dim):
@@ -83,7 +85,7 @@ def build_optimizer(steps):
 
 
 def main(args):
-    folder = cli.prepare(args, MODEL_NAME)
+    folder = program.prepare(args, MODEL_NAME)
     encoder, decoder = build_encoder(args.latent_dim), build_decoder(args.latent_dim)
     model = build_vae(encoder, decoder, args.seed)
     console.introduce(args, folder, "VAE with Dense layers", "MNIST", encoder, decoder, model)
@@ -110,4 +112,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

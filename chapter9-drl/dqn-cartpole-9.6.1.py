@@ -54,8 +54,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli, console
-from lib.settings import add_flags, changed, chosen, setting
+from lib.run import console, flags, program
+from lib.run.settings import add_flags, changed, chosen, setting
 
 ENV_ID = "CartPole-v0"
 EPISODES = 3000
@@ -68,17 +68,17 @@ BOOK_EPISODES = {"dqn": 822, "ddqn": 971}  # until solved, the mean of ten runs
 class Settings:
     """The hyper-parameters, each of which is a flag. Those with (CartPole) were chosen there."""
 
-    gamma: float = setting(0.98, "discount of later rewards (CartPole)", cli.fraction)
+    gamma: float = setting(0.98, "discount of later rewards (CartPole)", flags.fraction)
     learning_rate: float = setting(5e-4, "of Adam (CartPole)")
     huber: bool = setting(True, "Huber loss instead of the squared error")
-    batch_size: int = setting(64, "transitions in a batch", cli.positive_int)
-    memory: int = setting(50_000, "transitions to remember", cli.positive_int)
-    epsilon: float = setting(0.9, "share of random actions at first", cli.positive)
-    epsilon_min: float = setting(0.01, "share of random actions at last (CartPole)", cli.positive)
-    epsilon_episodes: int = setting(60, "episodes until epsilon-min (CartPole)", cli.positive_int)
-    replays: int = setting(100, "batches after an episode (CartPole)", cli.positive_int)
+    batch_size: int = setting(64, "transitions in a batch", flags.positive_int)
+    memory: int = setting(50_000, "transitions to remember", flags.positive_int)
+    epsilon: float = setting(0.9, "share of random actions at first", flags.positive)
+    epsilon_min: float = setting(0.01, "share of random actions at last (CartPole)", flags.positive)
+    epsilon_episodes: int = setting(60, "episodes until epsilon-min (CartPole)", flags.positive_int)
+    replays: int = setting(100, "batches after an episode (CartPole)", flags.positive_int)
     replay_after_success: bool = setting(False, "learn also after a solved episode (CartPole)")
-    target_update: int = setting(50, "batches between two copies (CartPole)", cli.positive_int)
+    target_update: int = setting(50, "batches between two copies (CartPole)", flags.positive_int)
     bootstrap_at_limit: bool = setting(True, "the time limit is not an end")
 
 
@@ -97,7 +97,7 @@ BOOK = Settings(
 
 
 def parse_args():
-    parser = cli.agents_parser(__doc__, env_id=ENV_ID, episodes=EPISODES, what="at most")
+    parser = flags.agents_parser(__doc__, env_id=ENV_ID, episodes=EPISODES, what="at most")
     parser.add_argument(
         "-d", "--ddqn", dest="method", action="store_const", const="ddqn", help="double DQN"
     )
@@ -120,7 +120,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from lib import agents, rl, rl_report, weights
+from lib.files import weights
+from lib.rl import agent_runs, agents, environments, reports, video
 
 
 def build_q_network(state_size, actions, name="q_network"):
@@ -251,12 +252,15 @@ def train(args, seed, settings, folder):
     """Trains an agent until the task is solved, and tests it; returns the `rl.Run`."""
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
-    env = rl.make_discrete(args.env_id, render_mode="human" if args.show else None)
+    env = environments.make_discrete(args.env_id, render_mode="human" if args.show else None)
     agent = DQNAgent(env, settings, args.method == "ddqn")
-    memory, goal = rl.Memory(settings.memory, env.observation_space.shape[0]), rl.goal(env)
+    memory, goal = (
+        agent_runs.Memory(settings.memory, env.observation_space.shape[0]),
+        environments.goal(env),
+    )
     networks = [agent.learner, agent.target_network]
     about = {"method": args.method, "environment": args.env_id, **asdict(settings)}
-    with rl.Run(args, seed, folder, networks, rng, about, every=20, memory=memory) as run:
+    with agent_runs.Run(args, seed, folder, networks, rng, about, every=20, memory=memory) as run:
         agent.update_weights()
         while run.unfinished and not run.reached(goal):
             epsilon = epsilon_at(len(run.log), settings)
@@ -275,7 +279,7 @@ def train(args, seed, settings, folder):
             )
     env.close()
     run.solved, run.agent = run.reached(goal), agent
-    run.test = rl_report.test(args, agent.play, TEST_EPISODES, seed)
+    run.test = reports.test(args, agent.play, TEST_EPISODES, seed)
     if seed == args.seed:
         path = args.output_dir / f"{args.name}.h5"
         weights.save(agent.q_network, path, about={**about, "seed": seed})
@@ -285,29 +289,29 @@ def train(args, seed, settings, folder):
 def main(args):
     default = BOOK if args.book else Settings()
     settings = chosen(args, default)
-    args.name = f"{args.method}_cartpole{rl.suffix(args, ENV_ID, changed(args, default))}"
-    folder = cli.prepare(args, args.name)
-    env = rl.make_discrete(args.env_id)
+    args.name = f"{args.method}_cartpole{agent_runs.suffix(args, ENV_ID, changed(args, default))}"
+    folder = program.prepare(args, args.name)
+    env = environments.make_discrete(args.env_id)
     agent = DQNAgent(env, settings, args.method == "ddqn")
     console.introduce(args, folder, args.method.upper(), args.env_id, agent.q_network)
     if args.record:
-        rl_report.check_video(args)
+        video.check_video(args)
     facts = {"env_id": args.env_id, "method": args.method, "settings": asdict(settings)}
     if args.weights:
         expected = {"method": args.method, "environment": args.env_id}
         agents.load(agent.q_network, agents.find(args.weights, __file__), expected)
         agent.update_weights()
-        rewards = rl_report.test(args, agent.play, TEST_EPISODES, args.seed)
-        rl_report.evaluation(rewards, args, folder, weights=args.weights, **facts)
+        rewards = reports.test(args, agent.play, TEST_EPISODES, args.seed)
+        reports.evaluation(rewards, args, folder, weights=args.weights, **facts)
     else:
-        runs = rl.run_seeds(args, lambda seed: train(args, seed, settings, folder))
+        runs = agent_runs.run_seeds(args, lambda seed: train(args, seed, settings, folder))
         agent = runs[args.seed].agent
         if args.env_id == ENV_ID:
             facts["book_episodes"] = BOOK_EPISODES[args.method]
-        rl_report.dqn(runs, rl.goal(env), args, folder, **facts)
+        reports.dqn(runs, environments.goal(env), args, folder, **facts)
     if args.record:
-        rl_report.record(args, agent.play, folder / "agent")
+        video.record(args, agent.play, folder / "agent")
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

@@ -42,7 +42,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli
+from lib.files.errors import Stopped
+from lib.run import flags, program
+from lib.run.stop import StopOnSignal
 
 ENV_ID = "FrozenLake-v1"
 EPISODES = 40_000
@@ -59,7 +61,7 @@ RECORDED_EPISODES = 2
 
 
 def parse_args():
-    parser = cli.episodes_parser(
+    parser = flags.episodes_parser(
         __doc__, env_id=ENV_ID, episodes=EPISODES, what="training episodes", keras=False
     )
     parser.add_argument("-d", "--demo", action="store_true", help="load the table, do not train")
@@ -73,16 +75,16 @@ def parse_args():
         help="the printed method: without departures 2 to 4, or without one of them (--book=rate)",
     )
     parser.add_argument(
-        "--seeds", type=cli.positive_int, default=1, help="number of runs, with consecutive seeds"
+        "--seeds", type=flags.positive_int, default=1, help="number of runs, with consecutive seeds"
     )
     parser.add_argument(
         "-t",
         "--delay",
-        type=cli.seconds,
+        type=flags.seconds,
         default=0.0,
         help=f"seconds per step: watch {WATCHED_EPISODES} episodes instead of testing",
     )
-    cli.add_record(parser)
+    flags.add_record(parser)
     args = parser.parse_args()
     if args.seeds > 1 and (args.delay or args.record):
         parser.error("--delay and --record show one agent; leave out --seeds")
@@ -97,7 +99,8 @@ import time
 
 import numpy as np
 
-from lib import lake, results, rl, weights
+from lib.files import records, weights
+from lib.rl import agent_runs, frozen_lake
 
 
 def by_book(args, part):
@@ -153,11 +156,11 @@ def train(env, args, seed):
     """
     agent = QAgent(int(env.observation_space.n), int(env.action_space.n), args, seed)
     env.reset(seed=seed)
-    progress = rl.Progress(args.episodes, title=f"seed {seed}: ", every=5000)
+    progress = agent_runs.Progress(args.episodes, title=f"seed {seed}: ", every=5000)
     started = time.process_time()
     wins = steps = 0
     per_step = by_book(args, "epsilon")
-    with cli.StopOnSignal("episode") as stop:
+    with StopOnSignal("episode") as stop:
         for episode in range(1, args.episodes + 1):
             state, _ = env.reset()
             done = False
@@ -193,42 +196,42 @@ def run(env, args, seed, folder):
         dict: the measured numbers; empty if the agent was only watched.
     """
     facts = {"seed": seed}
-    path = args.output_dir / f"{lake.table_name(args, seed)}.npy"
+    path = args.output_dir / f"{frozen_lake.table_name(args, seed)}.npy"
     if args.explore:
-        policy = lake.uniform(env)
+        policy = frozen_lake.uniform(env)
     elif args.demo:
         path = path if path.is_file() else weights.find(path.name, __file__)
         print(f"table: {path}")
-        policy = lake.greedy(lake.load_table(path, env))
+        policy = frozen_lake.greedy(frozen_lake.load_table(path, env))
     else:
         table, trained, stopped = train(env, args, seed)
-        lake.save_table(table, path)
+        frozen_lake.save_table(table, path)
         if stopped:
-            raise cli.Stopped(
+            raise Stopped(
                 f"Stopped after episode {trained['episodes']}; '{path}' holds the table so far."
             )
-        policy = lake.greedy(table)
+        policy = frozen_lake.greedy(table)
         facts |= trained
     if args.record:
-        lake.record(args, policy, RECORDED_EPISODES, folder / "agent")
+        frozen_lake.record(args, policy, RECORDED_EPISODES, folder / "agent")
     if args.delay:
-        lake.show(args, policy, WATCHED_EPISODES)
+        frozen_lake.show(args, policy, WATCHED_EPISODES)
         return {}
-    return facts | lake.evaluate(env, policy, TEST_EPISODES, seed)
+    return facts | frozen_lake.evaluate(env, policy, TEST_EPISODES, seed)
 
 
 def main(args):
-    env = lake.make_lake(args.env_id, args.slippery)
-    folder = cli.make_folder(args, lake.table_name(args, args.seed))
+    env = frozen_lake.make_lake(args.env_id, args.slippery)
+    folder = program.make_folder(args, frozen_lake.table_name(args, args.seed))
     if args.record:
-        lake.check_video(args)
+        frozen_lake.check_video(args)
     seeds = range(args.seed, args.seed + args.seeds)
     runs = [run(env, args, seed, folder) for seed in seeds]
     if not args.delay:
         kind = "explore" if args.explore else "evaluation" if args.demo else "metrics"
-        facts = {"env_id": env.spec.id, "slippery": args.slippery, **lake.summary(runs)}
-        results.record(folder / f"{kind}.json", args, **facts)
+        facts = {"env_id": env.spec.id, "slippery": args.slippery, **frozen_lake.summary(runs)}
+        records.record(folder / f"{kind}.json", args, **facts)
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

@@ -36,7 +36,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import cli
+from lib.run import flags, program
 
 GAMMA = 0.9
 EPSILON = 0.9
@@ -53,18 +53,18 @@ REWARDS = {GOAL: 100.0, HOLE: -100.0}
 
 
 def parse_args():
-    parser = cli.Parser(__doc__)
+    parser = flags.Parser(__doc__)
     parser.add_argument(
         "-t", "--train", action="store_true", help=f"{TRAIN_WINS:,} wins, show only the final table"
     )
     parser.add_argument(
         "--delay",
-        type=cli.seconds,
+        type=flags.seconds,
         default=DELAY,
         help=f"seconds per step (default {DELAY:g})",
     )
     parser.add_argument(
-        "--seed", type=cli.seed_int, default=0, help="random seed (default %(default)s)"
+        "--seed", type=flags.seed_int, default=0, help="random seed (default %(default)s)"
     )
     return parser.parse_args()
 
@@ -179,4 +179,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, args)
+    program.run(main, args)

@@ -14,13 +14,19 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from lib import backends, console, datasets, metrics, plots, results, training, weights
-from lib.alternating import AlternatingModel, Turn
-from lib.averaging import MovingAverage, estimate_batch_statistics
-from lib.backends import Tensor
-from lib.cli import UserError
-from lib.images import DIGITS, Source, plain
-from lib.training import Batch
+from lib.data import datasets
+from lib.data.datasets import DIGITS
+from lib.data.image_folders import plain
+from lib.engine import backends
+from lib.engine.alternating import AlternatingModel, Turn
+from lib.engine.averaging import MovingAverage, estimate_batch_statistics
+from lib.engine.backends import Tensor
+from lib.files import records, weights
+from lib.files.errors import UserError
+from lib.measure import digit_quality, plots
+from lib.run import console, training
+from lib.run.images import Source
+from lib.run.training import Batch
 
 KERNEL_SIZE = 5
 GENERATOR_FILTERS = (128, 64, 32)
@@ -366,7 +372,7 @@ def train(
             estimate_batch_statistics(sampler, many)
         plot_images(sampler, few, folder / f"{step:05d}.png")
         if step % MEASURE_INTERVAL == 0 and not own:
-            return metrics.quick_scores(sampler.predict(many, batch_size=500, verbose=0))
+            return digit_quality.quick_scores(sampler.predict(many, batch_size=500, verbose=0))
         return None
 
     def save_networks():
@@ -387,7 +393,7 @@ def train(
         **training.flags(args, folder),
     )
     plots.evolution(folder, folder / "evolution.png", last=args.train_steps, show=args.show)
-    results.record(
+    records.record(
         folder / "metrics.json",
         args,
         train_steps=args.train_steps,
@@ -472,10 +478,10 @@ def evaluate(
 
     def measured(network):
         images = network.predict(inputs(digits), batch_size=500, verbose=0)
-        return metrics.judge_digits(images, digits if conditional else None)
+        return digit_quality.judge_digits(images, digits if conditional else None)
 
     numbers = measured(generator)
-    metrics.show(numbers)
+    digit_quality.show(numbers)
     further = dict(further or {})
     if unaveraged is not None and unaveraged is not generator:
         further["unaveraged"] = measured(unaveraged)
@@ -483,4 +489,4 @@ def evaluate(
     for name, value in further.items():
         if name != "unaveraged":
             print(f"{name.replace('_', ' ')}: {value}")
-    results.record(folder / "evaluation.json", args, weights=weights_file, **numbers, **further)
+    records.record(folder / "evaluation.json", args, weights=weights_file, **numbers, **further)

@@ -20,10 +20,13 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from lib import backends, metrics, plots, results, training, weights
-from lib.backends import Tensor
-from lib.images import DIGITS
-from lib.training import Arrays, Logs
+from lib.data.datasets import DIGITS
+from lib.engine import backends
+from lib.engine.backends import Tensor
+from lib.files import records, weights
+from lib.measure import digit_attributes, plots
+from lib.run import training
+from lib.run.training import Arrays, Logs
 
 LOG_2_PI = float(np.log(2 * np.pi))
 # Pixels of 0 and 1 have a finite cross-entropy only if no probability is exactly 0 or 1.
@@ -177,7 +180,7 @@ def train(
     )
     facts["train"] = parts(model, facts["train"])
     found = parts(model, training.evaluate(model, *test))
-    results.record(
+    records.record(
         folder / "metrics.json",
         args,
         parameters=model.count_params(),
@@ -290,7 +293,7 @@ def record(numbers: dict[str, Any], args: argparse.Namespace, folder: Path, name
         print(f"predicted as requested: {100 * numbers['conditional_accuracy']:.2f} %")
     print(f"900 images over the plane: {numbers['grid_seconds']:.2f} s")
     weights_file = args.weights or f"{name}.h5"
-    results.record(folder / "evaluation.json", args, weights=weights_file, **numbers)
+    records.record(folder / "evaluation.json", args, weights=weights_file, **numbers)
 
 
 def draw(
@@ -377,7 +380,7 @@ def code_attributes(
         codes = np.repeat(series, steps, axis=0)
         codes[:, dimension] = np.tile(values, len(series))
         images = decode(codes).reshape(len(series), steps, 28, 28, 1)
-        found.append(metrics.code_attributes(images, values))
+        found.append(digit_attributes.code_attributes(images, values))
     return found
 
 

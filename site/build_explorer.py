@@ -23,9 +23,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lib import cli, export  # noqa: E402
-from lib.cli import UserError  # noqa: E402
-from lib.tables.cells import record, value_at  # noqa: E402
+from lib.files.errors import UserError  # noqa: E402
+from lib.run import flags, program  # noqa: E402
+from tools import networks, scripts  # noqa: E402
+from tools.tables.cells import record, value_at  # noqa: E402
 
 SOURCE = ROOT / "site/explorer"
 RUNTIME = ROOT / "site/node_modules/onnxruntime-web"
@@ -183,15 +184,20 @@ def measured(panel):
     for script, method, measure, name, key, scale, form, unit in MEASURED[panel]:
         text = f"{scale * value_at(record(name), key):{form}} {unit}".strip()
         rows.append(
-            {"script": export.path_of(script), "method": method, "measure": measure, "value": text}
+            {
+                "script": networks.path_of(script),
+                "method": method,
+                "measure": measure,
+                "value": text,
+            }
         )
     return rows
 
 
 def _measure_q_learning():
     """Trains the table of listing 9.3.1 as its --train does; it takes a tenth of a second."""
-    path = export.path_of("q-learning-9.3.1")
-    script = export.load_script(path)
+    path = networks.path_of("q-learning-9.3.1")
+    script = scripts.load_script(path)
     agent = script.QAgent(seed=0)
     wins = 0
     while wins < script.TRAIN_WINS:
@@ -239,9 +245,9 @@ def sample_digits():
 def export_models(folder):
     """Exports the networks of MODELS into `folder`, but for those that it has already."""
     missing = [name for name in MODELS if not (folder / f"{name}.onnx").exists()]
-    names = [name for name in export.PRETRAINED if any(made_by(name, file) for file in missing)]
+    names = [name for name in networks.PRETRAINED if any(made_by(name, file) for file in missing)]
     if names:
-        export.export_all(names, lambda name, suffix: folder / f"{name}{suffix}.onnx")
+        networks.export_all(names, lambda name, suffix: folder / f"{name}{suffix}.onnx")
 
 
 def made_by(name, file):
@@ -335,14 +341,14 @@ def build(target, repository="", exported=None):
 
 def main(args):
     """Builds the page and prints its size."""
-    cli.load_keras()
+    program.load_keras()
     build(args.target, args.repository)
     size = sum(path.stat().st_size for path in args.target.rglob("*") if path.is_file())
     print(f"{args.target}: {size / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":
-    parser = cli.Parser(__doc__)
+    parser = flags.Parser(__doc__)
     parser.add_argument(
         "--target",
         type=Path,
@@ -355,4 +361,4 @@ if __name__ == "__main__":
         metavar="URL",
         help="address of the root of the repository, for links to the scripts (default: copies)",
     )
-    cli.run(main, parser.parse_args(sys.argv[1:]))
+    program.run(main, parser.parse_args(sys.argv[1:]))

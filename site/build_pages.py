@@ -25,7 +25,7 @@ SOURCE = BUILD / "source"
 HTML = BUILD / "html"
 sys.path.insert(0, str(ROOT))
 
-from lib.tables import cells, overview  # noqa: E402
+from tools.tables import cells, overview  # noqa: E402
 
 LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))|(?<=src=\")([^\"]+)(?=\")")
 CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
@@ -45,7 +45,7 @@ PAGES = (
 
 def modules():
     """Returns the Python files that have a page, besides the scripts."""
-    files = [*ROOT.glob("lib/*.py"), *ROOT.glob("lib/tables/*.py"), *ROOT.glob("benchmarks/*.py")]
+    files = [*ROOT.glob("lib/*.py"), *ROOT.glob("tools/tables/*.py"), *ROOT.glob("benchmarks/*.py")]
     return sorted(path for path in files if path.name != "__init__.py")
 
 
@@ -200,7 +200,7 @@ def results_of(script):
 
 def figures_of(script):
     """Returns the figures of a script as Markdown, or an empty text."""
-    rows = cells.read_rows(ROOT / "lib/data/redrawn.csv")
+    rows = cells.read_rows(ROOT / "tools/redrawn.csv")
     rows = [row for row in rows if row["command"].split()[0] == script.name]
     found = {row["figure"]: row["command"] for row in rows}
     method = script.stem.partition("-")[0]

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 300  # seconds for one run of a script
 sys.path.insert(0, str(ROOT))
 
-import lib.cli  # noqa: E402, before Keras: it sets the log level of TensorFlow's C++ parts
+from lib.run.stop import StopOnSignal  # noqa: E402
 
 
 def pytest_configure(config):
@@ -42,7 +42,7 @@ def load_script(path):
 WARM = multiprocessing.get_context("forkserver")
 WARM.set_forkserver_preload(["keras", "matplotlib.pyplot"])
 # In the scripts of GANs, thousands of samples take longer than the training of a test.
-FEW_SAMPLES = {"lib.gan": {"QUICK_SAMPLES": 40}, "lib.codes": {"SAMPLES": 60}}
+FEW_SAMPLES = {"lib.gan": {"QUICK_SAMPLES": 40}, "lib.latent_codes": {"SAMPLES": 60}}
 
 
 def run_script(path, *flags, folder, data, fresh=False, patch=None, edits=None, **environment):
@@ -175,14 +175,14 @@ def need_data_set(name):
 @pytest.fixture
 def ctrl_c_at_once(monkeypatch):
     """Presses Ctrl-C just before the first step or episode of a training loop."""
-    enter = lib.cli.StopOnSignal.__enter__
+    enter = StopOnSignal.__enter__
 
     def enter_and_press(self):
         stop = enter(self)
         signal.raise_signal(signal.SIGINT)
         return stop
 
-    monkeypatch.setattr(lib.cli.StopOnSignal, "__enter__", enter_and_press)
+    monkeypatch.setattr(StopOnSignal, "__enter__", enter_and_press)
 
 
 @pytest.fixture

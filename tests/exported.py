@@ -3,7 +3,7 @@
 import fcntl
 import os
 
-from lib import export
+from tools import networks
 
 
 def shared_folder(tmp_path_factory):
@@ -24,7 +24,9 @@ def export_once(name, root):
         fcntl.flock(lock, fcntl.LOCK_EX)
         record = root / f"{name}.txt"
         if not record.exists():
-            found = export.export_all([name], lambda name, suffix: folder / f"{name}{suffix}.onnx")
+            found = networks.export_all(
+                [name], lambda name, suffix: folder / f"{name}{suffix}.onnx"
+            )
             lines = [f"{path.name} {difference}" for path, difference in found.items()]
             record.write_text("\n".join(lines))
         lines = [line.split() for line in record.read_text().splitlines()]

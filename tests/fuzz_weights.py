@@ -17,8 +17,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from lib import safe_h5, weights
-from lib.cli import UserError
+from lib.files import safe_h5, weights
+from lib.files.errors import UserError
 
 SUFFIXES = (".h5", ".signed.h5", ".weights.h5", ".keras")
 

@@ -7,8 +7,8 @@ from conftest import load_script
 from keras import layers, ops
 
 from lib import gan
-from lib.alternating import AlternatingModel, Turn
-from lib.averaging import MovingAverage
+from lib.engine.alternating import AlternatingModel, Turn
+from lib.engine.averaging import MovingAverage
 
 RATE = 0.1
 

@@ -15,7 +15,8 @@ from conftest import ROOT, run_script
 from keras import layers, ops
 from test_alternating import Game
 
-from lib import backends, training
+from lib.engine import backends
+from lib.run import training
 
 # Refusals do not depend on the backend.
 SELECTED = "test_alternating or killed and game or ctrl_c_stops or outlives"
@@ -128,15 +129,16 @@ def state():
     return {**named, "policy": keras.config.dtype_policy().name, "floatx": keras.config.floatx()}
 
 before = state()
-names = sorted(p.stem for p in Path(sys.argv[1], "lib").glob("*.py") if p.stem != "__init__")
-assert len(names) > 15, names
-for name in names:
-    importlib.import_module(f"lib.{name}")
+root = Path(sys.argv[1])
+paths = [p.relative_to(root).with_suffix("") for p in (root / "lib").rglob("[!_]*.py")]
+assert len(paths) > 15, paths
+for path in paths:
+    importlib.import_module(".".join(path.parts))
 after = state()
 assert before.keys() == after.keys()
 changed = [name for name in before if before[name] is not after[name]]
 assert not changed, changed
-from lib import backends
+from lib.engine import backends
 for _ in range(3):
     backends.speed_up_batch_normalization()
     importlib.reload(backends)
@@ -171,7 +173,7 @@ def test_synchronized_batch_normalization_keeps_its_own_code(monkeypatch):
 
 def test_only_backends_imports_a_backend():
     named = re.compile(r"^\s*(import|from) (tensorflow|jax|torch)\b", re.MULTILINE)
-    paths = [*ROOT.glob("lib/*.py"), *ROOT.glob("chapter*/*.py")]
+    paths = [*ROOT.rglob("lib/**/*.py"), *ROOT.glob("tools/**/*.py"), *ROOT.glob("chapter*/*.py")]
     assert [path.name for path in paths if named.search(path.read_text())] == ["backends.py"]
 
 
@@ -183,7 +185,7 @@ from keras import layers, ops
 used = []
 if sys.argv[1] == "lib":
     sys.path.insert(0, sys.argv[2])
-    from lib import backends
+    from lib.engine import backends
     backends.speed_up_batch_normalization()
     normalize = backends._normalize
     backends._normalize = lambda *args: used.append(1) or normalize(*args)

@@ -13,7 +13,7 @@ from conftest import assert_one_line_error, load_script, read_json, run_script
 from keras import layers
 
 from benchmarks import devices, long_run, rounds
-from lib.cli import UserError
+from lib.files.errors import UserError
 
 epochs = load_script("benchmarks/epochs.py")
 gan_step = load_script("benchmarks/gan_step.py")

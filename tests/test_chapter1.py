@@ -12,8 +12,10 @@ import pytest
 from conftest import assert_one_line_error, load_script, read_json, run_script
 from matplotlib.image import imread
 
-from lib import cli, plots, sweep
-from lib.cli import Stopped, UserError
+from lib import settings_table
+from lib.files.errors import Stopped, UserError
+from lib.measure import plots
+from lib.run import flags
 
 CHAPTER = "chapter1-keras-quick-tour"
 SAMPLER = f"{CHAPTER}/mnist-sampler-1.3.1.py"
@@ -319,7 +321,7 @@ def test_mlp_sweep_trains_the_remaining_rows(tmp_path, data_dir):
 def test_a_sweep_resumes_within_a_row(tmp_path):
     rng = np.random.default_rng(0)
     data = [(rng.random((32, 6), "float32"), rng.integers(0, 3, 32)) for _ in range(2)]
-    args = cli.training_parser("", batch_size=8, epochs=3).parse_args(["--seed=7"])
+    args = flags.training_parser("", batch_size=8, epochs=3).parse_args(["--seed=7"])
     trained = []
 
     def build(units, ctrl_c=False):
@@ -341,22 +343,24 @@ def test_a_sweep_resumes_within_a_row(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
-    sweep.run(["units"], table, build, data, args, whole)
+    settings_table.run(["units"], table, build, data, args, whole)
     assert trained == [4, 5, 6]
     with pytest.raises(Stopped, match="step 4 of 12"):
-        sweep.run(["units"], table, lambda units: build(units, units == 5), data, args, broken)
+        settings_table.run(
+            ["units"], table, lambda units: build(units, units == 5), data, args, broken
+        )
     assert rows(broken) == rows(whole)[:1]
     args.resume = True
     trained.clear()
-    sweep.run(["units"], table, build, data, args, broken)
+    settings_table.run(["units"], table, build, data, args, broken)
     assert trained == [5, 6]
     assert rows(broken) == rows(whole)
 
     args.seed = 8
     with pytest.raises(UserError, match=r"sweep\.json' belongs to a sweep with seed 7, this one"):
-        sweep.run(["units"], table, build, data, args, whole)
+        settings_table.run(["units"], table, build, data, args, whole)
     with pytest.raises(UserError, match=r"nothing to resume: no .*sweep\.json"):
-        sweep.run(["units"], table, build, data, args, tmp_path)
+        settings_table.run(["units"], table, build, data, args, tmp_path)
     assert rows(whole) == rows(broken)
 
 

@@ -20,9 +20,11 @@ from conftest import (
 )
 from PIL import Image
 
-from lib import agents, rl, rl_report, state_encoder, weights
-from lib.cli import UserError
-from lib.settings import changed, chosen
+from lib.files import weights
+from lib.files.errors import UserError
+from lib.measure import intervals
+from lib.rl import agent_runs, agents, environments, reports, state_encoder, video
+from lib.run.settings import changed, chosen
 
 CAR = "chapter10-policy/policygradient-car-10.1.1.py"
 ENCODER = ROOT / "chapter10-policy" / "weights" / "car_encoder.h5"
@@ -366,7 +368,7 @@ def test_runs_of_equal_seeds_are_equal(script, encoder, method, tmp_path, few_te
 def test_a_resumed_run_ends_like_an_uninterrupted_one(
     script, encoder, method, tmp_path, monkeypatch, few_tests
 ):
-    monkeypatch.setattr(rl.Run, "SECONDS_BETWEEN", 0)
+    monkeypatch.setattr(agent_runs.Run, "SECONDS_BETWEEN", 0)
     settings = script.Settings()
     whole = script.train(car_args(tmp_path, method=method), 0, settings, encoder, tmp_path)
     expected = (tmp_path / f"car_{method}_actor.h5").read_bytes()
@@ -413,7 +415,7 @@ def test_the_commands_of_a_reader(tmp_path):
     assert (trained["method"], trained["runs"], trained["episodes"]) == ("a2c", 2, 3)
     assert trained["settings"]["gamma"] == 0.95
     assert trained["updates"] == 6
-    rewards = rl_report.read_rewards(folder / "rewards.csv")
+    rewards = reports.read_rewards(folder / "rewards.csv")
     for k, seed in enumerate(("7", "8")):
         log = read_csv(folder / f"log-{seed}.csv")
         columns = {"episode", "steps", "reward", "flag", "flags", "learning_rate", "policy_loss"}
@@ -453,12 +455,12 @@ def test_settings_are_flags_and_change_the_names_of_files(script, monkeypatch):
     assert changed(args, script.Settings()) == {"correlation": 0.0, "standardize": False}
     settings = chosen(args, script.BOOK)
     assert settings.correlation == 0 and settings.value_learning_rate == 1e-3
-    name = rl.suffix(args, script.ENV_ID, changed(args, script.Settings()))
+    name = agent_runs.suffix(args, script.ENV_ID, changed(args, script.Settings()))
     assert name == "-standardizeFalse-correlation0.0-seed3"
     monkeypatch.setattr("sys.argv", ["car.py", "Pendulum-v1", "--book"])
-    assert rl.suffix(script.parse_args(), script.ENV_ID) == "-Pendulum-v1-book"
+    assert agent_runs.suffix(script.parse_args(), script.ENV_ID) == "-Pendulum-v1-book"
     monkeypatch.setattr("sys.argv", ["car.py"])
-    assert rl.suffix(script.parse_args(), script.ENV_ID) == ""
+    assert agent_runs.suffix(script.parse_args(), script.ENV_ID) == ""
 
 
 def test_ctrl_c_saves_what_is_there(script, tmp_path):
@@ -568,7 +570,7 @@ def test_the_books_file_names_find_the_pretrained_weights(tmp_path):
 )
 def test_environments_that_do_not_fit(env_id, part):
     with pytest.raises(UserError, match=f"{env_id}.*{part}"):
-        rl.make_continuous(env_id)
+        environments.make_continuous(env_id)
 
 
 @pytest.mark.parametrize(
@@ -612,7 +614,7 @@ def test_files_that_do_not_fit(flags, parts, tmp_path):
 def test_a_video_without_ffmpeg_is_a_gif(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     frames = [np.full((41, 60, 3), 20 * k, "uint8") for k in range(10)]
-    path = rl_report.write_video(tmp_path / "a", frames, fps=30)
+    path = video.write_video(tmp_path / "a", frames, fps=30)
     assert path == tmp_path / "a.gif"
     with Image.open(path) as image:
         assert image.n_frames == 5 and image.size == (30, 21)
@@ -622,15 +624,15 @@ def test_a_video_is_refused_before_the_training(monkeypatch):
     args = SimpleNamespace(env_id="MountainCarContinuous-v0", record="mp4")
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="ffmpeg"):
-        rl_report.check_video(args)
+        video.check_video(args)
     args = SimpleNamespace(env_id="phys2d/CartPole-v1", record="auto")
     with pytest.raises(UserError, match="cannot make the environment"):
-        rl_report.check_video(args)
+        video.check_video(args)
 
 
 def test_intervals():
-    mean, half = rl_report.interval([1.0, 2.0, 3.0, 4.0])
+    mean, half = intervals.interval([1.0, 2.0, 3.0, 4.0])
     # Student's t for 3 degrees of freedom: 3.182.
     assert (mean, half) == pytest.approx((2.5, 3.182 * np.sqrt(5 / 3 / 4)), rel=1e-3)
-    assert rl_report.interval([5.0]) == (5.0, None)
-    assert rl_report.format_interval(rl_report.with_interval([1.0, 3.0])) == "2.0 ± 12.7"
+    assert intervals.interval([5.0]) == (5.0, None)
+    assert intervals.format_interval(intervals.with_interval([1.0, 3.0])) == "2.0 ± 12.7"

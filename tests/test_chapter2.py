@@ -19,7 +19,11 @@ from conftest import (
     run_script,
 )
 
-from lib import classification, cli, plots, recipe, training, weights
+from lib import classifier, one_cycle
+from lib.files import weights
+from lib.files.errors import UserError
+from lib.measure import plots
+from lib.run import flags, training
 
 CNN = "chapter2-deep-networks/cnn-functional-2.1.1.py"
 Y_NETWORK = "chapter2-deep-networks/cnn-y-network-2.1.2.py"
@@ -124,7 +128,7 @@ def test_the_diagram_is_of_the_printed_network(path, flags, monkeypatch, tmp_pat
     monkeypatch.setattr(plots, "model_diagram", lambda model, file: drawn.append(model))
     flags = [*flags.split(), "--output-dir", str(tmp_path), "--weights=none.h5"]
     monkeypatch.setattr(sys, "argv", ["script.py", *flags])
-    with pytest.raises(cli.UserError, match=r"no weight file 'none\.h5'"):
+    with pytest.raises(UserError, match=r"no weight file 'none\.h5'"):
         script.main(script.parse_args())
     (model,) = drawn
     names = {type(layer).__name__ for layer in model.layers}
@@ -177,7 +181,7 @@ def test_one_cycle_shifts_by_up_to_four_pixels_and_reflects(path):
     assert right[:4].tolist() == [1, 0, 0, 1]
 
 
-def one_cycle(**changes):
+def settings(**changes):
     flags = {**load_script(RESNET).ONE_CYCLE, "warm_up": 0.25, "learning_rate": 0.4, **changes}
     return argparse.Namespace(**flags)
 
@@ -191,7 +195,7 @@ def compiled(steps=100, **changes):
             keras.layers.Softmax(),
         ]
     )
-    recipe.compile_one_cycle(model, steps, one_cycle(**changes))
+    one_cycle.compile_one_cycle(model, steps, settings(**changes))
     model.optimizer.build(model.trainable_variables)
     return model
 
@@ -226,7 +230,7 @@ def test_one_cycle_decays_kernels_only(optimizer):
 
 def test_smoothed_labels():
     probabilities = np.float32([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
-    loss = recipe.smoothed_cross_entropy(0.3)(np.int64([0, 1]), probabilities)
+    loss = one_cycle.smoothed_cross_entropy(0.3)(np.int64([0, 1]), probabilities)
     expected = [
         -np.log([0.7, 0.2, 0.1]) @ [0.8, 0.1, 0.1],
         -np.log([0.1, 0.1, 0.8]) @ [0.1, 0.8, 0.1],
@@ -253,20 +257,20 @@ def test_whole_batches_leave_out_other_images_in_each_epoch():
 def test_operations_are_the_papers():
     script = load_script(RESNET)
     # 40.55 million multiplications and additions, and 0.27 million of the projections.
-    operations = classification.forward_flops(script.build_resnet(20, 1))
+    operations = classifier.forward_flops(script.build_resnet(20, 1))
     assert operations == pytest.approx(2 * 40.82e6, rel=1e-3)
     model = load_script(CNN).build_classifier()
     dense = 2 * 576 * 10
     convolutions = 2 * 9 * 64 * (26**2 + 64 * 11**2 + 64 * 3**2)
-    assert classification.forward_flops(model) == dense + convolutions
+    assert classifier.forward_flops(model) == dense + convolutions
     recurrent = keras.Sequential([keras.Input((4, 3)), keras.layers.SimpleRNN(2)])
-    assert classification.forward_flops(recurrent) is None
+    assert classifier.forward_flops(recurrent) is None
 
 
 def test_a_record_has_the_operations_of_its_training(tmp_path, monkeypatch):
-    monkeypatch.setattr(classification, "forward_flops", lambda model: 10**12)
+    monkeypatch.setattr(classifier, "forward_flops", lambda model: 10**12)
     monkeypatch.setattr(sys, "argv", ["script.py"])
-    args = cli.training_parser("", batch_size=4, epochs=2).parse_args([])
+    args = flags.training_parser("", batch_size=4, epochs=2).parse_args([])
     args.output_dir, args.weights = tmp_path, None
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation="softmax")])
 
@@ -276,7 +280,7 @@ def test_a_record_has_the_operations_of_its_training(tmp_path, monkeypatch):
     data = (np.ones((10, 3), "float32"), np.zeros(10, int))
     # Two epochs of 10 images, or of 8 in whole batches, and three passes through the network.
     for whole_batches, expected in ((False, 3 * 20 / 1000), (True, 3 * 16 / 1000)):
-        _, facts = classification.train_and_test(
+        _, facts = classifier.train_and_test(
             model,
             (data, data),
             args,
@@ -290,12 +294,12 @@ def test_a_record_has_the_operations_of_its_training(tmp_path, monkeypatch):
 
 def test_held_out_images_are_the_last_training_images():
     train, test = (np.arange(10), np.arange(10) % 3), (np.arange(4), np.arange(4))
-    assert recipe.hold_out((train, test), 0) == (train, test)
-    (x, y), (x_held, y_held) = recipe.hold_out((train, test), 3)
+    assert one_cycle.hold_out((train, test), 0) == (train, test)
+    (x, y), (x_held, y_held) = one_cycle.hold_out((train, test), 3)
     assert x.tolist() == list(range(7)) and x_held.tolist() == [7, 8, 9]
     assert len(y) == 7 and y_held.tolist() == [1, 2, 0]
-    with pytest.raises(cli.UserError, match="--hold-out: expected less than 10, found 10"):
-        recipe.hold_out((train, test), 10)
+    with pytest.raises(UserError, match="--hold-out: expected less than 10, found 10"):
+        one_cycle.hold_out((train, test), 10)
 
 
 @pytest.mark.parametrize("path", [RESNET, DENSENET])
@@ -320,14 +324,14 @@ def test_jax_compiles_the_whole_step():
 import argparse, sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 from conftest import load_script
-from lib import classification, recipe
+from lib import classifier, one_cycle
 script = load_script({RESNET!r})
 model = script.build_resnet(8, 1)
 for compile in (
     lambda: script.compile_classifier(model, 10),
-    lambda: recipe.compile_one_cycle(model, 10, argparse.Namespace(**script.ONE_CYCLE)),
+    lambda: one_cycle.compile_one_cycle(model, 10, argparse.Namespace(**script.ONE_CYCLE)),
 ):
-    classification.allow_compilation(model)
+    classifier.allow_compilation(model)
     compile()
     print(model.jit_compile)
 """

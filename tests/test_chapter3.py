@@ -11,8 +11,11 @@ import pytest
 from conftest import assert_one_line_error, load_script, read_json, run_script
 from matplotlib.image import imread
 
-from lib import datasets, image_quality, plots, training, weights
-from lib.cli import UserError
+from lib.data import datasets
+from lib.files import weights
+from lib.files.errors import UserError
+from lib.measure import image_quality, plots
+from lib.run import training
 
 matplotlib.use("Agg")
 

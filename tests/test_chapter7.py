@@ -17,9 +17,12 @@ from conftest import load_script, numbers, read_csv, read_json, run_script
 from keras import layers, ops
 from matplotlib.image import imread
 
-from lib import datasets, domains, image_quality, translation, weights
-from lib.cli import UserError
-from lib.instance_normalization import InstanceNormalization
+from lib.cyclegan import domains, translation
+from lib.cyclegan.instance_normalization import InstanceNormalization
+from lib.data import datasets
+from lib.files import weights
+from lib.files.errors import UserError
+from lib.measure import image_quality
 
 CYCLEGAN = "chapter7-cross-domain-gan/cyclegan-7.1.1.py"
 # Networks of two levels instead of four, for which TensorFlow traces half as many operations.
@@ -858,7 +861,7 @@ def test_svhn_is_downloaded_trained_on_and_evaluated(tmp_path, data_dir, svhn_se
             *flags,
             folder=tmp_path,
             data=data_dir,
-            patch={"lib.datasets": {"SVHN_SHA256": sums}},
+            patch={"lib.data.datasets": {"SVHN_SHA256": sums}},
             edits=SHALLOW,
             http_proxy=proxy,
             no_proxy="",

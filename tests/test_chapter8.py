@@ -9,7 +9,8 @@ import pytest
 from conftest import assert_one_line_error, load_script, numbers, read_json, run_script
 from matplotlib.image import imread
 
-from lib import vae, weights
+from lib import vae
+from lib.files import weights
 
 MLP = "chapter8-vae/vae-mlp-mnist-8.1.1.py"
 CNN = "chapter8-vae/vae-cnn-mnist-8.1.2.py"

@@ -25,9 +25,11 @@ from conftest import (
 from PIL import Image
 from scipy import stats
 
-from lib import lake, rl, rl_report, weights
-from lib.cli import UserError
-from lib.files import write_whole
+from lib.files import weights
+from lib.files.errors import UserError
+from lib.files.whole import write_whole
+from lib.measure import intervals
+from lib.rl import agent_runs, environments, frozen_lake, reports, video
 
 CHAPTER = "chapter9-drl/"
 GRID = CHAPTER + "q-learning-9.3.1.py"
@@ -139,16 +141,16 @@ def test_the_grid_in_a_terminal_is_redrawn_in_color():
 
 def test_the_best_possible_success_on_the_lake():
     for slippery, best in ((True, 0.744), (False, 1.0)):
-        transitions = lake.make_lake("FrozenLake-v1", slippery).unwrapped.P
-        assert lake.success_within(transitions, 100)[0] == pytest.approx(best, abs=0.002)
+        transitions = frozen_lake.make_lake("FrozenLake-v1", slippery).unwrapped.P
+        assert frozen_lake.success_within(transitions, 100)[0] == pytest.approx(best, abs=0.002)
     # Six steps lead to the goal, five do not.
-    assert lake.success_within(transitions, 6)[0] == 1
-    assert lake.success_within(transitions, 5)[0] == 0
+    assert frozen_lake.success_within(transitions, 6)[0] == 1
+    assert frozen_lake.success_within(transitions, 5)[0] == 0
 
 
 @pytest.mark.parametrize("gamma, success", [(0.9, 0.730), (0.99, 0.740)])
 def test_the_success_of_exact_values_on_the_slippery_lake(gamma, success):
-    transitions = lake.make_lake("FrozenLake-v1", True).unwrapped.P
+    transitions = frozen_lake.make_lake("FrozenLake-v1", True).unwrapped.P
     values = np.zeros(16)
     for _ in range(2000):
         of_actions = [
@@ -159,14 +161,14 @@ def test_the_success_of_exact_values_on_the_slippery_lake(gamma, success):
             for state in range(16)
         ]
         values = np.max(of_actions, axis=1)
-    policy = lake.greedy(np.array(of_actions))
-    found = lake.success_within(transitions, 100, policy)[0]
+    policy = frozen_lake.greedy(np.array(of_actions))
+    found = frozen_lake.success_within(transitions, 100, policy)[0]
     assert found == pytest.approx(success, abs=0.0005)
 
 
 @pytest.mark.parametrize("slippery", [False, True])
 def test_the_slippery_flag_reaches_the_environment(slippery):
-    env = lake.make_lake("FrozenLake-v1", slippery)
+    env = frozen_lake.make_lake("FrozenLake-v1", slippery)
     assert len(env.unwrapped.P[0][1]) == (3 if slippery else 1)
     ends = set()
     for seed in range(30):
@@ -177,13 +179,13 @@ def test_the_slippery_flag_reaches_the_environment(slippery):
 
 def test_the_policies_of_a_table_and_of_random_play():
     table = np.array([[0, 2, 2, 1], [0, 0, 0, 0], [-1, -1, -1, 0]], float)
-    assert lake.greedy(table).tolist() == [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]]
-    env = lake.make_lake("FrozenLake-v1", True)
-    uniform = lake.uniform(env)
+    assert frozen_lake.greedy(table).tolist() == [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]]
+    env = frozen_lake.make_lake("FrozenLake-v1", True)
+    uniform = frozen_lake.uniform(env)
     assert uniform.shape == (16, 4) and np.all(uniform == 0.25)
-    exact = lake.success_within(env.unwrapped.P, 100, uniform)[0]
+    exact = frozen_lake.success_within(env.unwrapped.P, 100, uniform)[0]
     assert exact == pytest.approx(0.0139, abs=1e-4)
-    assert lake.play(env, uniform, 5000, seed=0) == pytest.approx(exact, abs=0.006)
+    assert frozen_lake.play(env, uniform, 5000, seed=0) == pytest.approx(exact, abs=0.006)
 
 
 def lake_agent(states=3, actions=2, **flags):
@@ -225,7 +227,7 @@ def test_gamma_of_the_lake():
 @pytest.mark.parametrize("book", [None, "all"])
 def test_the_agent_learns_from_steps_and_not_from_the_table_of_probabilities(book, tmp_path):
     script = load_script(LAKE)
-    env = lake.make_lake("FrozenLake-v1", True)
+    env = frozen_lake.make_lake("FrozenLake-v1", True)
     calls = []
     step = env.step
     env.step = lambda action: calls.append(action) or step(action)
@@ -324,7 +326,7 @@ def lake_args(tmp_path, **flags):
 
 def test_runs_of_other_settings_write_other_tables(tmp_path):
     names = {
-        lake.table_name(lake_args(tmp_path, **flags), seed)
+        frozen_lake.table_name(lake_args(tmp_path, **flags), seed)
         for flags in (
             {},
             {"slippery": False},
@@ -373,7 +375,7 @@ def test_explore_reports_random_play(flags, tmp_path):
 
 def test_ctrl_c_before_the_first_episode_on_the_lake(tmp_path, ctrl_c_at_once):
     script = load_script(LAKE)
-    env = lake.make_lake("FrozenLake-v1", True)
+    env = frozen_lake.make_lake("FrozenLake-v1", True)
     _, facts, stopped = script.train(env, lake_args(tmp_path, episodes=5000), seed=0)
     assert stopped and facts["episodes"] == 1
 
@@ -423,7 +425,9 @@ def cart_args(folder, **flags):
 def cart_agent(cart, settings=None, double=False):
     """An agent whose target network differs from its Q-network."""
     keras.utils.set_random_seed(0)
-    agent = cart.DQNAgent(rl.make_discrete("CartPole-v0"), settings or cart.Settings(), double)
+    agent = cart.DQNAgent(
+        environments.make_discrete("CartPole-v0"), settings or cart.Settings(), double
+    )
     rng = np.random.default_rng(0)
     noisy = [w + rng.normal(0, 0.2, w.shape) for w in agent.target_network.get_weights()]
     agent.target_network.set_weights(noisy)
@@ -508,7 +512,7 @@ def test_a_row_of_batches_is_one_batch_after_the_other(cart, double):
     by_hand = cart.build_q_network(4, 2)
     by_hand.set_weights(agent.q_network.get_weights())
     by_hand.compile(optimizer, "huber")
-    memory = rl.Memory(300, 4)
+    memory = agent_runs.Memory(300, 4)
     fill(memory, 300, np.random.default_rng(1))
     drawn = memory.sample(64, 4, np.random.default_rng(2))
     target_network = cart.build_q_network(4, 2)
@@ -530,7 +534,7 @@ def test_a_row_of_batches_is_one_batch_after_the_other(cart, double):
 @pytest.mark.parametrize("double", [False, True])
 def test_only_the_q_network_learns_and_is_copied_on_time(cart, double):
     agent = cart_agent(cart, cart.Settings(replays=1, target_update=3), double)
-    memory, rng = rl.Memory(100, 4), np.random.default_rng(0)
+    memory, rng = agent_runs.Memory(100, 4), np.random.default_rng(0)
     fill(memory, 64, rng)
     former = agent.q_network.get_weights()
     for update in range(1, 8):
@@ -547,7 +551,7 @@ def test_only_the_q_network_learns_and_is_copied_on_time(cart, double):
 
 
 def test_the_memory_forgets_the_oldest_and_samples_the_others():
-    memory, rng = rl.Memory(10, 1), np.random.default_rng(0)
+    memory, rng = agent_runs.Memory(10, 1), np.random.default_rng(0)
     for i in range(4):
         memory.remember([i], i, i, [i + 1], False)
     drawn = memory.sample(4, 50, rng)[2]
@@ -565,7 +569,7 @@ def test_the_memory_forgets_the_oldest_and_samples_the_others():
 
 @pytest.mark.parametrize("size", [7, 10, 2600])
 def test_the_memory_is_stored_and_restored(size):
-    memory, again = (rl.Memory(10 if size == 10 else 5000, 4) for _ in range(2))
+    memory, again = (agent_runs.Memory(10 if size == 10 else 5000, 4) for _ in range(2))
     fill(memory, size, np.random.default_rng(0))
     again.restore(memory.stored())
     for each in (memory, again):
@@ -603,7 +607,7 @@ class Corridor:
 @pytest.mark.parametrize("truncated", [False, True])
 @pytest.mark.parametrize("bootstrap", [False, True])
 def test_the_time_limit_is_an_end_only_for_the_book(cart, truncated, bootstrap):
-    memory, rng = rl.Memory(10, 4), np.random.default_rng(0)
+    memory, rng = agent_runs.Memory(10, 4), np.random.default_rng(0)
     agent = cart_agent(cart, cart.Settings(bootstrap_at_limit=bootstrap))
     assert cart.run_episode(Corridor(5, truncated), agent, 0.5, rng, memory) == (5, 10)
     stored = memory.stored()
@@ -627,7 +631,7 @@ def test_the_commands_of_a_reader(tmp_path):
     assert trained["settings"]["replays"] == 4 and trained["settings"]["gamma"] == 0.98
     assert trained["solved_runs"] == 0 and trained["test_episodes"] == 100
     assert (folder / "rewards.png").exists()
-    rewards = rl_report.read_rewards(folder / "rewards.csv")
+    rewards = reports.read_rewards(folder / "rewards.csv")
     for k, seed in enumerate(("5", "6")):
         log = read_csv(folder / f"log-{seed}.csv")
         columns = {"steps", "reward", "mean_reward", "epsilon", "loss", "q_value", "learning_rate"}
@@ -673,7 +677,7 @@ def test_cart_runs_of_equal_seeds_are_equal(cart, method, tmp_path, few_tests):
 def test_a_resumed_run_ends_like_an_uninterrupted_one(
     cart, method, tmp_path, monkeypatch, few_tests
 ):
-    monkeypatch.setattr(rl.Run, "SECONDS_BETWEEN", 0)
+    monkeypatch.setattr(agent_runs.Run, "SECONDS_BETWEEN", 0)
     # So small that the memory has begun to forget when the run breaks off.
     settings = cart.Settings(replays=4, target_update=6, memory=70)
     args = cart_args(tmp_path, method=method)
@@ -717,7 +721,7 @@ def test_solved_is_a_mean_over_a_hundred_episodes(
     args = cart_args(tmp_path, episodes=3000)
     run = cart.train(args, 0, cart.Settings(), tmp_path)
     assert run.solved and len(run.log) == episodes
-    numbers = rl_report.dqn_summary({0: run}, 3000)
+    numbers = reports.dqn_summary({0: run}, 3000)
     assert numbers["solved_runs"] == 1
     assert numbers["episodes"] == {"mean": episodes, "interval": None, "least": episodes}
 
@@ -785,7 +789,7 @@ def test_ctrl_c_before_the_first_episode_plays_it(cart, tmp_path, ctrl_c_at_once
 )
 def test_environments_that_do_not_fit(env_id, part):
     with pytest.raises(UserError, match=f"{env_id}.*{part}"):
-        rl.make_discrete(env_id)
+        environments.make_discrete(env_id)
 
 
 def test_a_window_without_a_display_is_refused(monkeypatch):
@@ -793,13 +797,13 @@ def test_a_window_without_a_display_is_refused(monkeypatch):
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match="--show: found no display"):
-        rl.make("CartPole-v1", render_mode="human")
+        environments.make("CartPole-v1", render_mode="human")
 
 
 def test_a_solved_task_has_the_threshold_of_its_environment():
-    assert rl.goal(rl.make("CartPole-v0")) == 195
-    assert rl.goal(rl.make("Acrobot-v1")) == -100
-    assert rl.goal(rl.make("Pendulum-v1")) == float("inf")
+    assert environments.goal(environments.make("CartPole-v0")) == 195
+    assert environments.goal(environments.make("Acrobot-v1")) == -100
+    assert environments.goal(environments.make("Pendulum-v1")) == float("inf")
 
 
 def parse(cart, monkeypatch, *flags):
@@ -861,14 +865,14 @@ def test_files_of_another_agent_are_refused(cart, tmp_path, monkeypatch, few_tes
 
 
 def test_a_video_that_cannot_be_made_is_refused_before_the_training(cart, monkeypatch, tmp_path):
-    make = rl.make
+    make = environments.make
 
     def make_without_pictures(env_id, **options):
         if options.get("render_mode") == "rgb_array":
             raise UserError("cannot make the environment: pygame is not installed")
         return make(env_id, **options)
 
-    monkeypatch.setattr(rl, "make", make_without_pictures)
+    monkeypatch.setattr(environments, "make", make_without_pictures)
     monkeypatch.setattr(cart, "train", None)
     with pytest.raises(UserError, match="pygame is not installed"):
         cart.main(parse(cart, monkeypatch, "--record", f"--output-dir={tmp_path}"))
@@ -888,13 +892,13 @@ def test_bad_input_of_the_cart(tmp_path):
 
 def test_welch_against_its_formula():
     a, b = np.array([1.0, 2.0, 4.0]), np.array([3.0, 9.0, 8.0, 4.0])
-    t, p = rl_report.welch(a, b)
+    t, p = intervals.welch(a, b)
     errors = a.var(ddof=1) / 3, b.var(ddof=1) / 4
     assert t == pytest.approx((a.mean() - b.mean()) / sum(errors) ** 0.5)
     # The degrees of freedom by Welch and Satterthwaite.
     freedom = sum(errors) ** 2 / (errors[0] ** 2 / 2 + errors[1] ** 2 / 3)
     assert p == pytest.approx(2 * stats.t.sf(abs(t), freedom))
-    assert rl_report.welch(a, a)[1] == 1
+    assert intervals.welch(a, a)[1] == 1
 
 
 def test_the_docstring_of_dqn_has_the_intervals_of_the_runs(cart):
@@ -903,7 +907,7 @@ def test_the_docstring_of_dqn_has_the_intervals_of_the_runs(cart):
         record = read_json(ROOT / "results" / f"dqn-cartpole-9.6.1{name}.json")
         assert record["runs"] == 10 and list(record["seeds"]) == [str(k) for k in range(10)]
         numbers = (record["episodes"], record["updates"])
-        found |= {rl_report.format_interval(each, ",.0f") for each in numbers}
+        found |= {intervals.format_interval(each, ",.0f") for each in numbers}
     shown = re.findall(r"[\d,]*\d ± [\d,]*\d", " ".join(cart.__doc__.split()))
     assert len(shown) == 6 and set(shown) <= found
 
@@ -912,7 +916,7 @@ def test_the_reward_of_a_run_that_ended_stays_in_the_figure():
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots()
-    rl_report.draw_rewards(axis, {"a": [[0.0, 4.0], [1.0, 1.0, 1.0, 5.0]]}, 2, 3.0)
+    reports.draw_rewards(axis, {"a": [[0.0, 4.0], [1.0, 1.0, 1.0, 5.0]]}, 2, 3.0)
     median, *seeds, goal = axis.lines
     np.testing.assert_allclose([line.get_ydata() for line in seeds], [[0, 2, 2, 2], [1, 1, 1, 3]])
     np.testing.assert_allclose(median.get_ydata(), [0.5, 1.5, 1.5, 2.5])
@@ -924,7 +928,7 @@ def test_the_reward_of_a_run_that_ended_stays_in_the_figure():
 
 
 def test_running_mean():
-    np.testing.assert_allclose(rl_report.running_mean([1, 2, 3, 4], 2), [1, 1.5, 2.5, 3.5])
+    np.testing.assert_allclose(reports.running_mean([1, 2, 3, 4], 2), [1, 1.5, 2.5, 3.5])
 
 
 def test_files_are_written_whole_or_not_at_all(tmp_path):
@@ -942,7 +946,7 @@ def test_files_are_written_whole_or_not_at_all(tmp_path):
 
 def test_a_gif_has_arrays_and_pictures(tmp_path):
     frames = [np.full((4, 6, 3), level, "uint8") for level in (0, 255)]
-    rl_report.write_gif(tmp_path / "a.gif", [*frames, Image.new("RGB", (6, 4), "red")])
+    video.write_gif(tmp_path / "a.gif", [*frames, Image.new("RGB", (6, 4), "red")])
     with Image.open(tmp_path / "a.gif") as gif:
         assert gif.n_frames == 3 and gif.size == (6, 4)
 
@@ -950,7 +954,7 @@ def test_a_gif_has_arrays_and_pictures(tmp_path):
 @pytest.mark.parametrize("fps, kept, size", [(4, 6, (256, 64)), (50, 3, (128, 32))])
 def test_a_gif_of_many_frames_has_half_of_them_at_half_the_size(fps, kept, size, tmp_path):
     frames = [np.full((64, 256, 3), 40 * level, "uint8") for level in range(6)]
-    path = rl_report.write_video(tmp_path / "agent", frames, fps, "gif")
+    path = video.write_video(tmp_path / "agent", frames, fps, "gif")
     with Image.open(path) as gif:
         assert (gif.n_frames, gif.size) == (kept, size)
         assert gif.info["duration"] == 1000 * 6 / kept / fps
@@ -960,7 +964,7 @@ def test_a_gif_of_many_frames_has_half_of_them_at_half_the_size(fps, kept, size,
 def test_a_gif_of_half_the_size_keeps_thin_lines(row, tmp_path):
     frame = np.full((64, 256, 3), 255, "uint8")
     frame[row] = 0
-    path = rl_report.write_video(tmp_path / "agent", [frame, frame], 50, "gif")
+    path = video.write_video(tmp_path / "agent", [frame, frame], 50, "gif")
     with Image.open(path) as gif:
         shown = np.asarray(gif.convert("L"))
     assert (np.abs(shown[10] - 127.5) < 5).all() and (np.delete(shown, 10, 0) > 250).all()
@@ -969,7 +973,7 @@ def test_a_gif_of_half_the_size_keeps_thin_lines(row, tmp_path):
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
 def test_a_video_has_all_frames(tmp_path):
     frames = [np.full((63, 101, 3), 40 * level, "uint8") for level in range(6)]
-    path = rl_report.write_video(tmp_path / "agent", frames, 10)
+    path = video.write_video(tmp_path / "agent", frames, 10)
     assert path == tmp_path / "agent.mp4"
     command = ["ffmpeg", "-loglevel", "error", "-i", path]
     command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]

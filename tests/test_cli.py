@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, assert_one_line_error, run_script
 
-from lib import cli
+from lib.files.errors import Stopped, UserError
+from lib.run import flags, program
 
 SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("chapter*/**/*.py"))
 
@@ -19,9 +20,9 @@ SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("chapte
 SCRIPT = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-from lib import cli
-parser = cli.training_parser("Shows flags.", train_steps=100, batch_size=8)
-parser.add_argument("--digit", type=cli.digit)
+from lib.run import flags
+parser = flags.training_parser("Shows flags.", train_steps=100, batch_size=8)
+parser.add_argument("--digit", type=flags.digit)
 args = parser.parse_args()
 print(args.train_steps, args.batch_size, args.seed, args.digit)
 """
@@ -43,12 +44,12 @@ def script(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "text", "value"),
     [
-        (cli.positive_int, "1", 1),
-        (cli.positive_int, "40000", 40_000),
-        (cli.seed_int, "0", 0),
-        (cli.seed_int, "2147483647", 2**31 - 1),
-        (cli.digit, "0", 0),
-        (cli.digit, "9", 9),
+        (flags.positive_int, "1", 1),
+        (flags.positive_int, "40000", 40_000),
+        (flags.seed_int, "0", 0),
+        (flags.seed_int, "2147483647", 2**31 - 1),
+        (flags.digit, "0", 0),
+        (flags.digit, "9", 9),
     ],
 )
 def test_a_good_number_is_taken(kind, text, value):
@@ -58,9 +59,9 @@ def test_a_good_number_is_taken(kind, text, value):
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
-        *((cli.positive_int, text) for text in ("0", "-1", "1.5", "1e3", "ten", "")),
-        *((cli.seed_int, text) for text in ("-1", "2147483648", "0.5", "x", "")),
-        *((cli.digit, text) for text in ("10", "-1", "08", "²", "x", "")),
+        *((flags.positive_int, text) for text in ("0", "-1", "1.5", "1e3", "ten", "")),
+        *((flags.seed_int, text) for text in ("-1", "2147483648", "0.5", "x", "")),
+        *((flags.digit, text) for text in ("10", "-1", "08", "²", "x", "")),
     ],
 )
 def test_a_bad_number_is_refused_by_name(kind, text):
@@ -118,7 +119,7 @@ def test_a_wrong_flag_is_one_line_and_exit_code_2(script, flag, named):
     ],
 )
 def test_a_dash_pasted_from_an_e_book_is_a_hyphen(typed, parsed, monkeypatch):
-    parser = cli.Parser("")
+    parser = flags.Parser("")
     parser.add_argument("word", nargs="?")
     parser.add_argument("--p0", action="store_true")
     parser.add_argument("--generator")
@@ -129,7 +130,7 @@ def test_a_dash_pasted_from_an_e_book_is_a_hyphen(typed, parsed, monkeypatch):
     # Records and hints show the command with hyphens.
     monkeypatch.setattr(sys, "argv", ["script.py", *typed])
     assert vars(parser.parse_args()) == expected
-    assert not any(word[0] in cli.DASHES for word in sys.argv)
+    assert not any(word[0] in flags.DASHES for word in sys.argv)
 
 
 def test_a_dash_before_an_unknown_flag_is_still_one_line(script):
@@ -137,8 +138,8 @@ def test_a_dash_before_an_unknown_flag_is_still_one_line(script):
 
 
 def test_the_budget_is_steps_or_epochs():
-    steps = cli.training_parser("", batch_size=1, train_steps=5).parse_args([])
-    epochs = cli.training_parser("", batch_size=1, epochs=6).parse_args([])
+    steps = flags.training_parser("", batch_size=1, train_steps=5).parse_args([])
+    epochs = flags.training_parser("", batch_size=1, epochs=6).parse_args([])
     assert steps.train_steps == 5
     assert not hasattr(steps, "epochs")
     assert epochs.epochs == 6
@@ -148,13 +149,13 @@ def test_the_budget_is_steps_or_epochs():
 def test_help_shows_the_docstring_as_it_is_written(capsys):
     doc = "Title.\n\n    python3 script.py        a command\n    100 % of it"
     with pytest.raises(SystemExit, match="0"):
-        cli.training_parser(doc, batch_size=64, epochs=20).parse_args(["--help"])
+        flags.training_parser(doc, batch_size=64, epochs=20).parse_args(["--help"])
     shown = capsys.readouterr().out
     assert doc in shown
     assert "(default 20)" in shown
 
 
-# The em dash shows that the script uses a parser of lib.cli.
+# The em dash shows that the script uses a parser of lib.run.flags.
 @pytest.mark.parametrize("path", SCRIPTS)
 @pytest.mark.parametrize(("flag", "code"), [("—help", 0), ("--no-such-flag", 2)])
 def test_every_script_answers_in_under_a_second(path, flag, code):
@@ -171,11 +172,11 @@ def test_every_script_answers_in_under_a_second(path, flag, code):
 
 
 def arguments(*flags):
-    return cli.training_parser("", batch_size=1, epochs=1).parse_args(list(flags))
+    return flags.training_parser("", batch_size=1, epochs=1).parse_args(list(flags))
 
 
 def test_prepare_makes_the_folder_and_leaves_nothing_in_it(tmp_path):
-    folder = cli.prepare(arguments(f"--output-dir={tmp_path}/a/b"), "model")
+    folder = program.prepare(arguments(f"--output-dir={tmp_path}/a/b"), "model")
     assert folder == tmp_path / "a" / "b" / "model"
     assert list(folder.iterdir()) == []
 
@@ -183,15 +184,15 @@ def test_prepare_makes_the_folder_and_leaves_nothing_in_it(tmp_path):
 def test_prepare_keeps_what_is_in_the_folder(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "00500.png").write_text("kept")
-    cli.prepare(arguments(f"--output-dir={tmp_path}"), "model")
+    program.prepare(arguments(f"--output-dir={tmp_path}"), "model")
     assert (tmp_path / "model" / "00500.png").read_text() == "kept"
 
 
 def test_prepare_refuses_a_folder_that_cannot_be_written(tmp_path):
     # Below a regular file, since a folder without permissions does not stop root.
     (tmp_path / "file").touch()
-    with pytest.raises(cli.UserError) as error:
-        cli.prepare(arguments(f"--output-dir={tmp_path}/file/below"), "model")
+    with pytest.raises(UserError) as error:
+        program.prepare(arguments(f"--output-dir={tmp_path}/file/below"), "model")
     message = str(error.value)
     assert f"{tmp_path}/file/below/model" in message
     assert "Not a directory" in message
@@ -201,7 +202,7 @@ def test_prepare_refuses_a_folder_that_cannot_be_written(tmp_path):
 
 def test_prepare_makes_random_numbers_repeat(tmp_path):
     def draw(seed):
-        cli.prepare(arguments(f"--output-dir={tmp_path}", f"--seed={seed}"), "model")
+        program.prepare(arguments(f"--output-dir={tmp_path}", f"--seed={seed}"), "model")
         return [*np.random.random(3), *keras.ops.convert_to_numpy(keras.random.uniform((3,)))]
 
     assert draw(1) == draw(1)
@@ -213,7 +214,7 @@ def test_prepare_makes_random_numbers_repeat(tmp_path):
 )
 def test_prepare_sets_the_precision_asked_for(tmp_path, flags, policy):
     try:
-        cli.prepare(arguments(f"--output-dir={tmp_path}", *flags), "model")
+        program.prepare(arguments(f"--output-dir={tmp_path}", *flags), "model")
         assert keras.config.dtype_policy().name == policy
     finally:
         keras.config.set_dtype_policy("float32")
@@ -222,8 +223,8 @@ def test_prepare_sets_the_precision_asked_for(tmp_path, flags, policy):
 @pytest.mark.parametrize(
     ("raised", "code", "text"),
     [
-        (cli.UserError("no such file"), 2, f"{Path(sys.argv[0]).name}: error: no such file\n"),
-        (cli.Stopped("Stopped at step 7."), 130, "Stopped at step 7.\n"),
+        (UserError("no such file"), 2, f"{Path(sys.argv[0]).name}: error: no such file\n"),
+        (Stopped("Stopped at step 7."), 130, "Stopped at step 7.\n"),
         (KeyboardInterrupt(), 130, "Stopped.\n"),
     ],
     ids=["UserError", "Stopped", "KeyboardInterrupt"],
@@ -233,7 +234,7 @@ def test_run_turns_what_is_raised_into_one_line_and_an_exit_code(capsys, raised,
         raise raised
 
     with pytest.raises(SystemExit) as exit_:
-        cli.run(main, None)
+        program.run(main, None)
     assert exit_.value.code == code
     assert capsys.readouterr().err == text
 
@@ -243,4 +244,4 @@ def test_run_hands_the_arguments_on_and_lets_a_bug_through():
         raise ZeroDivisionError(args)
 
     with pytest.raises(ZeroDivisionError, match="the arguments"):
-        cli.run(main, "the arguments")
+        program.run(main, "the arguments")

@@ -9,7 +9,7 @@ import pytest
 import smoke
 from conftest import ROOT, load_script, read_json
 
-from lib import figures, notebooks, readme
+from tools import figures, notebooks, readme
 
 SCRIPTS = {path.name: path for path in ROOT.glob("chapter*/*.py")}
 # Abbreviations in the docstrings.

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from lib import datasets
-from lib.cli import UserError
+from lib.data import datasets
+from lib.files.errors import UserError
 
 DATA_SETS = ("mnist", "cifar10")
 

@@ -144,7 +144,7 @@ def main(devices, folder, names):
     sys.path.insert(0, str(ROOT))
     import keras
 
-    from lib import backends, optimizers
+    from lib.engine import backends, optimizers
 
     # Plain gradient descent: adaptive optimizers turn rounding into whole steps, because they
     # divide the smallest gradients by their own size.
@@ -247,7 +247,8 @@ sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 devices, steps, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 import keras, numpy as np
 from test_devices import RATE, load
-from lib import backends, optimizers, training
+from lib.engine import backends, optimizers
+from lib.run import training
 optimizers.rmsprop = lambda *args, **kwargs: keras.optimizers.SGD(RATE)
 if devices > 1:
     backends.use_devices(devices)
@@ -339,7 +340,7 @@ def test_jax_with_either_version_of_cuda_has_gpus(plugin, tmp_path):
     if importlib.util.find_spec("jax") is None:
         pytest.skip("jax is not installed")
     (tmp_path / f"{plugin}.py").touch()
-    code = "from lib import backends; print(backends._gpus_of_jax())"
+    code = "from lib.engine import backends; print(backends._gpus_of_jax())"
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": path}
     done = subprocess.run(
@@ -349,8 +350,8 @@ def test_jax_with_either_version_of_cuda_has_gpus(plugin, tmp_path):
 
 
 def test_several_processes_need_jax_and_a_multiple_of_devices(tmp_path, monkeypatch):
-    from lib import backends
-    from lib.cli import UserError
+    from lib.engine import backends
+    from lib.files.errors import UserError
 
     monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
     with pytest.raises(UserError, match="expected a multiple of the 2 processes"):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from conftest import assert_one_line_error, load_script, numbers, run_script
 
-from lib import plots
-from lib.cli import UserError
-from lib.images import Source
+from lib.files.errors import UserError
+from lib.measure import plots
+from lib.run.images import Source
 
 RESNET = "chapter2-deep-networks/resnet-cifar10-2.2.1.py"
 PLAIN = "chapter3-autoencoders/autoencoder-mnist-3.2.1.py"

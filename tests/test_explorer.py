@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from conftest import ROOT, load_script, read_json
 
-from lib import datasets, export
+from lib.data import datasets
+from lib.run import export
+from tools import networks
 
 for package in (*export.PACKAGES, "playwright"):
     pytest.importorskip(package, reason="requirements-dev.txt is not installed")
@@ -53,7 +55,7 @@ def site(tmp_path_factory):
     root = shared_folder(tmp_path_factory)
     names = {
         name
-        for name in export.PRETRAINED
+        for name in networks.PRETRAINED
         for file in build_explorer.MODELS
         if build_explorer.made_by(name, file)
     }
@@ -191,8 +193,8 @@ def test_everything_that_can_be_used_has_a_name(page):
 
 def keras_output(model, inputs):
     """What Keras computes for the inputs of an exported file."""
-    (name,) = (name for name in export.PRETRAINED if build_explorer.made_by(name, model))
-    network = export.build(name)[model.removeprefix(name)]
+    (name,) = (name for name in networks.PRETRAINED if build_explorer.made_by(name, model))
+    network = networks.build(name)[model.removeprefix(name)]
     arrays = [
         np.array(inputs[tensor]["data"], "float32").reshape(inputs[tensor]["dims"])
         for tensor in export.tensor_names(network)[0]

@@ -1,12 +1,16 @@
 """Exported networks compute what Keras computes; what cannot be exported is one clear line."""
 
+import argparse
 import sys
 
 import numpy as np
 import pytest
 from conftest import ROOT, assert_one_line_error, load_script, run_script
 
-from lib import cli, export, weights
+from lib.files import weights
+from lib.files.errors import UserError
+from lib.run import export, program
+from tools import networks
 
 DQN = "chapter9-drl/dqn-cartpole-9.6.1.py"
 
@@ -26,7 +30,7 @@ def session(path):
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-# Another network has the kinds of layers of these; `python3 -m lib.export` checks all networks.
+# Another network has the kinds of layers of these; `python3 -m tools.networks` checks all networks.
 SIMILAR = {
     "cifar10_resnet56v2",
     "cifar10_densenet100k12",
@@ -38,7 +42,7 @@ SIMILAR = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in export.PRETRAINED if name not in SIMILAR])
+@pytest.mark.parametrize("name", [name for name in networks.PRETRAINED if name not in SIMILAR])
 def test_a_file_differs_from_keras_by_less_than_the_tolerance(name, shared):
     differences = export_once(name, shared)
     assert export.CHECKED == 100
@@ -51,7 +55,7 @@ def test_a_file_differs_from_keras_by_less_than_the_tolerance(name, shared):
 
 
 def test_every_pretrained_file_is_exported_or_belongs_to_training():
-    exported = {file for entry in export.PRETRAINED.values() for file in entry.files}
+    exported = {file for entry in networks.PRETRAINED.values() for file in entry.files}
     shipped = {path.name for path in ROOT.glob("chapter*/weights/*.h5")}
     assert exported <= shipped
     # Only training needs the value network.
@@ -79,7 +83,7 @@ def test_a_script_exports_its_network(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "differs from Keras by at most" in done.stdout
     (values,) = session(tmp_path / "new/q.onnx").run(None, {"states": np.zeros((1, 4), "f")})
-    expected = export.build("ddqn_cartpole")[""](np.zeros((1, 4), "f"))
+    expected = networks.build("ddqn_cartpole")[""](np.zeros((1, 4), "f"))
     np.testing.assert_allclose(values, expected, atol=1e-5)
 
 
@@ -115,30 +119,30 @@ def test_a_missing_package_is_one_line(package, monkeypatch):
     monkeypatch.setattr(
         export.importlib.util, "find_spec", lambda name: None if name == package else find(name)
     )
-    with pytest.raises(cli.UserError, match=f"the package {package}.*requirements-export.txt"):
+    with pytest.raises(UserError, match=f"the package {package}.*requirements-export.txt"):
         export.check_packages()
 
 
 def test_an_unknown_name_is_one_line(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sys, "argv", ["export.py"])
-    args = cli.argparse.Namespace(names=["dcgan"], output_dir=tmp_path, no_check=False)
+    args = argparse.Namespace(names=["dcgan"], output_dir=tmp_path, no_check=False)
     with pytest.raises(SystemExit) as stopped:
-        cli.run(export.main, args)
+        program.run(networks.main, args)
     assert stopped.value.code == 2
     assert "no pretrained network 'dcgan'" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").touch()
-    args = cli.argparse.Namespace(names=[], output_dir=tmp_path / "file")
-    with pytest.raises(cli.UserError, match=r"cannot write to '.*file': File exists"):
-        export.main(args)
+    args = argparse.Namespace(names=[], output_dir=tmp_path / "file")
+    with pytest.raises(UserError, match=r"cannot write to '.*file': File exists"):
+        networks.main(args)
 
 
 def test_a_network_that_differs_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(export, "difference", lambda *_: float("nan"))
-    with pytest.raises(cli.UserError, match="differs from Keras by nan"):
-        export.export_all(["dqn_cartpole"], lambda *_: tmp_path / "q.onnx")
+    monkeypatch.setattr(networks, "difference", lambda *_: float("nan"))
+    with pytest.raises(UserError, match="differs from Keras by nan"):
+        networks.export_all(["dqn_cartpole"], lambda *_: tmp_path / "q.onnx")
 
 
 CHOICES = [
@@ -152,14 +156,14 @@ CHOICES = [
 
 @pytest.mark.parametrize(("script", "flags", "expected"), CHOICES)
 def test_the_flags_choose_the_network(script, flags, expected):
-    entries = {k: v for k, v in export.PRETRAINED.items() if v.script.endswith(f"{script}.py")}
+    entries = {k: v for k, v in networks.PRETRAINED.items() if v.script.endswith(f"{script}.py")}
     if "task" in flags:
         flags = {"generators": None, **flags}
-    assert export.chosen(entries, cli.argparse.Namespace(**flags)) == expected
+    assert networks.chosen(entries, argparse.Namespace(**flags)) == expected
 
 
 def test_a_cycle_without_pretrained_weights_is_one_line():
-    entries = {k: v for k, v in export.PRETRAINED.items() if "cyclegan" in k}
-    args = cli.argparse.Namespace(generators=None, task="svhn", patchgan=True)
-    with pytest.raises(cli.UserError, match="no pretrained weights for 'cyclegan_mnist_svhn'"):
-        export.chosen(entries, args)
+    entries = {k: v for k, v in networks.PRETRAINED.items() if "cyclegan" in k}
+    args = argparse.Namespace(generators=None, task="svhn", patchgan=True)
+    with pytest.raises(UserError, match="no pretrained weights for 'cyclegan_mnist_svhn'"):
+        networks.chosen(entries, args)

@@ -15,7 +15,8 @@ from conftest import (
 from keras import ops
 from matplotlib.image import imread
 
-from lib import averaging, codes, gan
+from lib import gan, latent_codes
+from lib.engine import averaging
 
 DCGAN = "chapter4-gan/dcgan-mnist-4.2.1.py"
 WGAN = "chapter5-improved-gan/wgan-mnist-5.1.2.py"
@@ -308,7 +309,7 @@ class Echo:
 
 def test_a_sweep_changes_one_input_and_keeps_the_others():
     inputs = [np.array([[1.0], [2.0]]), np.array([[5.0, 6.0], [7.0, 8.0]])]
-    rows = codes.sweep(Echo(), inputs, 1, np.array([-1.0, 0.0, 1.0]))
+    rows = latent_codes.sweep(Echo(), inputs, 1, np.array([-1.0, 0.0, 1.0]))
     assert rows.shape == (2, 3, 3, 1, 1)
     assert (rows[:, :, 0, 0, 0] == [[1, 1, 1], [2, 2, 2]]).all()
     assert (rows[:, :, 1, 0, 0] == [-1, 0, 1]).all() and (rows[:, :, 2, 0, 0] == [-1, 0, 1]).all()

@@ -19,7 +19,11 @@ import numpy as np
 import pytest
 from conftest import ROOT, assert_one_line_error, run_script
 
-from lib import cli, datasets, plots, results, training, weights
+from lib.data import datasets
+from lib.files import records, weights
+from lib.files.errors import UserError
+from lib.measure import plots
+from lib.run import checkpoints, program
 
 MLP = "chapter1-keras-quick-tour/mlp-mnist-1.3.2.py"
 RESNET = "chapter2-deep-networks/resnet-cifar10-2.2.1.py"
@@ -30,8 +34,8 @@ LOCKS = f"""
 import sys
 from pathlib import Path
 sys.path.insert(0, {str(ROOT)!r})
-from lib import cli
-cli.lock_folder(Path(sys.argv[1]))
+from lib.run import program
+program.lock_folder(Path(sys.argv[1]))
 print("locked", flush=True)
 sys.stdin.read()
 """
@@ -77,8 +81,8 @@ def figure():
 WRITERS = {
     "weights.h5": lambda path: weights.save(dense(0), path),
     "half.h5": lambda path: weights.save(dense(0), path, half=True),
-    "restart.npz": lambda path: training.save_restart(path, dense(0), {}, {"step": 1}),
-    "record.json": lambda path: results.write_json(path, list(range(10_000))),
+    "restart.npz": lambda path: checkpoints.save_restart(path, dense(0), {}, {"step": 1}),
+    "record.json": lambda path: records.write_json(path, list(range(10_000))),
     "figure.png": lambda path: plots.finish(figure(), path),
     "diagram.png": lambda path: plots.model_diagram(dense(0), path),
 }
@@ -94,7 +98,7 @@ def test_a_full_disk_leaves_the_former_file(disk, name, left):
     before = path.read_bytes()
     left = min(left, len(before) // 2)
     fill(disk, left)
-    with pytest.raises(cli.UserError, match=f"cannot write '.*{name}'"):
+    with pytest.raises(UserError, match=f"cannot write '.*{name}'"):
         WRITERS[name](path)
     assert path.read_bytes() == before
     assert sorted(p.name for p in disk.iterdir()) == sorted(["filler", name])
@@ -106,7 +110,7 @@ def test_a_full_disk_is_one_line_wherever_it_shows(capsys, code):
         raise OSError(code, os.strerror(code), "log.csv")
 
     with pytest.raises(SystemExit) as stop:
-        cli.run(main, None)
+        program.run(main, None)
     assert stop.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "log.csv" in line and os.strerror(code) in line
@@ -117,7 +121,7 @@ def test_another_error_of_the_system_keeps_its_traceback():
         raise OSError(errno.EIO, "Input/output error")
 
     with pytest.raises(OSError, match="Input/output error"):
-        cli.run(main, None)
+        program.run(main, None)
 
 
 # Data sets
@@ -137,7 +141,7 @@ def test_data_that_are_no_archive_of_numbers_are_refused(data_dir, kind):
     else:
         arrays = dict.fromkeys(datasets.KEYS, np.array([{}], dtype=object))
         np.savez(path, **arrays)
-    with pytest.raises(cli.UserError, match=r"mnist\.npz' is unusable: expected an npz") as error:
+    with pytest.raises(UserError, match=r"mnist\.npz' is unusable: expected an npz") as error:
         datasets.mnist()
     assert "\n" not in str(error.value)
 
@@ -148,7 +152,7 @@ def test_labels_that_are_no_numbers_are_refused(data_dir, labels):
     with np.load(path) as file:
         arrays = {**file, "y_train": labels}
     np.savez(path, **arrays)
-    with pytest.raises(cli.UserError, match="unusable: expected uint8 images"):
+    with pytest.raises(UserError, match="unusable: expected uint8 images"):
         datasets.mnist()
 
 
@@ -160,7 +164,7 @@ def checkpoint(tmp_path):
     """A model, its settings and its checkpoint."""
     path, settings = tmp_path / "restart.npz", {"seed": 0}
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
-    training.save_restart(path, model, settings, {"step": 3})
+    checkpoints.save_restart(path, model, settings, {"step": 3})
     return model, settings, path
 
 
@@ -178,9 +182,9 @@ def test_damaged_checkpoints_are_refused(checkpoint):
     for content in damaged:
         path.write_bytes(content)
         try:
-            progress, _ = training.load_restart(path, model, settings)
+            progress, _ = checkpoints.load_restart(path, model, settings)
             assert progress == {"step": 3}
-        except cli.UserError as error:
+        except UserError as error:
             assert "\n" not in str(error)
             refused += 1
         # A flip that is not refused was in a byte that means nothing, such as a date.
@@ -206,8 +210,8 @@ def test_made_up_checkpoints_are_refused(checkpoint, changes, reason):
     with np.load(path) as file:
         content = dict(file)
     np.savez(path, **{**content, **changes})
-    with pytest.raises(cli.UserError, match=reason):
-        training.load_restart(path, model, settings)
+    with pytest.raises(UserError, match=reason):
+        checkpoints.load_restart(path, model, settings)
     for a, b in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -229,13 +233,13 @@ def test_a_second_run_in_a_folder_is_refused_until_the_first_ends(tmp_path):
     first = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert first.stdout.readline() == "locked\n"
-        with pytest.raises(cli.UserError, match=r"another run is using .* --output-dir"):
-            cli.lock_folder(tmp_path)
+        with pytest.raises(UserError, match=r"another run is using .* --output-dir"):
+            program.lock_folder(tmp_path)
     finally:
         first.send_signal(signal.SIGKILL)
         first.communicate()
-    cli.lock_folder(tmp_path)
-    cli.lock_folder(tmp_path)  # a process may lock its own folder again
+    program.lock_folder(tmp_path)
+    program.lock_folder(tmp_path)  # a process may lock its own folder again
     assert not list(tmp_path.iterdir())
 
 
@@ -265,5 +269,5 @@ def test_a_place_for_weights_that_cannot_be_written_is_refused(tmp_path, monkeyp
 
     monkeypatch.setattr(type(tmp_path), "touch", refuse)
     args = SimpleNamespace(output_dir=tmp_path)
-    with pytest.raises(cli.UserError, match=r"cannot write to .* --output-dir"):
-        cli.make_folder(args, "model")
+    with pytest.raises(UserError, match=r"cannot write to .* --output-dir"):
+        program.make_folder(args, "model")

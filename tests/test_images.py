@@ -10,7 +10,11 @@ import pytest
 from conftest import assert_one_line_error, load_script, read_json, run_script
 from PIL import Image
 
-from lib import cli, domains, images, translation, weights
+from lib.cyclegan import domains, translation
+from lib.data import image_folders
+from lib.files import weights
+from lib.files.errors import UserError
+from lib.run import images
 
 DCGAN = "chapter4-gan/dcgan-mnist-4.2.1.py"
 CGAN = "chapter4-gan/cgan-mnist-4.3.1.py"
@@ -35,7 +39,7 @@ def folder(tmp_path):
 
 
 def test_images_are_sorted_and_the_folders_are_their_labels(folder):
-    x, y, classes = images.read(folder, (8, 8, 3), labels=True)
+    x, y, classes = image_folders.read(folder, (8, 8, 3), labels=True)
     assert (x.shape, x.dtype) == ((12, 8, 8, 3), np.uint8)
     assert classes == ["cats", "dogs"]
     assert y.tolist() == [0] * 6 + [1] * 6
@@ -49,14 +53,14 @@ def test_each_format_and_the_center_of_a_wide_image(tmp_path, name):
     pixels = np.zeros((16, 48, 3), np.uint8)
     pixels[:, 16:32] = 200  # the central square
     write(tmp_path / name, pixels)
-    x, _, classes = images.read(tmp_path, (8, 8, 1))
+    x, _, classes = image_folders.read(tmp_path, (8, 8, 1))
     assert classes == [""]
     assert x[0, 1:-1, 1:-1].min() > 180
 
 
 def test_gray_is_the_luminance(tmp_path):
     write(tmp_path / "a.png", np.full((8, 8, 3), (200, 100, 50), np.uint8))
-    x, _, _ = images.read(tmp_path, (8, 8, 1))
+    x, _, _ = image_folders.read(tmp_path, (8, 8, 1))
     assert x.shape == (1, 8, 8, 1)
     assert np.all(x == round(0.299 * 200 + 0.587 * 100 + 0.114 * 50))
 
@@ -70,7 +74,7 @@ def test_alpha_16_bits_and_exif(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # orientation: to be rotated by 90 degrees
     Image.fromarray(upright).save(tmp_path / "rotated.png", exif=exif)
-    alpha, deep, rotated = images.read(tmp_path, (8, 8, 1))[0][..., 0]
+    alpha, deep, rotated = image_folders.read(tmp_path, (8, 8, 1))[0][..., 0]
     assert np.all(alpha == 255)
     assert np.all(deep == 128)
     assert rotated[0].max() < 100 and rotated[-1].min() > 150
@@ -79,7 +83,7 @@ def test_alpha_16_bits_and_exif(tmp_path):
 def test_a_jpeg_is_not_decoded_smaller_than_needed(tmp_path):
     stripes = np.tile(np.repeat(np.uint8([0, 255]), 4), (64, 8))
     write(tmp_path / "stripes.jpg", stripes)
-    x, _, _ = images.read(tmp_path, (32, 32, 1))
+    x, _, _ = image_folders.read(tmp_path, (32, 32, 1))
     assert x.std() > 80  # an eighth of the size would be gray
 
 
@@ -93,7 +97,7 @@ def test_damaged_files_are_skipped_and_named_in_one_line(folder, capsys, monkeyp
     os.mkfifo(folder / "dogs" / "pipe.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
     write(folder / "dogs" / "bomb.png", np.zeros((40, 40, 3), np.uint8))
-    x, _, _ = images.read(folder, (8, 8, 3), labels=True)
+    x, _, _ = image_folders.read(folder, (8, 8, 3), labels=True)
     assert len(x) == 12
     (line,) = capsys.readouterr().err.splitlines()
     assert "skipped 5 of 17 files" in line
@@ -107,29 +111,29 @@ def test_links_are_followed_once(folder, tmp_path):
     (tmp_path / "linked" / "dogs").symlink_to(folder / "dogs")
     (tmp_path / "linked" / "a.png").symlink_to(folder / "dogs" / "0.png")
     (tmp_path / "linked" / "loop").symlink_to(tmp_path / "linked")
-    assert len(images.read(tmp_path / "linked", (8, 8, 1))[0]) == 7
+    assert len(image_folders.read(tmp_path / "linked", (8, 8, 1))[0]) == 7
 
 
 def test_images_beside_the_class_folders_are_left_out(folder, capsys):
     write(folder / "stray.png", np.zeros((8, 8), np.uint8))
-    assert len(images.read(folder, (8, 8, 1), labels=True)[0]) == 12
+    assert len(image_folders.read(folder, (8, 8, 1), labels=True)[0]) == 12
     assert "left out 1 images" in capsys.readouterr().err
-    assert len(images.read(folder, (8, 8, 1))[0]) == 13
+    assert len(image_folders.read(folder, (8, 8, 1))[0]) == 13
 
 
 def test_what_identifies_images_changes_with_a_pixel(folder):
-    x, y, _ = images.read(folder, (8, 8, 3))
-    first = images.describe(folder, x, y)
+    x, y, _ = image_folders.read(folder, (8, 8, 3))
+    first = image_folders.describe(folder, x, y)
     assert first["images"] == "my photos"
     assert (first["image_size"], first["color"], first["image_count"]) == (8, True, 12)
     x[0, 0, 0, 0] ^= 1
-    assert images.describe(folder, x, y)["image_checksum"] != first["image_checksum"]
+    assert image_folders.describe(folder, x, y)["image_checksum"] != first["image_checksum"]
 
 
 def test_too_many_for_the_memory(folder, monkeypatch):
-    monkeypatch.setattr(images, "LARGEST_SHARE", 1e-12)
-    with pytest.raises(cli.UserError, match="smaller --image-size"):
-        images.read(folder, (8, 8, 3))
+    monkeypatch.setattr(image_folders, "LARGEST_SHARE", 1e-12)
+    with pytest.raises(UserError, match="smaller --image-size"):
+        image_folders.read(folder, (8, 8, 3))
 
 
 @pytest.mark.parametrize(
@@ -144,24 +148,24 @@ def test_too_many_for_the_memory(folder, monkeypatch):
 def test_what_is_no_folder_of_images_is_refused(tmp_path, prepare, parts):
     folder = tmp_path / "missing"
     prepare(folder)
-    with pytest.raises(cli.UserError) as error:
-        images.read(folder, (8, 8, 1))
+    with pytest.raises(UserError) as error:
+        image_folders.read(folder, (8, 8, 1))
     for part in parts:
         assert part in str(error.value)
 
 
 def test_a_single_class_is_refused(folder):
-    with pytest.raises(cli.UserError, match=r"at least 2 class folders .* found 1"):
-        images.read(folder / "cats", (8, 8, 1), labels=True)
+    with pytest.raises(UserError, match=r"at least 2 class folders .* found 1"):
+        image_folders.read(folder / "cats", (8, 8, 1), labels=True)
 
 
 def test_the_test_images_are_the_same_in_every_run():
     x, y = np.arange(50)[:, None], np.arange(50)
-    (x_train, y_train), (x_test, y_test) = images.split(x, y)
+    (x_train, y_train), (x_test, y_test) = image_folders.split(x, y)
     assert (len(x_train), len(x_test)) == (45, 5)
     assert sorted([*y_train, *y_test]) == list(range(50))
-    np.testing.assert_array_equal(images.split(x, y)[1][0], x_test)
-    assert len(images.split(x, y, shown=8)[1][0]) == 8
+    np.testing.assert_array_equal(image_folders.split(x, y)[1][0], x_test)
+    assert len(image_folders.split(x, y, shown=8)[1][0]) == 8
 
 
 def test_a_source_has_enough_images_from_0_to_1(folder):
@@ -170,12 +174,12 @@ def test_a_source_has_enough_images_from_0_to_1(folder):
     source = images.Source(args, (28, 28, 1), __file__)
     x, _ = source.train_images(None, least=13)
     assert (x.shape, x.dtype, x.max()) == ((13, 8, 8, 3), np.float32, 1)
-    with pytest.raises(cli.UserError, match=r"at least 14 images .* found 13"):
+    with pytest.raises(UserError, match=r"at least 14 images .* found 13"):
         source.train_images(None, least=14)
     (x_train, _), (x_test, _) = source.split(None, shown=2)
     assert (len(x_train), len(x_test)) == (11, 2)
     assert max(x_train.max(), x_test.max()) == 1
-    with pytest.raises(cli.UserError, match=r"at least 14 images .* found 13"):
+    with pytest.raises(UserError, match=r"at least 14 images .* found 13"):
         source.split(None, shown=3)
 
 
@@ -203,7 +207,7 @@ def test_the_record_of_a_weight_file_gives_the_shape(tmp_path, changes, fits):
         assert source.shape == (size, size, 3)
         assert source.name("dcgan_mnist") == "dcgan-photos"
     else:
-        with pytest.raises(cli.UserError, match="does not record the form of its images"):
+        with pytest.raises(UserError, match="does not record the form of its images"):
             images.Source(args, (28, 28, 1), __file__)
 
 
@@ -251,7 +255,7 @@ def test_both_domains_of_a_cyclegan(folder):
     args.batch_size = 8
     domains.load("images", args=args)
     args.batch_size = 9
-    with pytest.raises(cli.UserError, match=r"at least 17 images .* found 16"):
+    with pytest.raises(UserError, match=r"at least 17 images .* found 16"):
         domains.load("images", args=args)
 
 
@@ -267,7 +271,7 @@ def test_a_cyclegan_takes_size_and_color_from_its_file(tmp_path, size, fits):
         translation.adopt_settings(args, __file__)
         assert (args.image_size, args.color) == (16, True)
     else:
-        with pytest.raises(cli.UserError, match="no usable size"):
+        with pytest.raises(UserError, match="no usable size"):
             translation.adopt_settings(args, __file__)
 
 

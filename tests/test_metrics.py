@@ -6,7 +6,7 @@ import pytest
 from conftest import need_data_set
 from scipy import linalg
 
-from lib import metrics
+from lib.measure import digit_attributes, digit_quality
 
 
 def gaussian(mean, covariance, n=50, seed=0):
@@ -26,7 +26,7 @@ def test_frechet_distance_of_commuting_gaussians_is_that_of_their_deviations():
     # (1 - 4)^2 + (0 - 4)^2, and the deviations (2, 3) and (5, 7): 3^2 + 4^2.
     a = gaussian([1, 0], np.diag([4, 9]), n=20, seed=1)
     b = gaussian([4, 4], np.diag([25, 49]), n=30, seed=2)
-    assert metrics.frechet_distance(a, b) == pytest.approx(25 + 25)
+    assert digit_quality.frechet_distance(a, b) == pytest.approx(25 + 25)
 
 
 def test_frechet_distance_is_the_formula_with_the_square_root_of_a_matrix():
@@ -35,18 +35,20 @@ def test_frechet_distance_is_the_formula_with_the_square_root_of_a_matrix():
     expected = ((mean_a - mean_b) ** 2).sum() + np.trace(
         cov_a + cov_b - 2 * linalg.sqrtm(cov_a @ cov_b)
     )
-    found = metrics.frechet_distance(gaussian(mean_a, cov_a), gaussian(mean_b, cov_b, seed=1))
+    found = digit_quality.frechet_distance(gaussian(mean_a, cov_a), gaussian(mean_b, cov_b, seed=1))
     assert found == pytest.approx(expected)
 
 
 def test_frechet_distance_is_zero_for_the_same_features():
     features = gaussian([1, 2, 3, 4], covariance(1))
-    assert metrics.frechet_distance(features, features) == pytest.approx(0, abs=1e-9)
+    assert digit_quality.frechet_distance(features, features) == pytest.approx(0, abs=1e-9)
 
 
 def test_frechet_distance_is_symmetric():
     a, b = gaussian([1, 2, 3, 4], covariance(1)), gaussian([0, 0, 0, 0], covariance(2))
-    assert metrics.frechet_distance(a, b) == pytest.approx(metrics.frechet_distance(b, a))
+    assert digit_quality.frechet_distance(a, b) == pytest.approx(
+        digit_quality.frechet_distance(b, a)
+    )
 
 
 def test_frechet_distance_accepts_features_that_are_always_zero():
@@ -54,16 +56,16 @@ def test_frechet_distance_accepts_features_that_are_always_zero():
     a, b = np.zeros((10, 6), "float32"), np.zeros((10, 6), "float32")
     a[:, :2] = gaussian([0, 0], np.eye(2), n=10)
     b[:, :2] = gaussian([3, 4], np.eye(2), n=10)
-    assert metrics.frechet_distance(a, b) == pytest.approx(25, rel=1e-4)
+    assert digit_quality.frechet_distance(a, b) == pytest.approx(25, rel=1e-4)
 
 
 def test_entropy_of_a_uniform_histogram_is_the_logarithm_of_its_size():
-    assert metrics.entropy([7] * 10) == pytest.approx(np.log(10))
-    assert metrics.entropy([3, 0, 3]) == pytest.approx(np.log(2))
+    assert digit_quality.entropy([7] * 10) == pytest.approx(np.log(10))
+    assert digit_quality.entropy([3, 0, 3]) == pytest.approx(np.log(2))
 
 
 def test_entropy_of_a_single_class_is_zero_without_a_sign():
-    assert str(metrics.entropy([0, 5, 0])) == "0.0"
+    assert str(digit_quality.entropy([0, 5, 0])) == "0.0"
 
 
 # Distances between sets of features
@@ -71,7 +73,7 @@ def test_entropy_of_a_single_class_is_zero_without_a_sign():
 
 def test_kernel_distance_of_two_points_is_that_of_the_kernel():
     # With d = 2, k(0, 0) = 1, k(x, x) = (2 / 2 + 1)^3 = 8 and k(0, x) = 1: 1 + 8 - 2 = 7.
-    kid, error = metrics.kernel_distance(np.zeros((40, 2)), np.ones((40, 2)))
+    kid, error = digit_quality.kernel_distance(np.zeros((40, 2)), np.ones((40, 2)))
     assert kid == pytest.approx(7)
     assert error == pytest.approx(0, abs=1e-12)
 
@@ -88,41 +90,41 @@ def test_kernel_distance_is_the_mean_over_blocks_and_its_standard_error():
         return mean(x, x, others) + mean(y, y, others) - 2 * mean(x, y, all_pairs)
 
     values = [unbiased(a[i : i + 4], b[i : i + 4]) for i in (0, 4, 8)]
-    kid, error = metrics.kernel_distance(a, b, blocks=3)
+    kid, error = digit_quality.kernel_distance(a, b, blocks=3)
     assert kid == pytest.approx(np.mean(values))
     assert error == pytest.approx(np.std(values, ddof=1) / np.sqrt(3))
 
 
 def test_kernel_distance_of_equal_distributions_is_zero_within_its_error():
     a, b = np.random.default_rng(0).normal(size=(2, 4000, 6))
-    kid, error = metrics.kernel_distance(a, b)
+    kid, error = digit_quality.kernel_distance(a, b)
     assert abs(kid) < 3 * error < 0.1
-    moved, error = metrics.kernel_distance(a, b + 0.5)
+    moved, error = digit_quality.kernel_distance(a, b + 0.5)
     assert moved > 10 * error
 
 
 def test_kernel_distance_needs_two_blocks_of_two():
-    assert metrics.kernel_distance(np.zeros((4, 2)), np.zeros((9, 2))) == (0, 0)
+    assert digit_quality.kernel_distance(np.zeros((4, 2)), np.zeros((9, 2))) == (0, 0)
     with pytest.raises(ValueError, match="at least 4 features of each kind, found 3"):
-        metrics.kernel_distance(np.zeros((3, 2)), np.zeros((9, 2)))
+        digit_quality.kernel_distance(np.zeros((3, 2)), np.zeros((9, 2)))
 
 
 def test_neighbor_scores_of_points_on_a_line():
     # The radii of the real balls for k = 1 are 1, 1 and 4, those of the fake balls 0.5, 0.5, 96.
     real, fake = np.array([[0.0], [1], [5]]), np.array([[0.5], [1], [97]])
-    found = metrics.neighbor_scores(real, fake, manifold_neighbors=1, density_neighbors=1)
+    found = digit_quality.neighbor_scores(real, fake, manifold_neighbors=1, density_neighbors=1)
     assert found["sample_precision"] == pytest.approx(2 / 3)
     assert found["sample_recall"] == 1
     # 0.5 is in the balls of 0 and 1, 1 is in all three, 97 in none.
     assert found["density"] == pytest.approx(5 / 3)
     assert found["coverage"] == 1
-    found = metrics.neighbor_scores(real, fake[:2], manifold_neighbors=1, density_neighbors=1)
+    found = digit_quality.neighbor_scores(real, fake[:2], manifold_neighbors=1, density_neighbors=1)
     # Only 0 and 1 are within 0.5 of a fake point.
     assert found["sample_recall"] == pytest.approx(2 / 3)
 
 
 def test_neighbor_scores_against_all_pairs(monkeypatch):
-    monkeypatch.setattr(metrics, "ROWS", 7)
+    monkeypatch.setattr(digit_quality, "ROWS", 7)
     rng = np.random.default_rng(0)
     real, fake = rng.normal(10, 1, (40, 3)), rng.normal(10.7, 0.8, (33, 3))
 
@@ -132,7 +134,7 @@ def test_neighbor_scores_against_all_pairs(monkeypatch):
     def radii(x, k):
         return np.sort(distances(x, x), axis=1)[:, k]
 
-    found = metrics.neighbor_scores(real, fake)
+    found = digit_quality.neighbor_scores(real, fake)
     between = distances(real, fake)
     in_real, in_fake = between <= radii(real, 3)[:, None], between <= radii(fake, 3)
     in_balls = between <= radii(real, 5)[:, None]
@@ -147,7 +149,7 @@ def test_neighbor_scores_against_all_pairs(monkeypatch):
 
 def test_neighbor_scores_of_a_collapsed_generator_lack_variety():
     real = np.random.default_rng(0).normal(size=(60, 2))
-    found = metrics.neighbor_scores(real, np.repeat(real[:1], 60, axis=0))
+    found = digit_quality.neighbor_scores(real, np.repeat(real[:1], 60, axis=0))
     assert found["sample_precision"] == 1
     assert found["sample_recall"] == pytest.approx(1 / 60)
     assert found["coverage"] < 0.3 < 0.5 < found["density"]
@@ -169,10 +171,10 @@ class FakeJudge:
 
 @pytest.fixture
 def fake_judge(data_dir, monkeypatch):
-    monkeypatch.setattr(metrics, "judge", FakeJudge)
-    metrics.real_features.cache_clear()
+    monkeypatch.setattr(digit_quality, "judge", FakeJudge)
+    digit_quality.real_features.cache_clear()
     yield
-    metrics.real_features.cache_clear()
+    digit_quality.real_features.cache_clear()
 
 
 def images_of(*digits):
@@ -180,7 +182,7 @@ def images_of(*digits):
 
 
 def test_judge_digits_counts_classes(fake_judge):
-    numbers = metrics.judge_digits(images_of(3, 3, 0, 8))
+    numbers = digit_quality.judge_digits(images_of(3, 3, 0, 8))
     assert numbers["samples"] == 4
     assert numbers["class_histogram"] == [1, 0, 0, 2, 0, 0, 0, 0, 1, 0]
     assert numbers["class_entropy"] == round(1.5 * np.log(2), 4)
@@ -188,20 +190,20 @@ def test_judge_digits_counts_classes(fake_judge):
 
 
 def test_judge_digits_compares_with_the_digits_asked_for(fake_judge):
-    numbers = metrics.judge_digits(images_of(3, 3, 0, 8), np.array([3, 5, 0, 8]))
+    numbers = digit_quality.judge_digits(images_of(3, 3, 0, 8), np.array([3, 5, 0, 8]))
     assert numbers["conditional_accuracy"] == 0.75
 
 
 def test_judge_digits_measures_distance_to_a_random_subset_of_the_test_images(fake_judge):
-    _, (x_test, _) = metrics.datasets.mnist()
+    _, (x_test, _) = digit_quality.datasets.mnist()
     chosen = np.random.default_rng(0).permutation(len(x_test))[:10]
     assert not np.array_equal(chosen, np.arange(10))
     images = images_of(*range(10))
     corners = [x[:, :2, :2, 0].reshape(len(x), 4) for x in (images, x_test[chosen])]
-    numbers = metrics.judge_digits(images)
-    assert numbers["fid_mnist"] == pytest.approx(metrics.frechet_distance(*corners), abs=1e-3)
+    numbers = digit_quality.judge_digits(images)
+    assert numbers["fid_mnist"] == pytest.approx(digit_quality.frechet_distance(*corners), abs=1e-3)
     # Test images are no distance from themselves; training images, the floor, are some.
-    same = metrics.judge_digits(x_test)
+    same = digit_quality.judge_digits(x_test)
     assert same["fid_mnist"] == pytest.approx(0, abs=1e-3)
     assert same["fid_mnist_floor"] > 0
     assert same["sample_precision"] == same["sample_recall"] == same["coverage"] == 1
@@ -210,31 +212,31 @@ def test_judge_digits_measures_distance_to_a_random_subset_of_the_test_images(fa
 @pytest.mark.parametrize("confidence, share", [(0.95, 0), (0.85, 1)])
 def test_judge_digits_counts_images_of_low_confidence(fake_judge, monkeypatch, confidence, share):
     monkeypatch.setattr(FakeJudge, "confidence", confidence)
-    assert metrics.judge_digits(images_of(3, 3, 0, 8))["low_confidence"] == share
+    assert digit_quality.judge_digits(images_of(3, 3, 0, 8))["low_confidence"] == share
 
 
 def test_quick_scores_are_those_of_judge_digits_and_keep_the_real_features(fake_judge, monkeypatch):
     # In random order both divide the images into the same blocks only if these are all alike.
     images = images_of(*[4] * 12)
-    whole = metrics.judge_digits(images)
-    found = metrics.quick_scores(images)
+    whole = digit_quality.judge_digits(images)
+    found = digit_quality.quick_scores(images)
     assert found == {name: whole[name] for name in ("fid_mnist", "kid", "kid_error")}
-    monkeypatch.setattr(metrics.datasets, "mnist", None)
-    assert metrics.quick_scores(images) == found
+    monkeypatch.setattr(digit_quality.datasets, "mnist", None)
+    assert digit_quality.quick_scores(images) == found
 
 
 def test_judge_digits_uses_all_test_images_if_there_are_fewer(fake_judge):
-    numbers = metrics.judge_digits(images_of(*[5] * 100))
+    numbers = digit_quality.judge_digits(images_of(*[5] * 100))
     assert numbers["samples"] == sum(numbers["class_histogram"]) == 100
-    _, (x_test, _) = metrics.datasets.mnist()
-    everything = metrics.judge_outputs(x_test)[0]
+    _, (x_test, _) = digit_quality.datasets.mnist()
+    everything = digit_quality.judge_outputs(x_test)[0]
     assert len(everything) == 32
-    found = metrics.real_features(100)
+    found = digit_quality.real_features(100)
     np.testing.assert_array_equal(np.sort(found, axis=0), np.sort(everything, axis=0))
 
 
 def test_show_prints_the_measures(fake_judge, capsys):
-    metrics.show(metrics.judge_digits(images_of(3, 3, 0, 8), np.array([3, 5, 0, 8])))
+    digit_quality.show(digit_quality.judge_digits(images_of(3, 3, 0, 8), np.array([3, 5, 0, 8])))
     shown = capsys.readouterr().out
     assert "over 4 samples" in shown
     assert "1 0 0 2 0 0 0 0 1 0" in shown
@@ -245,7 +247,7 @@ def test_show_prints_the_measures(fake_judge, capsys):
 
 
 def test_the_judge_has_the_features_and_classes_of_its_docstring():
-    features, probabilities = metrics.build_judge()(images_of(1, 2))
+    features, probabilities = digit_quality.build_judge()(images_of(1, 2))
     assert tuple(features.shape) == (2, 576)
     probabilities = keras.ops.convert_to_numpy(probabilities)
     assert probabilities.shape == (2, 10)
@@ -253,13 +255,13 @@ def test_the_judge_has_the_features_and_classes_of_its_docstring():
 
 
 def test_the_shipped_judge_knows_the_digits_of_mnist():
-    if not metrics.JUDGE_FILE.exists():
-        pytest.skip(f"no {metrics.JUDGE_FILE.name}")
+    if not digit_quality.JUDGE_FILE.exists():
+        pytest.skip(f"no {digit_quality.JUDGE_FILE.name}")
     need_data_set("mnist")
-    _, (images, labels) = metrics.datasets.mnist()
+    _, (images, labels) = digit_quality.datasets.mnist()
     if len(labels) != 10_000:
         pytest.skip("the MNIST in ADLK_DATA_DIR is not the whole one")
-    predicted = metrics.judge().predict(images, batch_size=500, verbose=0)[1].argmax(axis=1)
+    predicted = digit_quality.judge().predict(images, batch_size=500, verbose=0)[1].argmax(axis=1)
     assert (predicted == labels).mean() >= 0.993
 
 
@@ -274,19 +276,21 @@ def bar(width, slope, size=28):
 
 def test_stroke_thickness_grows_with_the_stroke():
     widths = np.array([2, 3, 4, 5])
-    measured = metrics.stroke_thickness(np.stack([bar(w, 0) for w in widths]))
+    measured = digit_attributes.stroke_thickness(np.stack([bar(w, 0) for w in widths]))
     assert (np.diff(measured) > 0.3).all()
     np.testing.assert_allclose(measured, widths, rtol=0.35)
 
 
 def test_slant_is_the_slope_of_a_leaning_bar():
     slopes = np.array([-0.5, 0, 0.3, 0.6])
-    measured = metrics.slant(np.stack([bar(3, s) for s in slopes]))
+    measured = digit_attributes.slant(np.stack([bar(3, s) for s in slopes]))
     np.testing.assert_allclose(measured, slopes, atol=0.06)
 
 
 def test_width_is_that_of_a_bar_however_it_leans():
-    measured = metrics.width(np.stack([bar(w, slope) for w in (3, 6) for slope in (0, 0.5)]))
+    measured = digit_attributes.width(
+        np.stack([bar(w, slope) for w in (3, 6) for slope in (0, 0.5)])
+    )
     deviations = np.sqrt((np.array([3, 3, 6, 6]) ** 2 - 1) / 12)
     np.testing.assert_allclose(measured, deviations, rtol=0.15)
 
@@ -294,10 +298,10 @@ def test_width_is_that_of_a_bar_however_it_leans():
 def test_code_attributes_show_what_a_code_changes():
     codes = np.linspace(-1, 1, 6)
     thick = [np.stack([bar(4 + 2 * c, lean) for c in codes]) for lean in (0, 0.4)]
-    measured = metrics.code_attributes(np.stack(thick), codes)
+    measured = digit_attributes.code_attributes(np.stack(thick), codes)
     assert measured["thickness"] == 1
     leaning = np.stack([[bar(3, -0.5 * c) for c in codes]])
-    assert metrics.code_attributes(leaning, codes)["slant"] == -1
+    assert digit_attributes.code_attributes(leaning, codes)["slant"] == -1
 
 
 def test_attribute_correlations_show_which_number_of_a_code_prevails():
@@ -309,7 +313,7 @@ def test_attribute_correlations_show_which_number_of_a_code_prevails():
     images = np.stack(
         [bar(4 + t, 0.4 * sign * s) for (s, t), sign in zip(codes, signs, strict=True)]
     )
-    measured = metrics.attribute_correlations(images, codes, digits)
+    measured = digit_attributes.attribute_correlations(images, codes, digits)
     assert set(measured) == {"thickness", "slant", "width"}
     assert measured["slant"][0] > 0.95 > 0.5 > measured["slant"][1]
     assert measured["thickness"][1] > 0.8 > 0.5 > measured["thickness"][0]
@@ -320,17 +324,17 @@ def test_attribute_correlations_show_which_number_of_a_code_prevails():
 
 def test_mutual_information_of_equal_and_of_independent_values():
     a, b = np.arange(64) % 4, np.arange(64) // 4 % 4
-    assert metrics.mutual_information(a, a) == pytest.approx(np.log(4))
-    assert metrics.mutual_information(a, b) == pytest.approx(0, abs=1e-12)
+    assert digit_attributes.mutual_information(a, a) == pytest.approx(np.log(4))
+    assert digit_attributes.mutual_information(a, b) == pytest.approx(0, abs=1e-12)
     # A value of a leaves two of b's four.
-    assert metrics.mutual_information(a, a // 2) == pytest.approx(np.log(2))
+    assert digit_attributes.mutual_information(a, a // 2) == pytest.approx(np.log(2))
 
 
 def test_mutual_information_gap_by_hand():
     factor, other = np.arange(64) % 4, np.arange(64) // 4 % 4
 
     def gap(*codes):
-        return metrics.mutual_information_gap(np.stack(codes, axis=1), factor[:, None])
+        return digit_attributes.mutual_information_gap(np.stack(codes, axis=1), factor[:, None])
 
     assert gap(factor, other) == gap(other, factor) == gap(factor) == pytest.approx(1)
     assert gap(factor, 7 - factor) == pytest.approx(0)
@@ -344,10 +348,10 @@ def test_mutual_information_gap_bins_continuous_values_by_their_rank():
     codes = rng.normal(size=(4000, 2))
     factors = np.stack([np.exp(codes[:, 0]), -(codes[:, 1] ** 3)], axis=1)
     # 0.02 is what 4,000 samples of independent values seem to share in 20 x 20 bins.
-    assert metrics.mutual_information_gap(codes, factors) == pytest.approx(1, abs=0.02)
+    assert digit_attributes.mutual_information_gap(codes, factors) == pytest.approx(1, abs=0.02)
     angle = np.pi / 4
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    assert metrics.mutual_information_gap(codes @ rotation, factors) < 0.05
+    assert digit_attributes.mutual_information_gap(codes @ rotation, factors) < 0.05
 
 
 def test_disentanglement_prefers_one_code_per_attribute():
@@ -355,11 +359,11 @@ def test_disentanglement_prefers_one_code_per_attribute():
     attributes = rng.uniform(-1, 1, (400, 2))
     digits = np.arange(400) % 2
     images = np.stack([bar(4 + thick, 0.4 * lean) for thick, lean in attributes])
-    found = metrics.disentanglement(images, attributes, digits)
+    found = digit_attributes.disentanglement(images, attributes, digits)
     assert set(found) == {"thickness", "slant", "width", "gap", "mig"}
     gaps = [abs(np.subtract(*found[name])) for name in ("thickness", "slant")]
     assert found["gap"] == pytest.approx(np.mean(gaps), abs=1e-4)
     rotated = np.stack([attributes.sum(axis=1), np.subtract(*attributes.T)], axis=1)
-    mixed = metrics.disentanglement(images, rotated, digits)
+    mixed = digit_attributes.disentanglement(images, rotated, digits)
     assert found["gap"] > 0.7 > 0.3 > mixed["gap"]
     assert found["mig"] > 0.3 > 0.15 > mixed["mig"]

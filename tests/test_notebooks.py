@@ -6,7 +6,7 @@ import shlex
 import pytest
 from conftest import ROOT
 
-from lib import notebooks
+from tools import notebooks
 
 CHAPTERS = range(1, 11)
 
@@ -14,7 +14,7 @@ CHAPTERS = range(1, 11)
 def test_the_notebooks_are_those_that_the_program_writes():
     for chapter in CHAPTERS:
         path = ROOT / f"notebooks/chapter{chapter}.ipynb"
-        assert path.read_text() == notebooks.text_of(chapter), "run python3 -m lib.notebooks"
+        assert path.read_text() == notebooks.text_of(chapter), "run python3 -m tools.notebooks"
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)

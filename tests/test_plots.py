@@ -11,8 +11,9 @@ import pytest
 from conftest import ROOT, run_script
 from PIL import Image
 
-from lib import figures, plots
-from lib.cli import UserError
+from lib.files.errors import UserError
+from lib.measure import plots
+from tools import figures
 
 matplotlib.use("Agg")
 
@@ -239,7 +240,7 @@ def test_a_diagram_that_graphviz_cannot_draw_is_one_line(tmp_path, monkeypatch, 
 
 @pytest.fixture
 def warm_scripts(data_dir, monkeypatch):
-    """Scripts that lib.figures runs fork from a process that has loaded Keras."""
+    """Scripts that tools.figures runs fork from a process that has loaded Keras."""
 
     def run(words, cwd, **kwargs):
         _, script, *flags = words

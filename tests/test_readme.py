@@ -9,9 +9,10 @@ import pytest
 from conftest import ROOT, read_json
 from matplotlib.image import imread
 
-from lib import curves, plots, readme
-from lib.cli import UserError
-from lib.tables import cards, cells
+from lib.files.errors import UserError
+from lib.measure import plots
+from tools import curves, readme
+from tools.tables import cards, cells
 
 
 def test_every_number_is_that_of_its_json():

@@ -13,19 +13,12 @@ import numpy as np
 import pytest
 from conftest import ROOT, load_script, need_data_set, read_json
 
-from lib import (
-    agents,
-    codes,
-    datasets,
-    image_quality,
-    lake,
-    metrics,
-    rl,
-    state_encoder,
-    translation,
-    vae,
-    weights,
-)
+from lib import latent_codes, vae
+from lib.cyclegan import translation
+from lib.data import datasets
+from lib.files import weights
+from lib.measure import digit_attributes, digit_quality, image_quality
+from lib.rl import agents, environments, frozen_lake, state_encoder
 
 CHAPTERS = {path.name.partition("-")[0]: path for path in sorted(ROOT.glob("chapter*"))}
 
@@ -168,7 +161,7 @@ def normal(size):
 
 
 def predicted(generator, inputs):
-    return metrics.predicted_digits(generator.predict(inputs, batch_size=100, verbose=0))
+    return digit_quality.predicted_digits(generator.predict(inputs, batch_size=100, verbose=0))
 
 
 UNCONDITIONAL = {
@@ -211,7 +204,7 @@ def test_the_codes_control_thickness_and_slant():
     generator = load(module.build_generator(), "chapter6", "infogan_mnist.h5")
     pairs = np.random.default_rng(1).uniform(-1, 1, (len(DIGITS), 2)).astype("float32")
     images = generator.predict([noise(62), LABELS, *pairs.T[..., None]], verbose=0)
-    found = metrics.attribute_correlations(images, pairs, DIGITS)
+    found = digit_attributes.attribute_correlations(images, pairs, DIGITS)
     expected = published("infogan-mnist-6.1.1-evaluate")["codes"]
     for name in ("thickness", "slant"):
         np.testing.assert_allclose(found[name], expected[name], atol=0.1)
@@ -231,7 +224,7 @@ def test_the_stack_draws_the_digit_asked_for_and_the_encoder_finds_it():
     expected = published("stackedgan-mnist-6.2.1-evaluate")
     right = predicted(stack, given) == DIGITS
     assert np.mean(right) == pytest.approx(expected["conditional_accuracy"], abs=0.02)
-    found = codes.measure_stack(generators, encoders, given)
+    found = latent_codes.measure_stack(generators, encoders, given)
     assert found["conditional0"] == pytest.approx(expected["conditional0"], rel=0.15)
     assert found["conditional1"] == pytest.approx(expected["conditional1"], abs=0.02)
 
@@ -320,19 +313,19 @@ def test_variational_autoencoders(file):
 
 @pytest.mark.parametrize("slippery", [False, True])
 def test_the_tables_of_the_lake(slippery):
-    env = lake.make_lake("FrozenLake-v1", slippery)
+    env = frozen_lake.make_lake("FrozenLake-v1", slippery)
     kind = "-slippery" if slippery else ""
     path = CHAPTERS["chapter9"] / "weights" / f"q-frozenlake{kind}.npy"
-    policy = lake.greedy(lake.load_table(path, env))
+    policy = frozen_lake.greedy(frozen_lake.load_table(path, env))
     expected = published(f"q-frozenlake-9.5.1{kind}")["runs"][0]["exact_success"]
-    found = lake.success_within(env.unwrapped.P, 100, policy)[0]
+    found = frozen_lake.success_within(env.unwrapped.P, 100, policy)[0]
     assert found == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("method", ["dqn", "ddqn"])
 def test_the_q_networks_hold_the_pole(method):
     module = script("chapter9", "dqn-cartpole-9.6.1")
-    env = rl.make_discrete("CartPole-v0")
+    env = environments.make_discrete("CartPole-v0")
     agent = module.DQNAgent(env, module.Settings(), double=method == "ddqn")
     path = CHAPTERS["chapter9"] / "weights" / f"{method}_cartpole.h5"
     agents.load(agent.q_network, path, {"method": method, "environment": "CartPole-v0", "seed": 0})
@@ -358,7 +351,7 @@ def test_the_policies_drive_up_the_hill(method):
         states = np.array([[0.4, 0.05], [-0.5, 0.0]])
         near_the_flag, in_the_valley = agent.policy.value(agent.policy.features(states))
         assert near_the_flag > in_the_valley
-    env, rng = rl.make_continuous(module.ENV_ID), np.random.default_rng(0)
+    env, rng = environments.make_continuous(module.ENV_ID), np.random.default_rng(0)
     episodes = [module.run_episode(env, agent.policy, rng) for _ in range(10)]
     assert all(flag for _, flag in episodes)
     rewards = [sum(reward for *_, reward in steps) for steps, _ in episodes]

@@ -12,15 +12,16 @@ from conftest import ROOT, read_csv, run_script
 from keras import layers
 from test_alternating import Noisy
 
-from lib import backends, cli, logs, training
-from lib.cli import Stopped, UserError
+from lib.engine import backends
+from lib.files.errors import Stopped, UserError
+from lib.run import checkpoints, flags, logs, training
 
 # A run that kills itself with SIGKILL in step 8, two steps after the checkpoint at step 6.
 KILLED = f"""
 import os, signal, sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 from test_training import MODELS, state
-from lib import training
+from lib.run import training
 import numpy as np
 
 build, make_batch = MODELS[sys.argv[1]]
@@ -234,7 +235,7 @@ def test_train_epochs_trains_on_all_inputs_and_tells_the_run(tmp_path):
     model.optimizer.build(model.trainable_variables)
     rng = np.random.default_rng(0)
     x, y = tuple(rng.normal(size=(2, 10, 2)).astype("float32")), np.ones((10, 1), "float32")
-    args = cli.training_parser("", batch_size=4, epochs=3).parse_args([])
+    args = flags.training_parser("", batch_size=4, epochs=3).parse_args([])
     before = training.evaluate(model, x, y)["loss"]
     epochs = []
     facts = training.train_epochs(
@@ -253,7 +254,7 @@ def test_a_run_is_saved_by_time_within_an_interval(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "SECONDS_UNSAVED", -1)
     monkeypatch.setattr(training, "SAVING_SHARE", 1e9)
     monkeypatch.setattr(training._Progress, "steps_in", lambda self, seconds: 2)
-    saved, save = [], training.save_restart
+    saved, save = [], checkpoints.save_restart
 
     def save_restart(path, model, settings, progress):
         save(path, model, settings, progress)

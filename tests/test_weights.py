@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from lib import weights
-from lib.cli import UserError
+from lib.files import weights
+from lib.files.errors import UserError
 
 FORMATS = (".h5", ".weights.h5", ".keras")
 

@@ -1,0 +1,1 @@
+"""What the CycleGAN of chapter 7 consists of besides its script."""

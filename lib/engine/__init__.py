@@ -1,0 +1,1 @@
+"""The training step of several networks, on TensorFlow, JAX and PyTorch."""

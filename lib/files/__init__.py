@@ -1,0 +1,1 @@
+"""Files: errors, safe reading, writing completely or not at all, weights, records."""

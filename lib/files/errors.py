@@ -1,0 +1,24 @@
+"""Errors that a script shows as one line, without a traceback."""
+
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+
+class UserError(Exception):
+    """A mistake of the user or in a file: printed as one line, exit code 2."""
+
+
+class Stopped(Exception):
+    """Ctrl-C or SIGTERM ended the run, and everything is saved: printed as it is, exit code 130."""
+
+
+def fail(message: object) -> NoReturn:
+    """Prints one line that names the script and the mistake, and exits with code 2."""
+    print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error as one line, or the name of its type if it has no message."""
+    return " ".join(str(error).split()) or type(error).__name__

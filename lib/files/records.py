@@ -1,0 +1,134 @@
+"""The record of a run: its numbers with all that is needed to repeat it, as json.
+
+A script that has not loaded Keras writes its records without loading it.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.files.errors import UserError
+from lib.files.whole import write_whole
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes `content` to `path` as json, whole or not at all."""
+    text = json.dumps(content, indent=2) + "\n"
+    write_whole(path, lambda temporary: temporary.write_text(text))
+
+
+def record(path: Path, args: argparse.Namespace, **numbers: Any) -> None:
+    """Writes the numbers of a run to `path`, with command, commit, date, backend, device, seed.
+
+    Args:
+        path: the file, next to the figures of the run.
+        args: the parsed flags.
+        numbers: the measured values, and the facts of the run: budget, batch size, minutes.
+    """
+    backend, precision = _backend_and_precision()
+    write_json(
+        path,
+        {
+            "command": command(sys.argv),
+            "commit": COMMIT,
+            "date": time.strftime("%Y-%m-%d"),
+            "backend": backend,
+            "device": device(with_keras="keras" in sys.modules),
+            "precision": precision,
+            "peak_rss_mb": peak_rss_mb(),
+            "seed": args.seed,
+            **numbers,
+        },
+    )
+
+
+def command(argv: Sequence[str]) -> str:
+    """Returns the command of a run, without `--output-dir`, which names a place on this machine."""
+    words, rest = ["python3", Path(argv[0]).name], iter(argv[1:])
+    for word in rest:
+        if word == "--output-dir":
+            next(rest, None)
+        elif not word.startswith("--output-dir="):
+            words.append(word)
+    return shlex.join(words)
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Returns the numbers that `record` wrote to `path`, or an empty dict if there are none.
+
+    Raises:
+        UserError: if the file exists and is not json.
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read '{path}': expected json, found: {error}") from None
+
+
+def peak_rss_mb() -> int | None:
+    """The most main memory that this process has held so far, in MB; None on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    # Kilobytes on Linux, bytes on macOS.
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+
+
+def _backend_and_precision() -> tuple[str, str]:
+    if "keras" not in sys.modules:
+        return f"NumPy {np.__version__}, without Keras", "float64"
+    import keras
+
+    backend = f"{keras.backend.backend()}, Keras {keras.__version__}"
+    return backend, keras.config.dtype_policy().name
+
+
+def device(with_keras: bool = True) -> str:
+    """The device of the run: the name of the GPU, else the processor and the available cores.
+
+    Args:
+        with_keras: False for a run that does not use Keras, which then is not loaded.
+    """
+    where = ""
+    if with_keras:
+        import keras
+
+        where = str(keras.ops.zeros(1).device).lower()
+    if "gpu" in where or "cuda" in where:
+        names = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
+        return names[0] if names else "GPU"
+    model = ""
+    if Path("/proc/cpuinfo").exists():
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip() + ", "
+                break
+    available = hasattr(os, "sched_getaffinity")  # not on macOS
+    cores = len(os.sched_getaffinity(0)) if available else os.cpu_count() or 1
+    return f"{model}{cores} CPU core{'s' if cores > 1 else ''}"
+
+
+def _output(*command: str | Path) -> str:
+    """The output of a command, or an empty text if it cannot run."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()
+
+
+# Read at the start: the working tree may change during a long run.
+COMMIT = _output("git", "-C", Path(__file__).parent, "describe", "--always", "--dirty")

@@ -1,0 +1,246 @@
+"""Find, check, load and save weight files.
+
+Weights are read into the network that the code builds, array by array with their shapes checked;
+no architecture and no code is ever taken from a file. Readable are `.h5` (a whole model or weights,
+written by Keras 2, tf.keras or Keras 3), `.weights.h5` and `.keras`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+
+from lib.files import safe_h5
+from lib.files.errors import UserError, one_line
+from lib.files.whole import write_whole
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+
+def find(name: str | Path, script: str | Path) -> Path:
+    """Returns the path of the weight file `name`: as given, otherwise in weights/ next to `script`.
+
+    Raises:
+        UserError: if it is in neither place.
+    """
+    shipped = Path(script).resolve().parent / "weights"
+    for path in (Path(name), shipped / name):
+        if path.is_file():
+            return path
+    have = ", ".join(sorted(p.name for p in shipped.glob("*.h5"))) or "none"
+    raise UserError(
+        f"no weight file '{name}': looked for it as given and in "
+        f"{shipped.parent.name}/weights (there: {have})"
+    )
+
+
+def load(model: keras.Model, path: str | Path) -> None:
+    """Loads the weights in the file `path` into `model`.
+
+    Raises:
+        UserError: if the file is missing, broken, of no known format or of another network; the
+            model is then unchanged.
+    """
+    path = Path(path)
+    with safe_h5.opened(path) as file:
+        root = file.get("model_weights", file)
+        if "layer_names" in root.attrs:
+            _assign(model, _legacy_arrays(root, path), path)
+        elif "layers" in file or "_layer_checkpoint_dependencies" in file:
+            _load_keras_3(model, Path(file.filename), path)
+        else:
+            raise UserError(f"'{path}' holds no Keras weights; expected those of '{model.name}'")
+
+
+def about(path: Path) -> dict[str, Any]:
+    """The record that `save` wrote into an `.h5` file, or an empty dict.
+
+    Raises:
+        UserError: if the file cannot be read.
+    """
+    with safe_h5.opened(path) as file:
+        try:
+            found = json.loads(file.attrs.get("about", "{}"))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"'{path}' has no readable record: {error}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"'{path}' has no readable record: expected a dict")
+    return found
+
+
+def save(
+    model: keras.Model, path: str | Path, half: bool = False, about: dict[str, Any] | None = None
+) -> None:
+    """Writes `model` as one whole-model `.h5` file, whole or not at all.
+
+    `keras.models.load_model` can also open the file. The layers are float32, also after training in
+    mixed precision. The directory of `path` must exist.
+
+    Args:
+        model: a functional or sequential model.
+        path: the file.
+        half: store the numbers in half precision, compressed, for a large network: three digits
+            remain, and half of the bytes or less.
+        about: dict of json values that says what the weights are, such as method and settings. The
+            file holds it as the attribute "about", which Keras ignores.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
+    copy = type(model).from_config(_float32(model.get_config()))
+    copy.set_weights(model.get_weights())
+    # Keras warns that .h5 is a legacy format, which is intended here.
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+
+    try:
+        contents = _contents(copy, half, about or {})
+    finally:
+        logger.setLevel(level)
+
+    def write(temporary):
+        temporary.write_bytes(contents)
+        safe_h5.sign(temporary)
+
+    write_whole(path, write)
+
+
+class _InMemory(h5py.File):
+    """An empty HDF5 file in memory, into which Keras saves a model as into a file of that name.
+
+    HDF5 ends the whole process when it runs out of disk space; Python raises an error.
+    """
+
+    def __init__(self, name):
+        super().__init__(name, "w", driver="core", backing_store=False)
+
+    def __str__(self):
+        return self.filename
+
+    def contents(self):
+        """The bytes of the file."""
+        self.flush()
+        return self.id.get_file_image()
+
+
+def _contents(model: keras.Model, half: bool, about: dict[str, Any]) -> bytes:
+    """The bytes of an `.h5` file with the model; see `save`."""
+    with _InMemory("whole.h5") as whole, _InMemory("half.h5") as halved:
+        model.save(whole)
+        if half:
+            _halve(whole, halved)
+        file = halved if half else whole
+        file.attrs["about"] = json.dumps(about)
+        return file.contents()
+
+
+def _halve(source: h5py.File, target: h5py.File) -> None:
+    """Copies an `.h5` file with its arrays in compressed float16."""
+
+    def copy(name, item):
+        if isinstance(item, h5py.Dataset):
+            array = item[()].astype("float16")
+            made = target.create_dataset(name, data=array, compression="gzip", shuffle=True)
+        else:
+            made = target.require_group(name)
+        made.attrs.update(item.attrs)
+
+    target.attrs.update(source.attrs)
+    source.visititems(copy)
+
+
+def _float32(config: Any) -> Any:
+    """A model's configuration with float32 layers, none frozen and none compiled.
+
+    The format lists the arrays of a frozen sub-model in another order than `load` expects; the
+    compilation settings of a model may need our code to be read.
+    """
+    if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy":
+            return "float32"
+        items = {key: _float32(value) for key, value in config.items() if key != "compile_config"}
+        return {**items, "trainable": True} if "trainable" in items else items
+    if isinstance(config, (list, tuple)):
+        return type(config)(map(_float32, config))
+    return config
+
+
+def _legacy_arrays(root: h5py.Group, path: Path) -> list[np.ndarray]:
+    """The arrays of a whole-model or weights `.h5`, in the order of the layers."""
+    try:
+        arrays = []
+        for layer in root.attrs["layer_names"]:
+            group = root[layer]
+            arrays += [group[name][()] for name in group.attrs["weight_names"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"'{path}' is damaged: its list of layers does not fit: {error}") from None
+    return arrays
+
+
+def _assign(model: keras.Model, arrays: Sequence[np.ndarray], path: Path) -> None:
+    # The format lists each layer's trainable weights before its others, nested models included.
+    variables = [
+        v
+        for layer in model.layers
+        for v in (*layer.trainable_weights, *layer.non_trainable_weights)
+    ]
+    expected = [tuple(v.shape) for v in variables]
+    found = [array.shape for array in arrays]
+    if expected != found:
+        raise UserError(_other_network(model, path, expected, found))
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+
+
+def _other_network(
+    model: keras.Model,
+    path: Path,
+    expected: Sequence[tuple[int, ...]],
+    found: Sequence[tuple[int, ...]],
+) -> str:
+    message = f"'{path}' belongs to another network than '{model.name}': expected "
+    for i, (mine, its) in enumerate(zip(expected, found, strict=False)):
+        if mine != its:
+            return f"{message}shape {mine} for array {i + 1} of {len(expected)}, found {its}"
+    return f"{message}{len(expected)} weight arrays, found {len(found)}"
+
+
+def _load_keras_3(model: keras.Model, weights_file: Path, path: Path) -> None:
+    # Keras ignores further layers in the file, so compare with the model's own file.
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder) / "own.weights.h5"
+        model.save_weights(own)
+        expected, found = _shapes(own), _shapes(weights_file)
+    if expected != found:
+        raise UserError(_other_network(model, path, expected, found))
+    former = model.get_weights()
+    try:
+        model.load_weights(weights_file)
+    except Exception as error:
+        model.set_weights(former)
+        raise UserError(
+            f"'{path}' does not fit '{model.name}' ({len(former)} weight arrays, "
+            f"{model.count_params():,} parameters): {one_line(error)[:200]}"
+        ) from None
+
+
+def _shapes(weights_file: Path) -> list[tuple[int, ...]]:
+    """The shapes of the arrays in a file of Keras 3, without the arrays of an optimizer."""
+    shapes = []
+
+    def add(name, item):
+        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer/"):
+            shapes.append(item.shape)
+
+    with h5py.File(weights_file, "r") as file:
+        file.visititems(add)
+    return shapes

@@ -1,0 +1,160 @@
+"""Sweeps and measures of what a code or a noise vector controls, for chapter 6."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from lib import gan
+from lib.measure import digit_attributes, plots
+
+SWEEP_STEPS = 15
+SAMPLES = 3000
+
+# From digits (n,) to what a generator takes.
+Inputs = Callable[[np.ndarray], Sequence[np.ndarray]]
+
+
+def sweep(
+    generator: keras.Model, inputs: Sequence[np.ndarray], which: int, values: np.ndarray
+) -> np.ndarray:
+    """Generates rows of images in which one input takes each of the given values.
+
+    Args:
+        generator: the network.
+        inputs: list of arrays, what the network takes for each of n rows.
+        which: index of the input to sweep. All of its numbers get the same value.
+        values: array (steps,).
+
+    Returns:
+        Images (n, steps, height, width, channels).
+    """
+    rows, steps = len(inputs[0]), len(values)
+    inputs = [np.repeat(array, steps, axis=0) for array in inputs]
+    inputs[which] = np.broadcast_to(np.tile(values, rows)[:, None], inputs[which].shape)
+    inputs[which] = inputs[which].astype("float32")
+    images = generator.predict(inputs, batch_size=500, verbose=0)
+    return images.reshape(rows, steps, *images.shape[1:])
+
+
+def draw_sweep(
+    generator: keras.Model,
+    inputs: Inputs,
+    which: int,
+    bound: float,
+    trained: float,
+    std: float,
+    path: Path,
+    args: argparse.Namespace,
+) -> None:
+    """Draws one row for each digit, or for `args.digit`; one input goes from -bound to bound.
+
+    Args:
+        generator: the network.
+        inputs: function of digits (n,) that returns what the network takes.
+        which: index of the input to sweep.
+        bound: the last value. SWEEP_STEPS values are drawn.
+        trained: values up to this one are common in training; the figure marks them.
+        std: standard deviation of the input in training. The titles are in units of it.
+        path: the PNG file.
+        args: the parsed flags.
+    """
+    digits = np.arange(gan.NUM_LABELS) if args.digit is None else np.array([args.digit])
+    values = np.linspace(-bound, bound, SWEEP_STEPS)
+    images = sweep(generator, inputs(digits), which, values)
+    inside = np.flatnonzero(np.abs(values) <= trained)
+    plots.image_grid(
+        images.reshape(-1, *images.shape[2:]),
+        path,
+        columns=SWEEP_STEPS,
+        titles=[f"{value:.1f}σ" for value in values / std],
+        row_titles=[str(digit) for digit in digits],
+        marked=(inside[0], inside[-1], f"trained range: ±{trained / std:.1f}σ"),
+        show=args.show,
+    )
+
+
+def digits_to_measure() -> np.ndarray:
+    """SAMPLES digits, all equally often."""
+    return np.arange(SAMPLES) % gan.NUM_LABELS
+
+
+def constant_noise_effect(
+    generator: keras.Model, inputs: Inputs, which: int, bound: float, seed: int
+) -> dict[str, list[float]]:
+    """How strongly a constant noise vector orders the images while everything else is random.
+
+    Args:
+        generator, inputs, which: see `draw_sweep`; `inputs` draws everything at random.
+        bound: the constants are uniform in [-bound, bound].
+        seed: of the constants.
+
+    Returns:
+        The dict of `metrics.attribute_correlations`, of one number each.
+    """
+    digits = digits_to_measure()
+    given = list(inputs(digits))
+    constants = np.random.default_rng((seed, 4)).uniform(-bound, bound, (len(digits), 1))
+    given[which] = np.repeat(constants, given[which].shape[1], axis=1).astype("float32")
+    images = generator.predict(given, batch_size=500, verbose=0)
+    return digit_attributes.attribute_correlations(images, constants, digits)
+
+
+def recovery(codes: np.ndarray, recovered: np.ndarray) -> float:
+    """Pearson correlation of codes with the codes that a discriminator recovered, rounded."""
+    return round(float(np.corrcoef(np.ravel(codes), np.ravel(recovered))[0, 1]), 4)
+
+
+def measure_stack(
+    generators: Sequence[keras.Model], encoders: Sequence[keras.Model], given: Sequence[np.ndarray]
+) -> dict[str, float]:
+    """Measures how well the encoders of a StackedGAN recover the inputs of its generators.
+
+    Args:
+        generators: generator 0 and generator 1.
+        encoders: encoder 0 and encoder 1.
+        given: labels (n, 10), z1 and z0.
+
+    Returns:
+        A dict: `conditional0`, the mean squared error of encoder 0's features of the images;
+        `conditional1`, the share of fake features whose digit encoder 1 predicts.
+    """
+    features, images = _stack(generators, given)
+    encoded = encoders[0].predict(images, batch_size=500, verbose=0)
+    predicted = encoders[1].predict(features, batch_size=500, verbose=0)
+    same = predicted.argmax(axis=1) == given[0].argmax(axis=1)
+    return {
+        "conditional0": round(float(np.mean((encoded - features) ** 2)), 4),
+        "conditional1": round(float(np.mean(same)), 4),
+    }
+
+
+def recovered_noise(
+    generators: Sequence[keras.Model],
+    discriminators: Sequence[keras.Model],
+    given: Sequence[np.ndarray],
+) -> dict[str, dict[str, float]]:
+    """Correlation of the noise with the noise that a StackedGAN's discriminators recover.
+
+    Args:
+        generators, given: see `measure_stack`.
+        discriminators: discriminator 0 and discriminator 1.
+
+    Returns:
+        {"noise_recovery": {"z0": r, "z1": r}}.
+    """
+    features, images = _stack(generators, given)
+    _, z1 = discriminators[1].predict(features, batch_size=500, verbose=0)
+    _, z0 = discriminators[0].predict(images, batch_size=500, verbose=0)
+    return {"noise_recovery": {"z0": recovery(given[2], z0), "z1": recovery(given[1], z1)}}
+
+
+def _stack(
+    generators: Sequence[keras.Model], given: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The features and the images that two stacked generators draw from labels, z1 and z0."""
+    labels, z1, z0 = given
+    features = generators[1].predict([labels, z1], batch_size=500, verbose=0)
+    return features, generators[0].predict([features, z0], batch_size=500, verbose=0)

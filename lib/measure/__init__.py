@@ -1,0 +1,1 @@
+"""Measures of digits and images, intervals, and pictures."""

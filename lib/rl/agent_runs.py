@@ -1,0 +1,314 @@
+"""Runs of agents: environments, replay memory, progress, log, checkpoints, names of their files.
+
+Keras is imported by the methods that need it, because FrozenLake does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from lib.files.errors import Stopped
+from lib.run import stop
+
+if TYPE_CHECKING:
+    import keras
+
+
+def suffix(args: argparse.Namespace, env_id: str, changed: dict[str, Any] | None = None) -> str:
+    """Returns the end of a run's file names: the settings that differ from the default run.
+
+    Args:
+        args: the parsed flags env_id, book and seed.
+        env_id: the default environment.
+        changed: dict of the settings that flags changed.
+
+    Returns:
+        For instance "-CartPole-v1-book-gamma0.9-seed3", or "" for the default run.
+    """
+    parts = [args.env_id.replace("/", "-")] if args.env_id != env_id else []
+    parts += ["book"] if args.book else []
+    parts += [f"{name}{value}" for name, value in (changed or {}).items()]
+    parts += [f"seed{args.seed}"] if args.seed else []
+    return "".join(f"-{part}" for part in parts)
+
+
+class Memory:
+    """The last transitions of an agent: state, action, reward, next state, and whether it ended.
+
+    The arrays grow with their content, so a large capacity takes no memory in advance.
+
+    Args:
+        capacity: transitions to remember.
+        state_size: numbers in a state.
+    """
+
+    NAMES = ("states", "actions", "rewards", "next_states", "ended")
+
+    def __init__(self, capacity: int, state_size: int) -> None:
+        self.capacity, self.size, self.next = capacity, 0, 0
+        shapes, kinds = ((state_size,), (), (), (state_size,), ()), "fifff"
+        pairs = zip(shapes, kinds, strict=True)
+        self.arrays = [np.empty((0, *shape), kind) for shape, kind in pairs]
+
+    def remember(self, *transition: Any) -> None:
+        """Adds a transition. If the memory is full, it replaces the oldest one."""
+        if self.next == len(self.arrays[0]):
+            self._grow(min(self.capacity, max(1024, 2 * self.next)))
+        for array, value in zip(self.arrays, transition, strict=True):
+            array[self.next] = value
+        self.next = (self.next + 1) % self.capacity
+        self.size = min(self.size + 1, self.capacity)
+
+    def sample(self, batch_size: int, batches: int, rng: np.random.Generator) -> list[np.ndarray]:
+        """Draws batches, each without repetition.
+
+        Returns:
+            list: The arrays states, actions, rewards, next states and ended, each with
+            `batches * batch_size` rows.
+        """
+        drawn = [rng.choice(self.size, batch_size, replace=False) for _ in range(batches)]
+        rows = np.concatenate(drawn)
+        return [array[rows] for array in self.arrays]
+
+    def stored(self) -> dict[str, np.ndarray]:
+        """Returns a dict of arrays for a checkpoint."""
+        arrays = dict(zip(self.NAMES, (a[: self.size] for a in self.arrays), strict=True))
+        return {**arrays, "next": np.array(self.next)}
+
+    def restore(self, stored: dict[str, np.ndarray]) -> None:
+        """Restores the arrays that `stored` returned."""
+        self.arrays = [stored[name] for name in self.NAMES]
+        self.size, self.next = len(stored["ended"]), int(stored["next"])
+
+    def _grow(self, rows):
+        for k, array in enumerate(self.arrays):
+            self.arrays[k] = np.empty((rows, *array.shape[1:]), array.dtype)
+            self.arrays[k][: len(array)] = array
+
+
+class Progress:
+    """A line with episode, numbers and time left.
+
+    A terminal shows one line that changes. Elsewhere a line is printed every `every` episodes.
+
+    Args:
+        episodes: the largest number of episodes.
+        title: a short text before the line.
+        every: episodes between two lines where the output is not a terminal.
+        first: episodes that an earlier process has done.
+    """
+
+    def __init__(self, episodes: int, title: str = "", every: int = 100, first: int = 0) -> None:
+        self.episodes = episodes
+        self.first = first
+        self.title = title
+        self.every = every
+        self.started = self.shown = time.time()
+
+    def update(self, episode: int, **numbers: float) -> None:
+        """Prints the line for `episode`, counted from 1, if it is due."""
+        now = time.time()
+        if sys.stdout.isatty():
+            if now - self.shown > 0.5:
+                self._print(episode, numbers, end="")
+        elif episode % self.every == 0 and episode < self.episodes:
+            self._print(episode, numbers, end="\n")
+
+    def finish(self, episode: int, **numbers: float) -> None:
+        """Prints the last line."""
+        self._print(episode, numbers, end="\n")
+
+    def _print(self, episode, numbers, end):
+        self.shown = time.time()
+        seconds = self.shown - self.started
+        done = episode - self.first
+        left = int(seconds / done * (self.episodes - episode)) if done else 0
+        values = "  ".join(
+            f"{name} {value:,}" if isinstance(value, int) else f"{name} {value:.4g}"
+            for name, value in numbers.items()
+        )
+        text = (
+            f"{self.title}episode {episode}/{self.episodes}  {values}  "
+            f"{seconds:.0f} s, at most {left // 60}:{left % 60:02d} left"
+        )
+        print(f"\r{text}\x1b[K" if sys.stdout.isatty() else text, end=end, flush=True)
+
+
+class Run:
+    """One training run: its log, log-SEED.csv, checkpoints, progress line and stop signals.
+
+        with Run(args, seed, folder, models, rng, settings) as run:
+            while run.unfinished:
+                ...
+                run.add(steps=steps, reward=reward)
+
+    On entering, `--resume` restores the models, the generator and the log from the checkpoint. The
+    checkpoint of a finished run remains until `finish`, so that a continuation does not repeat it.
+
+    Args:
+        args: the parsed flags episodes, resume, and seed, which is the seed of the first run.
+        seed: of this run.
+        folder: of the files.
+        models: list of models, whose variables and optimizers are in the checkpoint.
+        rng: the NumPy generator of everything random in the run.
+        settings: dict of values that must not differ in a continuation.
+        every: see `Progress`.
+        memory: an object with further arrays for the checkpoint: `stored()` returns a dict of them,
+            and `restore(dict)` takes them back.
+
+    Attributes:
+        log: a dict for each episode: its number, what `add` got, the mean reward of the last 100
+            episodes, seconds, and steps_per_second.
+        stopped: whether Ctrl-C or SIGTERM ended the run.
+    """
+
+    SECONDS_BETWEEN = 20  # checkpoints
+    WINDOW = 100  # episodes in a mean reward
+
+    log: list[dict[str, Any]]
+    ended: float | None
+    # Set by the scripts, for the summaries of `rl_report`.
+    solved: bool
+    test: list[float]
+    updates: int
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        seed: int,
+        folder: Path,
+        models: list[keras.Model],
+        rng: np.random.Generator,
+        settings: dict[str, Any],
+        every: int = 100,
+        memory: Memory | None = None,
+    ) -> None:
+        self.args, self.seed, self.folder = args, seed, folder
+        self.models, self.rng, self.settings = models, rng, settings
+        self.every, self.memory = every, memory
+        self.path = folder / f"restart-{seed}.npz"
+        self.log, self.steps, self.stopped, self.ended = [], 0, False, None
+        self.stop = stop.StopOnSignal("episode")
+
+    def __enter__(self) -> Self:
+        self.saved = self.started = time.time()
+        self._load()
+        self.steps = sum(row["steps"] for row in self.log)
+        self.file = (self.folder / f"log-{self.seed}.csv").open("w", newline="")
+        self.writer: Any = None
+        for row in self.log:
+            self._write(row)
+        title = f"seed {self.seed}: "
+        self.progress = Progress(self.args.episodes, title, self.every, first=len(self.log))
+        self.stop.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        self.stop.__exit__()
+        self.file.close()
+        self.ended = time.time()
+        if kind is None:
+            self._save()
+            self.progress.finish(len(self.log), **self.shown)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether another episode is to be played."""
+        return not self.stopped and len(self.log) < self.args.episodes
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the run, including the time before a continuation."""
+        return (self.ended or time.time()) - self.started
+
+    @property
+    def rewards(self) -> list[float]:
+        """The reward of each episode."""
+        return [row["reward"] for row in self.log]
+
+    @property
+    def shown(self) -> dict[str, float]:
+        """The numbers in the progress line."""
+        last = self.log[-1] if self.log else {}
+        return {name: last[name] for name in ("reward", "mean_reward") if name in last}
+
+    def reached(self, goal: float) -> bool:
+        """Whether the mean reward of the last WINDOW episodes, all played, is at least `goal`."""
+        return len(self.log) >= self.WINDOW and self.log[-1]["mean_reward"] >= goal
+
+    def add(self, **row: Any) -> None:
+        """Logs an episode; `row` has its steps and reward, and further numbers or empty texts."""
+        self.steps += row["steps"]
+        last = [*self.rewards[1 - self.WINDOW :], row["reward"]]
+        row = {
+            "episode": len(self.log) + 1,
+            **row,
+            "mean_reward": round(sum(last) / len(last), 3),
+            "seconds": round(self.seconds, 2),
+            "steps_per_second": round(self.steps / max(self.seconds, 1e-9)),
+        }
+        self.log.append(row)
+        self._write(row)
+        self.progress.update(len(self.log), **self.shown)
+        self.stopped = self.stop.requested
+        if time.time() - self.saved >= self.SECONDS_BETWEEN:
+            self._save()
+
+    def finish(self) -> None:
+        """Removes the checkpoint, once the results of all runs have been written."""
+        self.path.unlink()
+
+    def _write(self, row):
+        if self.writer is None:
+            self.writer = csv.DictWriter(self.file, row)
+            self.writer.writeheader()
+        self.writer.writerow(row)
+        self.file.flush()
+
+    def _load(self):
+        from lib.run import checkpoints
+
+        there = self.path.exists()
+        if not self.args.resume and there:
+            print(f"Starting again; --resume would continue from the checkpoint '{self.path}'.")
+        if not self.args.resume or (self.seed > self.args.seed and not there):
+            return
+        progress, arrays = checkpoints.load_restart(self.path, self.models, self.settings)
+        self.log = progress["log"]
+        self.rng.bit_generator.state = progress["rng"]
+        self.started -= progress["seconds"]
+        if self.memory is not None:
+            self.memory.restore(arrays)
+
+    def _save(self):
+        from lib.run import checkpoints
+
+        progress = {"log": self.log, "rng": self.rng.bit_generator.state, "seconds": self.seconds}
+        arrays = self.memory.stored() if self.memory is not None else None
+        checkpoints.save_restart(self.path, self.models, self.settings, progress, arrays)
+        self.saved = time.time()
+
+
+def run_seeds(args: argparse.Namespace, train: Callable[[int], Run]) -> dict[int, Run]:
+    """Returns {seed: `train(seed)`, a `Run`} for `args.seeds` seeds.
+
+    Raises:
+        Stopped: if a signal ended a run.
+    """
+    runs = {}
+    for seed in range(args.seed, args.seed + args.seeds):
+        run = runs[seed] = train(seed)
+        if run.stopped:
+            raise Stopped(
+                f"Stopped in the run with seed {seed} after episode {len(run.log)}; "
+                f"log and checkpoint are in '{run.folder}'. {stop.how_to_resume()}"
+            )
+    return runs

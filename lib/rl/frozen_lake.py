@@ -1,0 +1,225 @@
+"""FrozenLake around the agent: the environment, table files, tests, exact values and videos.
+
+Nothing here needs Keras.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from lib.files.errors import UserError, one_line
+from lib.files.whole import write_whole
+from lib.rl import environments, video
+
+ENV_ID = "FrozenLake-v1"
+
+# {cell: {action: [(probability, next cell, reward, whether the episode ends)]}}.
+Transitions = dict[int, dict[int, list[tuple[float, int, float, bool]]]]
+
+
+def make_lake(env_id: str, slippery: bool, **options: Any) -> gym.Env:
+    """Returns the environment, slippery or not.
+
+    Raises:
+        UserError: if it is not a lake, which has a table of probabilities and a time limit.
+    """
+    if env_id == "FrozenLake-v0":
+        print(f"Gymnasium no longer has FrozenLake-v0: using {ENV_ID}, which is the same lake.")
+        env_id = ENV_ID
+    env = environments.make(env_id, is_slippery=slippery, **options)
+    if not hasattr(env.unwrapped, "P") or env.spec.max_episode_steps is None:
+        raise UserError(f"'{env_id}' is not a lake: it has no table of probabilities or no limit")
+    return env
+
+
+def table_name(args: argparse.Namespace, seed: int) -> str:
+    """The name of the table file, without suffix: one for each lake, method and seed.
+
+    Args:
+        args: the parsed flags env_id, slippery and book.
+        seed: of the training.
+    """
+    name = "q-frozenlake-slippery" if args.slippery else "q-frozenlake"
+    if args.env_id not in (ENV_ID, "FrozenLake-v0"):
+        name += "-" + args.env_id.replace("/", "-")
+    if args.book:
+        name += "-book" if args.book == "all" else f"-book-{args.book}"
+    return name if seed == 0 else f"{name}-seed{seed}"
+
+
+def save_table(table: np.ndarray, path: Path) -> None:
+    """Writes a Q-table; an interruption leaves the previous file as it was."""
+    write_whole(path, lambda temporary: np.save(temporary, table))
+
+
+def load_table(path: Path, env: gym.Env) -> np.ndarray:
+    """Reads a Q-table of shape (cells, actions).
+
+    Raises:
+        UserError: if the file is not a table of finite numbers with the shape of this lake.
+    """
+    expected = (int(env.observation_space.n), int(env.action_space.n))
+    try:
+        table = np.load(path)
+    except Exception as error:
+        # A damaged file can make NumPy raise any error.
+        raise UserError(
+            f"'{path}' is broken: expected a table in .npy, {one_line(error)}"
+        ) from None
+    found = getattr(table, "shape", "no shape: it is not an .npy file")
+    if found != expected:
+        raise UserError(f"'{path}' has the shape {found}, this lake needs {expected}")
+    if not np.issubdtype(table.dtype, np.number) or not np.isfinite(table).all():
+        raise UserError(f"'{path}' is broken: expected finite numbers in each cell of the table")
+    return table
+
+
+def greedy(table: np.ndarray) -> np.ndarray:
+    """Returns the action probabilities (cells, actions) of a Q-table: 1 for the first maximum."""
+    return np.eye(table.shape[1])[table.argmax(axis=1)]
+
+
+def uniform(env: gym.Env) -> np.ndarray:
+    """Returns the action probabilities (cells, actions) of random play."""
+    shape = (env.observation_space.n, env.action_space.n)
+    return np.full(shape, 1 / env.action_space.n)
+
+
+def play(
+    env: gym.Env,
+    policy: np.ndarray,
+    episodes: int,
+    seed: int,
+    watch: Callable[[gym.Env, float, bool], None] | None = None,
+) -> float:
+    """Plays episodes and returns the share of them that reach the goal.
+
+    Args:
+        env: the lake.
+        policy: action probabilities (cells, actions).
+        episodes: number of episodes.
+        seed: of the lake and of the actions.
+        watch: function (env, reward, done), called after each step.
+    """
+    rng = np.random.default_rng(seed)
+    thresholds = policy.cumsum(axis=1)
+    first_seed: int | None = int(rng.integers(2**31))
+    wins = 0
+    for _ in range(episodes):
+        state, _ = env.reset(seed=first_seed)
+        first_seed, done = None, False
+        while not done:
+            action = np.searchsorted(thresholds[state], rng.random(), side="right")
+            state, reward, terminated, truncated, _ = env.step(int(action))
+            done = terminated or truncated
+            if watch is not None:
+                watch(env, reward, done)
+        wins += reward > 0
+    return wins / episodes
+
+
+def success_within(
+    transitions: Transitions, steps: int, policy: np.ndarray | None = None
+) -> np.ndarray:
+    """Computes the probability to reach the goal by dynamic programming backwards in time.
+
+    Args:
+        transitions: env.unwrapped.P.
+        steps: the time limit.
+        policy: action probabilities (cells, actions). Without it, the best action for each cell
+            and remaining time.
+
+    Returns:
+        The probability from each cell.
+    """
+    value = np.zeros(len(transitions))
+    for _ in range(steps):
+        after = np.array(
+            [
+                [
+                    sum(p * (reward + (not ended) * value[s]) for p, s, reward, ended in outcomes)
+                    for outcomes in transitions[state].values()
+                ]
+                for state in range(len(value))
+            ]
+        )
+        value = after.max(axis=1) if policy is None else (policy * after).sum(axis=1)
+    return value
+
+
+def evaluate(env: gym.Env, policy: np.ndarray, episodes: int, seed: int) -> dict[str, float]:
+    """Measures a policy by episodes of `env.step` and computes its success exactly.
+
+    Prints and returns:
+        dict: test_success and test_episodes; exact_success, the probability that the policy
+            reaches the goal within the time limit; optimum, that of the best policy.
+    """
+    steps, start = env.spec.max_episode_steps, env.unwrapped.initial_state_distrib
+    exact, optimum = (
+        float(start @ success_within(env.unwrapped.P, steps, each)) for each in (policy, None)
+    )
+    measured = play(env, policy, episodes, seed)
+    print(
+        f"goal reached in {100 * measured:.2f} % of {episodes:,} test episodes "
+        f"(exactly {100 * exact:.2f} %, best possible {100 * optimum:.2f} %)"
+    )
+    return {
+        "test_success": round(measured, 4),
+        "test_episodes": episodes,
+        "exact_success": round(exact, 4),
+        "optimum": round(optimum, 4),
+    }
+
+
+def show(args: argparse.Namespace, policy: np.ndarray, episodes: int) -> None:
+    """Shows some episodes in the terminal, `args.delay` seconds a step."""
+    in_terminal = sys.stdout.isatty()
+
+    def draw(env, reward, done):
+        print("\x1b[2J\x1b[H" if in_terminal else "", end="")
+        print(env.render())
+        if done:
+            print("goal reached" if reward else "fell into a hole, or the time limit")
+        sys.stdout.flush()
+        if in_terminal:
+            time.sleep(args.delay)
+
+    env = make_lake(args.env_id, args.slippery, render_mode="ansi")
+    share = play(env, policy, episodes, args.seed, draw)
+    print(f"{share * episodes:.0f} of {episodes} episodes reached the goal")
+
+
+def check_video(args: argparse.Namespace) -> None:
+    """Raises a UserError if `record` could not write a video."""
+    env = make_lake(args.env_id, args.slippery, render_mode="rgb_array")
+    video.check_video(args, env)
+
+
+def record(args: argparse.Namespace, policy: np.ndarray, episodes: int, stem: Path) -> None:
+    """Writes some episodes as a video, see `rl_report.record`."""
+
+    def watched(env, rng):
+        return play(env, policy, episodes, args.seed)
+
+    env = make_lake(args.env_id, args.slippery, render_mode="rgb_array")
+    video.record(args, watched, stem, env)
+
+
+def summary(runs: list[dict[str, float]]) -> dict[str, Any]:
+    """Returns the dicts of `evaluate`, one per seed, with median, least and greatest values."""
+    facts: dict[str, Any] = {"runs": runs}
+    for name in ("train_success", "test_success", "exact_success", "train_cpu_seconds"):
+        values = [each[name] for each in runs if name in each]
+        if values:
+            facts[name] = {
+                "median": round(float(np.median(values)), 4),
+                "least": min(values),
+                "greatest": max(values),
+            }
+    return facts | {"optimum": runs[0]["optimum"], "test_episodes": runs[0]["test_episodes"]}

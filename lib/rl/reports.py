@@ -1,0 +1,357 @@
+"""Results of agents: intervals, summaries of runs, figures and videos."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+
+from lib.files import records
+from lib.files.whole import write_whole
+from lib.measure.intervals import format_interval, with_interval
+from lib.rl import agent_runs, environments
+from lib.rl.video import Play, record
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+# {label: rewards (episodes,), one sequence per seed}.
+Rewards = Mapping[str, Sequence[Sequence[float] | np.ndarray]]
+
+
+def test(args: argparse.Namespace, play: Play, episodes: int, seed: int) -> list[float]:
+    """Plays test episodes and returns their rewards.
+
+    Args:
+        args: the parsed flags env_id and show.
+        play: function of the environment and a NumPy generator that plays an episode and returns
+            its reward.
+        episodes: number of episodes.
+        seed: of the run; the test draws other numbers than the training with this seed.
+    """
+    env = environments.make(args.env_id, render_mode="human" if args.show else None)
+    rng = np.random.default_rng((seed, 1))
+    rewards = [play(env, rng) for _ in range(episodes)]
+    env.close()
+    return rewards
+
+
+def evaluation(
+    rewards: Sequence[float], args: argparse.Namespace, folder: Path, **facts: Any
+) -> None:
+    """Prints and records the rewards of test episodes with loaded weights.
+
+    Args:
+        rewards: of the episodes.
+        args: the parsed flags.
+        folder: of the record.
+        facts: further values for the record.
+    """
+    numbers = with_interval(rewards)
+    print(f"mean reward of {len(rewards)} test episodes: {format_interval(numbers)}")
+    path = folder / "evaluation.json"
+    records.record(path, args, test_episodes=len(rewards), test_reward=numbers, **facts)
+
+
+def policies(
+    runs: dict[int, agent_runs.Run],
+    goal: float,
+    args: argparse.Namespace,
+    folder: Path,
+    **facts: Any,
+) -> None:
+    """Prints, draws and records runs of a policy gradient, and removes their checkpoints.
+
+    Args:
+        runs: see `policy_summary`.
+        goal: see `policy_summary`.
+        args: the parsed flags.
+        folder: of the files metrics.json, rewards.csv and curves.png.
+        facts: further values for the record.
+    """
+    numbers = policy_summary(runs, goal)
+    flag_and_reward_curves(runs, folder / "curves.png", goal)
+    _finish(runs, args, folder, **facts, **numbers)
+
+
+def dqn(
+    runs: dict[int, agent_runs.Run],
+    goal: float,
+    args: argparse.Namespace,
+    folder: Path,
+    **facts: Any,
+) -> None:
+    """Prints, draws and records runs of a DQN, and removes their checkpoints.
+
+    Args:
+        runs: see `dqn_summary`.
+        goal: the mean reward at which a run is solved, or infinity.
+        args: the parsed flags.
+        folder: of the files metrics.json, rewards.csv and rewards.png.
+        facts: further values for the record, among them the method.
+    """
+    numbers = dqn_summary(runs, args.episodes)
+    finite = goal if np.isfinite(goal) else None
+    title = f"{numbers['solved_runs']} of {len(runs)} runs solved"
+    if numbers["solved_runs"]:
+        title += f", after {format_interval(numbers['episodes'], '.0f')} episodes"
+    curves = {"": [run.rewards for run in runs.values()]}
+    compare_rewards(curves, folder / "rewards.png", 100, None, finite, title)
+    _finish(runs, args, folder, goal=finite, **facts, **numbers)
+
+
+def _finish(
+    runs: dict[int, agent_runs.Run], args: argparse.Namespace, folder: Path, /, **numbers: Any
+) -> None:
+    """Writes the rewards and the record of runs, and removes their checkpoints."""
+    write_rewards(runs, folder / "rewards.csv")
+    minutes = round(sum(run.seconds for run in runs.values()) / 60, 2)
+    records.record(folder / "metrics.json", args, minutes=minutes, **numbers)
+    for run in runs.values():
+        run.finish()
+
+
+def random_play(args: argparse.Namespace, folder: Path) -> None:
+    """Plays episodes with random actions, and prints and records their mean reward.
+
+    Args:
+        args: the parsed flags env_id, episodes, seed and record.
+        folder: of the record and the video.
+    """
+    env = environments.make(args.env_id)
+    env.action_space.seed(args.seed)
+    rng = np.random.default_rng(args.seed)
+    progress = agent_runs.Progress(args.episodes)
+    rewards, flags = [], 0
+    for episode in range(args.episodes):
+        reward, terminated = random_episode(env, rng)
+        rewards.append(reward)
+        flags += terminated
+        progress.update(episode + 1, reward=reward)
+    mean = float(np.mean(rewards))
+    progress.finish(args.episodes, reward=mean, flags=flags)
+    records.record(
+        folder / "metrics.json",
+        args,
+        env_id=args.env_id,
+        method="random",
+        episodes=args.episodes,
+        mean_reward=round(mean, 2),
+        flags=flags,
+    )
+    if args.record:
+        record(args, lambda env, rng: random_episode(env, rng)[0], folder / "agent")
+
+
+def random_episode(env: gym.Env, rng: np.random.Generator) -> tuple[float, bool]:
+    """Plays one episode with random actions; returns its reward and whether it terminated."""
+    env.reset(seed=int(rng.integers(2**31)))
+    total, terminated, truncated = 0.0, False, False
+    while not (terminated or truncated):
+        _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+        total += float(reward)
+    return total, terminated
+
+
+def policy_summary(runs: dict[int, agent_runs.Run], goal: float) -> dict[str, Any]:
+    """Summarizes runs of one method on an environment with a flag.
+
+    Args:
+        runs: {seed: `rl.Run`} with the attribute `test`, rewards of test episodes without noise.
+        goal: the mean reward at which a run counts as solved.
+
+    Returns:
+        dict: flag_reached, the share of episodes after the first fifth; reward_last, the reward of
+            the last tenth of the episodes; test_reward without noise; solved_runs; each with the
+            values of all seeds. Means over seeds have a 95 % interval.
+    """
+    first = next(iter(runs.values()))
+    episodes = len(first.log)
+    later, last = episodes // 5, episodes - max(1, episodes // 10)
+    reached = [float(np.mean([row["flag"] for row in run.log[later:]])) for run in runs.values()]
+    rewards = [float(np.mean(run.rewards[last:])) for run in runs.values()]
+    tests = [float(np.mean(run.test)) for run in runs.values()]
+    numbers: dict[str, Any] = {
+        "runs": len(runs),
+        "episodes": episodes,
+        "flag_reached": with_interval(reached, 4),
+        "reward_last": with_interval(rewards),
+        "solved_runs": sum(reward >= goal for reward in rewards),
+        "test_episodes": len(first.test),
+        "test_reward": with_interval(tests),
+        "updates": sum(run.updates for run in runs.values()),
+        "environment_steps": sum(run.steps for run in runs.values()),
+        "seconds_per_run": round(float(np.mean([run.seconds for run in runs.values()])), 1),
+        "seeds": {
+            seed: {
+                "flags": run.log[-1]["flags"],
+                "flag_reached": round(reached[k], 4),
+                "reward_last": round(rewards[k], 2),
+                "test_reward": round(tests[k], 2),
+                "test_worst": round(min(run.test), 2),
+            }
+            for k, (seed, run) in enumerate(runs.items())
+        },
+    }
+    print(
+        f"{len(runs)} run{'s' if len(runs) > 1 else ''} of {episodes} episodes: flag reached in "
+        f"{100 * np.mean(reached):.1f} % of the episodes after {later}; "
+        f"mean reward of the last {episodes - last}: {format_interval(numbers['reward_last'])}; "
+        f"without noise: {format_interval(numbers['test_reward'])}; "
+        f"solved (mean reward of at least {goal:g}): {numbers['solved_runs']} of {len(runs)}"
+    )
+    return numbers
+
+
+def dqn_summary(runs: dict[int, agent_runs.Run], limit: int) -> dict[str, Any]:
+    """Summarizes runs of a DQN that end when they are solved.
+
+    Args:
+        runs: {seed: `rl.Run`} with the attributes solved, and test, rewards of test episodes
+            without random actions.
+        limit: episodes after which a run ends if it is not solved.
+
+    Returns:
+        dict: episodes, updates and environment_steps until the run ended; test_reward; each as the
+            mean over seeds with a 95 % interval, and with the values of all seeds.
+    """
+    seeds = {
+        seed: {
+            "solved": run.solved,
+            "episodes": len(run.log),
+            "updates": run.log[-1]["updates"],
+            "environment_steps": run.steps,
+            "test_reward": round(float(np.mean(run.test)), 2),
+            "test_worst": round(min(run.test), 2),
+        }
+        for seed, run in runs.items()
+    }
+    names = ("episodes", "updates", "environment_steps", "test_reward")
+    numbers: dict[str, Any] = {
+        "runs": len(runs),
+        "solved_runs": sum(run.solved for run in runs.values()),
+        "episodes_limit": limit,
+        **{name: with_interval([each[name] for each in seeds.values()]) for name in names},
+        "test_episodes": len(next(iter(runs.values())).test),
+        "seconds_per_run": round(float(np.mean([run.seconds for run in runs.values()])), 1),
+        "seeds": seeds,
+    }
+    ended = [each["episodes"] for each in seeds.values()]
+    updates, steps = (format_interval(numbers[name], ",.0f") for name in names[1:3])
+    print(
+        f"{len(runs)} run{'s' if len(runs) > 1 else ''}: solved {numbers['solved_runs']} within "
+        f"{limit:,} episodes; ended after {format_interval(numbers['episodes'])} episodes "
+        f"({min(ended)} to {max(ended)}), {updates} updates and {steps} steps; mean reward without "
+        f"random actions: {format_interval(numbers['test_reward'])}"
+    )
+    return numbers
+
+
+def write_rewards(runs: dict[int, agent_runs.Run], path: Path) -> None:
+    """Writes the reward of each episode as a table with one column per seed."""
+    longest = max(len(run.log) for run in runs.values())
+    columns = [[f"{r:.6g}" for r in run.rewards] + [""] * longest for run in runs.values()]
+
+    def write(temporary):
+        with temporary.open("w", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["episode", *(f"seed {seed}" for seed in runs)])
+            table.writerows(zip(range(1, longest + 1), *columns, strict=False))
+
+    write_whole(path, write)
+
+
+def read_rewards(path: Path) -> list[np.ndarray]:
+    """Returns the rewards that `write_rewards` wrote, a list of arrays, one per seed."""
+    with path.open(newline="") as file:
+        _, *rows = csv.reader(file)
+    columns = list(zip(*rows, strict=True))[1:]
+    return [np.array([float(cell) for cell in column if cell]) for column in columns]
+
+
+def running_mean(values: Sequence[float] | np.ndarray, window: int) -> np.ndarray:
+    """The mean of the last `window` values at each place, of fewer values at the start."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(0, ends - window)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def _band(axis: Axes, runs: np.ndarray, label: str | None = None) -> None:
+    """Draws runs (seeds, episodes) faintly, and their median over a band from least to greatest."""
+    episodes = np.arange(1, runs.shape[1] + 1)
+    (line,) = axis.plot(episodes, np.median(runs, axis=0), label=label, zorder=3)
+    color = line.get_color()
+    axis.fill_between(episodes, runs.min(axis=0), runs.max(axis=0), color=color, alpha=0.15, lw=0)
+    axis.plot(episodes, runs.T, color=color, linewidth=0.5, alpha=0.3)
+
+
+def flag_and_reward_curves(runs: dict[int, agent_runs.Run], path: Path, goal: float) -> None:
+    """Draws flags reached so far, and the reward of each episode, with the spread over the runs.
+
+    Figures 10.7.1 to 10.7.4 of the book show the flags, 10.7.5 to 10.7.8 the rewards.
+    """
+    import matplotlib.pyplot as plt
+
+    from lib.measure import plots
+
+    figure, axes = plt.subplots(1, 2, figsize=(7.4, 2.9), dpi=160, layout="constrained")
+    _band(axes[0], np.array([[row["flags"] for row in run.log] for run in runs.values()]))
+    _band(axes[1], np.array([run.rewards for run in runs.values()]))
+    axes[0].set(xlabel="episode", ylabel="flags reached so far")
+    axes[1].set(xlabel="episode", ylabel="reward of the episode")
+    axes[1].axhline(goal, color="gray", linestyle=":")
+    plots.finish(figure, path)
+
+
+def draw_rewards(axis: Axes, methods: Rewards, window: int, goal: float | None = None) -> None:
+    """Draws the running mean reward of one or more methods.
+
+    A run that ended earlier than others keeps its last value.
+
+    Args:
+        axis: of Matplotlib.
+        methods: {label: list of rewards (episodes,), one per seed}.
+        window: episodes in the running mean.
+        goal: the mean reward to mark, or None.
+    """
+    for label, seeds in methods.items():
+        longest = max(map(len, seeds))
+        means = [running_mean(rewards, window) for rewards in seeds]
+        means = [np.pad(mean, (0, longest - len(mean)), mode="edge") for mean in means]
+        _band(axis, np.array(means), label)
+    if goal is not None:
+        axis.axhline(goal, color="gray", linestyle=":")
+    axis.set(xlabel="episode", ylabel=f"mean reward of {window} episodes")
+
+
+def compare_rewards(
+    methods: Rewards,
+    path: Path,
+    window: int,
+    limits: tuple[float, float] | None,
+    goal: float | None,
+    title: str | None = None,
+) -> None:
+    """Draws the running mean reward of one or more methods in one figure, see `draw_rewards`.
+
+    Args:
+        methods, window, goal: see `draw_rewards`.
+        path: the PNG file.
+        limits: (least, greatest) reward shown; None for all.
+        title: of the figure.
+    """
+    import matplotlib.pyplot as plt
+
+    from lib.measure import plots
+
+    figure, axis = plt.subplots(figsize=(7.4, 3.2), dpi=160, layout="constrained")
+    draw_rewards(axis, methods, window, goal)
+    axis.set(ylim=limits, title=title)
+    if len(methods) > 1:
+        figure.legend(loc="outside right center", frameon=False)
+    plots.finish(figure, path)

@@ -1,0 +1,106 @@
+"""The autoencoder whose encoder maps a state to features (section 10.6 of the book)."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+from keras import layers
+
+from lib.engine.backends import feed
+from lib.files import records, weights
+from lib.rl import agents
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+
+HIDDEN_LAYERS = (256, 128)
+FEATURES = 32
+STATES = 220_000
+TEST_STATES = 20_000  # of these
+EPOCHS = 10
+BATCH_SIZE = 32
+
+
+def build_encoder(state_size: int) -> keras.Model:
+    """States (batch, state_size) -> features (batch, 32)."""
+    states = keras.Input((state_size,), name="states")
+    x = states
+    for units in HIDDEN_LAYERS:
+        x = layers.Dense(units, activation="relu")(x)
+    return keras.Model(states, layers.Dense(FEATURES, name="features")(x), name="encoder")
+
+
+def train_encoder(
+    encoder: keras.Model, space: gym.spaces.Box, standardize: bool, rng: np.random.Generator
+) -> float:
+    """Trains the encoder as part of an autoencoder, on states drawn evenly from the whole space.
+
+    With `standardize`, the autoencoder sees states of mean 0 and standard deviation 1, and the
+    features also have this mean and deviation. The first and the last layer contain the factors.
+
+    Args:
+        encoder: from `build_encoder`.
+        space: `low` and `high` bound the states (state_size,).
+        standardize: whether to rescale states and features.
+        rng: NumPy generator.
+
+    Returns:
+        float: The mean squared error on test states, rescaled if `standardize`.
+    """
+    states = rng.uniform(space.low, space.high, (STATES, len(space.low))).astype("float32")
+    mean, std = (states.mean(0), states.std(0)) if standardize else (0, np.ones(len(space.low)))
+    scaled = ((states - mean) / std).astype("float32")
+    x = encoder.output
+    for units in reversed(HIDDEN_LAYERS):
+        x = layers.Dense(units, activation="relu")(x)
+    autoencoder = keras.Model(encoder.input, layers.Dense(len(space.low))(x), name="autoencoder")
+    autoencoder.compile(optimizer="adam", loss="mse")
+    train, test = scaled[TEST_STATES:], scaled[:TEST_STATES]
+    for epoch in range(EPOCHS):
+        shuffled = rng.permutation(train)
+        autoencoder.fit(**feed({"x": shuffled, "y": shuffled}, BATCH_SIZE), verbose=0)
+        error = autoencoder.evaluate(test, test, batch_size=1000, verbose=0)
+        print(f"encoder, epoch {epoch + 1}/{EPOCHS}: test MSE {error:.3g}", flush=True)
+    if standardize:
+        first, last = encoder.layers[1], encoder.layers[-1]
+        kernel, bias = first.get_weights()
+        first.set_weights([kernel / std[:, None], bias - (mean / std) @ kernel])
+        features = encoder.predict(states, batch_size=1000, verbose=0)
+        kernel, bias = last.get_weights()
+        last.set_weights([kernel / features.std(0), (bias - features.mean(0)) / features.std(0)])
+    return error
+
+
+def load_or_train(
+    args: argparse.Namespace,
+    space: gym.spaces.Box,
+    standardize: bool,
+    script: str | Path,
+    folder: Path,
+) -> keras.Model:
+    """Returns the encoder that `--encoder-weights` names, or trains and saves one.
+
+    Args:
+        args: the parsed flags encoder_weights, resume, seed, output_dir and suffix.
+        space: `low` and `high` bound the states.
+        standardize: see `train_encoder`.
+        script: whose folder has pretrained weights.
+        folder: of the record of a training.
+    """
+    encoder = build_encoder(len(space.low))
+    path = args.output_dir / f"car_encoder{args.suffix}.h5"
+    if args.encoder_weights:
+        aliases = {"encoder_weights.h5": "car_encoder.h5"}
+        weights.load(encoder, agents.find(args.encoder_weights, script, aliases))
+    elif args.resume:
+        weights.load(encoder, path)  # from the interrupted run
+    else:
+        error = train_encoder(encoder, space, standardize, np.random.default_rng(args.seed))
+        about = {"environment": args.env_id, "standardize": standardize}
+        weights.save(encoder, path, about=about)
+        records.record(folder / "encoder.json", args, test_mse=round(error, 7), **about)
+    return encoder

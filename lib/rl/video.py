@@ -1,0 +1,97 @@
+"""Videos of agents."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+
+from lib.files.errors import UserError
+from lib.files.whole import write_whole
+from lib.rl import environments
+
+if TYPE_CHECKING:
+    pass
+
+# Plays in an environment, with random numbers, and returns the reward.
+Play = Callable[[gym.Env, np.random.Generator], float]
+
+
+def record(args: argparse.Namespace, play: Play, stem: Path, env: gym.Env | None = None) -> None:
+    """Writes a video of the episodes that `play` plays, as mp4, or as gif if ffmpeg is missing.
+
+    Args:
+        args: the parsed flags env_id, seed and record, which is "mp4", "gif", or "auto".
+        play: function of the environment and a NumPy generator that plays and returns the reward.
+        stem: path of the file without its ending.
+        env: the environment, with the render mode rgb_array; made from `args.env_id` if missing.
+    """
+    env = environments.make(args.env_id, render_mode="rgb_array") if env is None else env
+    env = gym.wrappers.RenderCollection(env, reset_clean=False)
+    env.action_space.seed(args.seed)
+    reward = play(env, np.random.default_rng(args.seed))
+    path = write_video(stem, env.render(), env.metadata.get("render_fps", 30), args.record)
+    print(f"{path}: reward {reward:.1f}")
+
+
+def check_video(args: argparse.Namespace, env: gym.Env | None = None) -> None:
+    """Raises a UserError if `record` could not write a video; see there for the arguments."""
+    (environments.make(args.env_id, render_mode="rgb_array") if env is None else env).close()
+    if args.record == "mp4" and shutil.which("ffmpeg") is None:
+        raise UserError("--record=mp4 needs ffmpeg, which is not installed; use --record=gif")
+
+
+def write_video(stem: Path, frames: Sequence[np.ndarray], fps: float, kind: str = "auto") -> Path:
+    """Writes frames as a video and returns its path.
+
+    Args:
+        stem: path of the file without its ending.
+        frames: list of uint8 arrays (height, width, 3).
+        fps: frames per second.
+        kind: see `record`.
+    """
+    mp4 = kind == "mp4" or (kind == "auto" and shutil.which("ffmpeg") is not None)
+    path = stem.with_name(f"{stem.name}.{'mp4' if mp4 else 'gif'}")
+    if not mp4:
+        from PIL import Image
+
+        # For a gif of many frames, half of them at half the size are enough. Each pixel is the mean
+        # of four: without three of them, lines would have gaps.
+        skip = 2 if fps > 20 else 1
+        images = [Image.fromarray(frame).reduce(skip) for frame in frames[::skip]]
+        write_gif(path, images, milliseconds=1000 * skip / fps)
+        return path
+    height, width, _ = frames[0].shape
+    command = ["ffmpeg", "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
+    command += ["-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
+    # Players expect 4:2:0 color, which needs even sizes.
+    command += ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"]
+
+    def write(temporary):
+        data = b"".join(frame.tobytes() for frame in frames)
+        done = subprocess.run([*command, str(temporary)], input=data, capture_output=True)
+        if done.returncode:
+            raise UserError(f"ffmpeg cannot write '{path}': {done.stderr.decode().strip()}")
+
+    write_whole(path, write)
+    return path
+
+
+def write_gif(path: Path, frames: Sequence[Any], milliseconds: float = 40) -> None:
+    """Writes pictures, Pillow images or uint8 arrays (height, width, 3), as one gif."""
+    from PIL import Image
+
+    images = [f if isinstance(f, Image.Image) else Image.fromarray(f) for f in frames]
+
+    def write(temporary):
+        images[0].save(
+            temporary, save_all=True, append_images=images[1:], duration=milliseconds, loop=0
+        )
+
+    write_whole(path, write)

@@ -1,0 +1,89 @@
+"""Checkpoints: every variable of a model, its optimizer and its seeds, in one npz file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from lib.engine import backends
+from lib.files.errors import UserError
+from lib.files.whole import write_whole
+
+
+def _state(models: keras.Model | list[keras.Model]) -> list[keras.Variable]:
+    """All variables of one or more models and their optimizers, in a fixed order, none twice."""
+    variables = []
+    for model in models if isinstance(models, list) else [models]:
+        variables += model.variables
+        optimizer = getattr(model, "optimizer", None)
+        if optimizer is not None:
+            backends.build_optimizer(model)
+            variables += optimizer.variables
+    return list({id(v): v for v in variables}.values())
+
+
+def save_restart(
+    path: Path,
+    model: keras.Model | list[keras.Model],
+    settings: dict[str, Any],
+    progress: dict[str, Any],
+    arrays: dict[str, np.ndarray] | None = None,
+) -> None:
+    """Writes a checkpoint, whole or not at all: after a kill, the former one is unchanged.
+
+    Args:
+        path: the npz file.
+        model: a model or a list of models; all its variables, and its optimizer's if it is
+            compiled, are kept.
+        settings: dict of values that must not differ in the continuation.
+        progress: dict of json values: how far the run is.
+        arrays: dict of further arrays to keep.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
+    header = {"settings": settings, "progress": progress}
+    kept: dict[str, Any] = {f"kept_{name}": array for name, array in (arrays or {}).items()}
+    state = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(_state(model))}
+    write_whole(path, lambda file: np.savez(file, header=json.dumps(header), **state, **kept))
+
+
+def load_restart(
+    path: Path, model: keras.Model | list[keras.Model], settings: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Restores the model from what `save_restart` wrote, and returns (progress, arrays).
+
+    Raises:
+        UserError: if there is no file, it is damaged, or of another run or network.
+    """
+    try:
+        with np.load(path) as file:
+            header = json.loads(str(file["header"]))
+            found, progress = header["settings"], header["progress"]
+            kept = {name[5:]: file[name] for name in file.files if name.startswith("kept_")}
+            values = [file[f"v{i}"] for i in range(len(file.files) - 1 - len(kept))]
+        if not isinstance(found, dict) or not isinstance(progress, dict):
+            raise ValueError("its settings or its progress are not a dictionary")
+        for value in values:
+            if value.dtype.kind not in "biuf" or not np.isfinite(value).all():
+                raise ValueError("it has values that are not finite numbers")
+    except FileNotFoundError:
+        raise UserError(
+            f"nothing to resume: no checkpoint '{path}'; start without --resume"
+        ) from None
+    except Exception as error:
+        raise UserError(f"'{path}' is not a usable checkpoint: {error}") from None
+    for name, value in settings.items():
+        if found.get(name) != value:
+            raise UserError(
+                f"'{path}' belongs to a run with {name} {found.get(name)}, this one has {value}; "
+                "give the same flags as that run, or start without --resume"
+            )
+    state = _state(model)
+    if [tuple(v.shape) for v in state] != [a.shape for a in values]:
+        raise UserError(f"'{path}' belongs to another network; start without --resume")
+    for variable, value in zip(state, values, strict=True):
+        variable.assign(value)
+    return progress, kept

@@ -1,0 +1,77 @@
+"""The first and the last lines that a run prints."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+STARTED = time.time()
+
+
+def introduce(
+    args: argparse.Namespace,
+    folder: Path,
+    method: str,
+    data: str,
+    *networks: keras.Model,
+    diagram: str | None = None,
+) -> None:
+    """Prints method, data, parameters and output folder of a run, and draws the networks.
+
+    `--summary` also prints the layers.
+
+    Args:
+        args: the parsed flags.
+        folder: of the figures.
+        method: its name.
+        data: the name of the data set or environment, unless `--images` names folders.
+        networks: the Keras models. Each is drawn to a file with its name.
+        diagram: the file name of the diagram, without `.png`, if it is not the network's.
+    """
+    from lib.measure import plots
+
+    images = getattr(args, "images", None)
+    if images:
+        paths = images if isinstance(images, list) else [images]
+        data = "images in " + " and ".join(f"'{path}'" for path in paths)
+    counts = [f"{network.name} {network.count_params():,}" for network in networks]
+    print(f"Method: {method}")
+    print(f"Data: {data}")
+    if counts:
+        print(f"Parameters: {', '.join(counts)}")
+    print(f"Output: {folder}/", flush=True)
+    for network in networks:
+        if args.summary:
+            network.summary()
+        plots.model_diagram(network, folder / f"{diagram or network.name}.png")
+
+
+def conclude(args: argparse.Namespace, folder: Path) -> None:
+    """Prints the published results of the script, with the book's, and the files just written.
+
+    Args:
+        args: the parsed flags.
+        folder: of the figures. The weights are next to it.
+    """
+    from tools.tables import cells, overview
+
+    rows = cells.read_rows(overview.ROWS, script=Path(sys.argv[0]).stem)
+    for row in [] if getattr(args, "images", None) else rows:
+        without_number = {"pictures": "the book shows pictures", "-": "not in the book"}
+        book = without_number.get(row["book"], f"the book: {row['book']}")
+        print(f"Published: {row['measure']} {overview.published(row)} ({book})")
+    for place in dict.fromkeys((folder, args.output_dir)):
+        written = sorted(
+            path.name
+            for path in place.iterdir()
+            # The grids of single steps are too many to list.
+            if path.is_file() and path.stat().st_mtime >= STARTED and not path.stem.isdigit()
+        )
+        if written:
+            print(f"Files in {place}/: {', '.join(written)}")

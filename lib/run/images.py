@@ -1,0 +1,171 @@
+"""Your own images instead of the book's data set: `--images FOLDER --image-size N --color`."""
+
+import argparse
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.data.datasets import DIGITS, Data, Examples
+from lib.data.image_folders import (
+    Shape,
+    check_count,
+    check_folder,
+    describe,
+    folder_name,
+    plain,
+    read,
+    split,
+)
+from lib.files import safe_h5, weights
+from lib.files.errors import UserError
+from lib.run import flags
+
+
+class Source:
+    """The shape and the source of a run's images, and the names of its files.
+
+    With the book's data set `settings` is empty and `name` returns the book's name.
+
+    Args:
+        args: the parsed flags, see `cli.add_images`.
+        shape: (height, width, channels) of the book's images.
+        script: path of the script, whose folder has the weights.
+        labels: the class folders are the labels.
+
+    Raises:
+        UserError: if `--images` is not a folder, or the flags do not fit the weight file.
+    """
+
+    def __init__(
+        self, args: argparse.Namespace, shape: Shape, script: str | Path, labels: bool = False
+    ) -> None:
+        self.args, self.labels = args, labels
+        self.folder: Any = getattr(args, "images", None)
+        self.recorded = _recorded(args, script)
+        size, _, channels = shape
+        if self.folder:
+            check_folder(self.folder)
+            size = args.image_size or size
+            channels = 3 if getattr(args, "color", channels == 3) else 1
+        elif self.recorded:
+            if not hasattr(args, "generator"):
+                raise UserError(
+                    f"'{args.weights}' was trained on images in '{self.recorded['images']}'; "
+                    f"give {_flags_of(self.recorded)}"
+                )
+            if args.evaluate:
+                raise UserError(
+                    f"--evaluate measures MNIST digits only, and '{args.generator}' was trained on "
+                    f"images in '{self.recorded['images']}'; leave out --evaluate"
+                )
+            if labels and not self.recorded.get("classes"):
+                raise UserError(f"'{args.generator}' was trained without classes; expected some")
+            size = self.recorded["image_size"]
+            channels = 3 if self.recorded["color"] else 1
+        self.shape = (size, size, channels)
+
+    @property
+    def own(self) -> bool:
+        """Whether the images are not those of the book."""
+        return bool(self.folder or self.recorded)
+
+    def name(self, book: str) -> str:
+        """The name of output folder and weight files, after the book's name for MNIST."""
+        if not self.own:
+            return book
+        folder = folder_name(self.folder) if self.folder else self.recorded["images"]
+        return f"{book.removesuffix('_mnist')}-{plain(folder)}"
+
+    @cached_property
+    def _read(self) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        return read(self.folder, self.shape, self.labels)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of their labels."""
+        if not self.own:
+            return DIGITS
+        return tuple(self._read[2] if self.folder else self.recorded.get("classes", ()))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The facts about your own images that a checkpoint and a weight file record."""
+        if not self.folder:
+            return {}
+        x, y, classes = self._read
+        return {
+            **describe(self.folder, x, y),
+            **({"classes": list(classes)} if self.labels else {}),
+        }
+
+    def train_images(self, book: Callable[[], Data], least: int) -> Examples:
+        """Returns images (n, height, width, channels), float32 in [0, 1], and labels (n,).
+
+        Args:
+            book: function that loads the book's data set, see `datasets.mnist`.
+            least: the least number of your own images.
+        """
+        if not self.folder:
+            return self._fitting(book())[0]
+        x, y, _ = self._read
+        check_count(self.folder, x, least, "a batch")
+        return np.divide(x, 255, dtype="float32"), y
+
+    def _fitting(self, data):
+        """Returns the book's data set if the networks take its images."""
+        shape = data[0][0].shape[1:]
+        if shape != self.shape:
+            raise UserError(
+                f"the book's images have the shape {shape}, and the networks take {self.shape}; "
+                "change the shape at the top of the script, or give --images"
+            )
+        return data
+
+    def split(self, book: Callable[[], Data], shown: int = 1) -> Data:
+        """Returns (x_train, y_train), (x_test, y_test), see `train_images`.
+
+        A tenth of your own images is for test: a random choice, the same in every run.
+
+        Args:
+            book: function that loads the book's data set.
+            shown: the number of test images that the figures need.
+        """
+        if not self.folder:
+            return self._fitting(book())
+        x, y, _ = self._read
+        least = self.args.batch_size + shown
+        check_count(self.folder, x, least, f"a batch, and {shown} to test")
+        return split(np.divide(x, 255, dtype="float32"), y, shown)
+
+
+def _recorded(args: argparse.Namespace, script: str | Path) -> dict[str, Any]:
+    """The weight file's record of the images it was trained on, {} for the book's images."""
+    name = getattr(args, "generator", None) or getattr(args, "weights", None)
+    if not name:
+        return {}
+    path = weights.find(name, script)
+    try:
+        signed = safe_h5.is_signed(path)
+    except OSError as error:
+        raise UserError(f"cannot read '{path}': {error.strerror}") from None
+    about = weights.about(path) if signed else {}
+    if "images" not in about:
+        return {}
+    classes = about.get("classes", [])
+    if not (
+        isinstance(about["images"], str)
+        and isinstance(about.get("color"), bool)
+        and isinstance(classes, list)
+        and all(isinstance(name, str) for name in classes)
+        and about.get("image_size") in range(1, flags.LARGEST_IMAGE + 1)
+    ):
+        raise UserError(f"'{path}' does not record the form of its images; make it again")
+    return about
+
+
+def _flags_of(about: dict[str, Any]) -> str:
+    color = " --color" if about["color"] else ""
+    return f"--images FOLDER --image-size {about['image_size']}{color}"

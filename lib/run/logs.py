@@ -1,0 +1,165 @@
+"""The logs of a long run: log.csv, its curves in log.png, TensorBoard's files."""
+
+import argparse
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import keras
+import matplotlib.pyplot as plt
+
+from lib.files.errors import UserError
+from lib.files.whole import write_whole
+from lib.measure import plots
+
+RATE = "learning_rate"
+# Columns that count instead of measuring; older logs have minutes.
+COUNTS = ("step", "seconds", "minutes")
+PANELS_IN_A_ROW = 3
+
+
+class Log:
+    """The rows of a run's log.csv. A resumed run drops the rows after its checkpoint."""
+
+    def __init__(self, path: str | Path, step: int) -> None:
+        self.path, self.rows = Path(path), []
+        if step and self.path.exists():
+            try:
+                with self.path.open(newline="") as file:
+                    self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+            except (OSError, KeyError, TypeError, ValueError):
+                raise UserError(
+                    f"cannot read '{self.path}': expected the log of this run; remove it to "
+                    "continue with an empty log"
+                ) from None
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Appends a row and writes the whole file; its columns are those of all rows."""
+        self.rows.append({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+
+        def write(path):
+            with path.open("w", newline="") as file:
+                table = csv.DictWriter(file, columns)
+                table.writeheader()
+                table.writerows(self.rows)
+
+        write_whole(self.path, write)
+
+    def draw(self, losses: Iterable[str]) -> None:
+        """Draws log.png: losses, accuracies and learning rates in a panel each, and other measures.
+
+        Args:
+            losses: names of the columns that share the first panel, unless they are accuracies.
+        """
+        names = [n for n in dict.fromkeys(k for row in self.rows for k in row) if n not in COUNTS]
+        rates = [name for name in names if name.startswith(RATE)]
+        accuracies = [name for name in names if "accuracy" in name]
+        losses = [name for name in losses if name not in accuracies]
+        measures = [name for name in names if name not in (*losses, *accuracies, *rates)]
+        panels = [
+            ("loss", losses),
+            ("accuracy", accuracies),
+            *((name, [name]) for name in measures),
+        ]
+        panels = [(title, columns) for title, columns in (*panels, (RATE, rates)) if columns]
+        rows = -(-len(panels) // PANELS_IN_A_ROW)
+        size = (3.2 * PANELS_IN_A_ROW, 2.4 * rows)
+        figure, axes = plt.subplots(rows, PANELS_IN_A_ROW, figsize=size, dpi=100, squeeze=False)
+        for axis in axes.flat[len(panels) :]:
+            axis.remove()
+        for axis, (title, columns) in zip(axes.flat, panels, strict=False):
+            for name in columns:
+                points = [
+                    (int(row["step"]), float(row[name])) for row in self.rows if row.get(name)
+                ]
+                label = name.removeprefix(RATE).strip("_") if title == RATE else name
+                axis.plot(*zip(*points, strict=True), marker=".", label=label)
+            axis.set(title=title.replace("_", " "), xlabel="training step")
+            axis.grid(alpha=0.3)
+            if len(columns) > 1:
+                axis.legend(fontsize=8)
+        figure.tight_layout()
+        plots.finish(figure, self.path.with_suffix(".png"))
+
+
+def learning_rates(model: keras.Model) -> dict[str, float]:
+    """{column: learning rate now} of the optimizer of a model, or of each of its turns."""
+    turns = {f"{RATE}_{turn.name}": turn.optimizer for turn in getattr(model, "turns", ())}
+    optimizers = turns or {RATE: model.optimizer}
+    return {
+        name: float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+        for name, optimizer in optimizers.items()
+    }
+
+
+class TensorBoard(keras.callbacks.Callback):
+    """Writes the row of each interval, and the figures that were drawn in it, for TensorBoard.
+
+    Keras' own callback of this name needs TensorFlow.
+
+    Args:
+        folder: of the figures. The files for TensorBoard are in its subfolder tensorboard.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        super().__init__()
+        self.folder = Path(folder)
+        self.writer: Any = None  # a `tensorboardX.SummaryWriter`
+        self.drawn: dict[Path, int] = {}
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self.drawn = self._figures()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+        step = int(logs["step"])  # Keras made it a float
+        if self.writer is None:
+            from tensorboardX import SummaryWriter
+
+            folder = str(self.folder / "tensorboard")
+            self.writer = SummaryWriter(folder, purge_step=step)
+        for name, value in logs.items():
+            if name not in COUNTS:
+                self.writer.add_scalar(name, value, step)
+        figures = self._figures()
+        for path, time in figures.items():
+            if self.drawn.get(path) != time:
+                name = "samples" if path.stem.isdigit() else path.stem
+                pixels = plt.imread(path)
+                axes = "HW" if pixels.ndim == 2 else "HWC"
+                self.writer.add_image(name, pixels, step, dataformats=axes)
+        self.drawn = figures
+        self.writer.flush()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+    def _figures(self):
+        return {path: path.stat().st_mtime_ns for path in self.folder.glob("*.png")}
+
+
+def callbacks_of(args: argparse.Namespace, folder: Path) -> list[keras.callbacks.Callback]:
+    """The Keras callbacks that the flags select.
+
+    Args:
+        args: the parsed flags, with `tensorboard`.
+        folder: of the figures.
+    """
+    return [TensorBoard(folder)] if args.tensorboard else []
+
+
+def check_tensorboard() -> None:
+    """Checks that --tensorboard can work.
+
+    Raises:
+        UserError: if the package that writes TensorBoard's files is missing.
+    """
+    try:
+        import tensorboardX  # noqa: F401
+    except ImportError:
+        raise UserError(
+            "--tensorboard: expected the package tensorboardX, found none; install it with "
+            "'python3 -m pip install -r requirements-tensorboard.txt'"
+        ) from None

@@ -1,0 +1,416 @@
+"""Long training runs: progress with the time left, checkpoints, and Ctrl-C without loss.
+
+`train` runs `keras.Model.fit` one interval after the other. An interrupted run ends with the same
+result as an uninterrupted one. Batch number s is a function of s and the seed only, and a
+checkpoint has every variable of the model: weights, optimizer, seeds, moving averages.
+"""
+
+import argparse
+import functools
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from lib.engine import backends
+from lib.files.errors import Stopped, UserError
+from lib.run.checkpoints import load_restart, save_restart
+from lib.run.logs import Log, callbacks_of, learning_rates
+from lib.run.stop import StopOnSignal, how_to_resume
+
+STRETCH_BYTES = 128 * 2**20
+SECONDS_AT_ONCE = 30  # of work that one call of `fit` gets
+SECONDS_UNSAVED = 30  # of work between two checkpoints, plus one call of `fit`
+SAVING_SHARE = 0.01  # of the time, at most, goes into these checkpoints
+
+Arrays = np.ndarray | tuple[np.ndarray, ...]
+Batch = dict[str, Arrays]  # the arguments x and, if any, y of `fit`
+Logs = dict[str, float]
+# From (x, y) of a batch and random numbers to the changed (x, y).
+Augment = Callable[[Arrays, Arrays, np.random.Generator], tuple[Arrays, Arrays]]
+
+
+def train(
+    model: keras.Model,
+    batch: Callable[[int], Batch],
+    *,
+    steps: int,
+    interval: int,
+    restart: str | Path,
+    settings: dict[str, Any],
+    resume: bool,
+    after_interval: Callable[[int, Logs], Logs | None] | None = None,
+    memory: dict[str, Any] | None = None,
+    save: Callable[[], object] | None = None,
+    keep: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    steps_per_execution: int | None = None,
+) -> tuple[float, Logs]:
+    """Trains `model` until `steps` steps are done.
+
+    Args:
+        model: a compiled and built `keras.Model`.
+        batch: function of the step number s = 0, 1, ... that returns its batch as a dict of `fit`'s
+            arguments x and, if any, y, arrays or tuples of them; the same s gives the same batch.
+        steps: number of steps, counted from the start of the run, not of its last continuation.
+        interval: steps between two calls of `after_interval`. A checkpoint is saved after each of
+            them, and in between about once per minute, or less often if saving takes long.
+        restart: path of the checkpoint. It is removed at the end, after `save`. The file
+            log.csv next to it has one row for each interval: step, seconds, the mean losses, the
+            learning rate, and what `after_interval` returned. log.png shows it at the end.
+        settings: dict of values that must not differ between the run and its continuation.
+        resume: continue from the checkpoint instead of starting again.
+        after_interval: called with (step, logs) after each interval, before its checkpoint is
+            saved; `logs` are the mean losses since the last one. It may return a dict of numbers
+            for log.csv.
+        memory: a dict of json values that `after_interval` keeps up to date, such as the best loss
+            so far. The checkpoint holds it, and a continuation finds it as it was.
+        save: called after the last step, to save the trained networks. If it fails or is killed, a
+            continuation only calls it again.
+        keep: leave the checkpoint of a finished run, so that `resume` with more steps can
+            continue it.
+        callbacks: of Keras. An interval is an epoch for them. They get the row of log.csv as the
+            logs of an epoch, and one that stops the training ends the run.
+        steps_per_execution: training steps in one call of the compiled function; see
+            `backends.steps_per_execution`.
+
+    Returns:
+        (minutes spent in all continuations, logs of the last interval).
+
+    Raises:
+        Stopped: if Ctrl-C or SIGTERM ended the run; the checkpoint is then saved.
+        UserError: if the checkpoint to resume from is missing or damaged.
+    """
+    restart = Path(restart)
+    if restart.exists() and not resume:
+        print(f"Starting again; --resume would continue from the checkpoint '{restart}'.")
+    memory = {} if memory is None else memory
+    backends.build_optimizer(model)
+    step, minutes, logs, interval_so_far = 0, 0.0, {}, None
+    if resume:
+        progress, _ = load_restart(restart, model, settings)
+        step, minutes = progress["step"], progress["minutes"]
+        logs, interval_so_far = progress.get("logs", {}), progress.get("interval")
+        memory.update(progress["memory"])
+    if step > steps:
+        raise UserError(
+            f"the checkpoint '{restart}' is at step {step}, expected at most the {steps} steps of "
+            "this run; train for more steps"
+        )
+    log = Log(restart.with_name(f"{restart.stem.replace('restart', 'log')}.csv"), step)
+    model.steps_per_execution = backends.steps_per_execution(steps_per_execution)
+    started = time.time() - 60 * minutes
+    progress = _Progress(step, steps, interval_so_far)
+    forwarding = _Forwarding(callbacks, model, progress)
+    saved, cost = time.time(), 0.0
+
+    def save_checkpoint():
+        nonlocal saved, cost
+        began = time.time()
+        done = {"step": step, "minutes": (began - started) / 60, "logs": logs, "memory": memory}
+        save_restart(restart, model, settings, {**done, "interval": progress.interval})
+        saved = time.time()
+        cost = saved - began
+
+    forwarding.callbacks.on_train_begin()
+    with _StopOnSignal() as stop:
+        while step < steps and not stop.requested:
+            if step % interval == 0:
+                forwarding.callbacks.on_epoch_begin(step // interval)
+            end = min(steps, (step // interval + 1) * interval)
+            while step < end and not stop.requested:
+                if time.time() - saved > max(SECONDS_UNSAVED, cost / SAVING_SHARE):
+                    save_checkpoint()
+                some = min(end, step + progress.steps_in(SECONDS_AT_ONCE))
+                _fit_stretch(model, batch, step, some, [progress, forwarding, stop])
+                step = progress.step
+            minutes = (time.time() - started) / 60
+            if step == end:
+                logs = progress.finish_interval()
+                further = None
+                if after_interval is not None:
+                    further = after_interval(step, logs)
+                seconds = time.time() - started
+                minutes = seconds / 60
+                row = {"step": step, "seconds": round(seconds, 1), **logs}
+                row |= {**learning_rates(model), **(further or {})}
+                log.add(row)
+                forwarding.callbacks.on_epoch_end((step - 1) // interval, row)
+                if model.stop_training and not stop.requested:
+                    steps = step
+            save_checkpoint()
+        if step == steps:
+            forwarding.callbacks.on_train_end(logs)
+            if log.rows:
+                log.draw(logs)
+            if save is not None:
+                save()
+    if step < steps:
+        raise Stopped(
+            f"Stopped after step {step} of {steps}, everything is saved. {how_to_resume()}"
+        )
+    if not keep:
+        restart.unlink(missing_ok=True)
+    return minutes, logs
+
+
+def flags(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The arguments of `train` that a script's flags set.
+
+    Args:
+        args: the parsed flags, see `cli.training_parser`.
+        folder: of the figures.
+    """
+    return {
+        "resume": args.resume,
+        "callbacks": callbacks_of(args, folder),
+        "steps_per_execution": args.steps_per_execution,
+    }
+
+
+def train_epochs(
+    model: keras.Model,
+    x: Arrays,
+    y: Arrays,
+    args: argparse.Namespace,
+    folder: Path,
+    settings: dict[str, Any] | None = None,
+    after_epoch: Callable[[int, Logs], Logs | None] | None = None,
+    memory: dict[str, Any] | None = None,
+    augment: Augment | None = None,
+    save: Callable[[], object] | None = None,
+    whole_batches: bool = False,
+) -> dict[str, Any]:
+    """Trains a compiled model for `args.epochs` passes over x and y, each in its own order.
+
+    Args:
+        model: see `train`.
+        x, y: arrays, or tuples of arrays, of equal length.
+        args: the parsed flags, see `cli.training_parser`, with `epochs`.
+        folder: of the checkpoint.
+        settings: further hyper-parameters that a continuation must not change.
+        after_epoch: called with (epoch, logs) after each pass, counted from 1.
+        memory: see `train`.
+        augment, whole_batches: see `shuffled_epochs`.
+        save: see `train`.
+
+    Returns:
+        The facts of the run for its record: epochs, batch size, minutes and the last pass' logs.
+    """
+    batch, steps = shuffled_epochs(x, y, args.batch_size, args.seed, augment, whole_batches)
+
+    def after_interval(step, logs):
+        return None if after_epoch is None else after_epoch(step // steps, logs)
+
+    minutes, logs = train(
+        model,
+        batch,
+        steps=args.epochs * steps,
+        interval=steps,
+        restart=folder / "restart.npz",
+        settings={"seed": args.seed, "batch size": args.batch_size, **(settings or {})},
+        after_interval=after_interval,
+        memory=memory,
+        save=save,
+        **flags(args, folder),
+    )
+    return {
+        "epochs": args.epochs,
+        "batch_size": args.batch_size,
+        "train_images": _length(x),
+        "minutes": round(minutes, 1),
+        "train": logs,
+    }
+
+
+def steps_per_epoch(x: Arrays, batch_size: int, whole_batches: bool = False) -> int:
+    """Steps of one pass over x; the arguments are those of `shuffled_epochs`."""
+    return max(1, _length(x) // batch_size) if whole_batches else -(-_length(x) // batch_size)
+
+
+def evaluate(model: keras.Model, x: Arrays, y: Arrays, batch_size: int = 1000) -> Logs:
+    """Returns the loss and the metrics of a compiled model on x and y as a dict."""
+    if model.test_function is None:
+        backends.build_metrics(model, x, y)
+    data = backends.feed({"x": x, "y": y}, batch_size)
+    data.pop("shuffle")
+    return model.evaluate(**data, verbose=0, return_dict=True)
+
+
+def _length(arrays: Any) -> int:
+    return len(keras.tree.flatten(arrays)[0])
+
+
+def shuffled_epochs(
+    x: Arrays,
+    y: Arrays,
+    batch_size: int,
+    seed: int,
+    augment: Augment | None = None,
+    whole_batches: bool = False,
+) -> tuple[Callable[[int], Batch], int]:
+    """Batches for passes over a data set, each in its own order.
+
+    Args:
+        x, y: arrays, or tuples of arrays, of equal length.
+        batch_size: examples in a batch.
+        seed: of the orders.
+        augment: function of (x, y) of one batch and a NumPy generator that returns the changed (x,
+            y). It can change x and y together, which a layer of the model cannot.
+        whole_batches: leave out the examples that do not fill a batch, others in each epoch. XLA
+            then compiles one training step instead of two.
+
+    Returns:
+        (batch, steps): the function that `train` wants, and the number of steps in one epoch.
+        Without `whole_batches`, the last batch of an epoch may be a short one.
+    """
+    steps = steps_per_epoch(x, batch_size, whole_batches)
+
+    @functools.lru_cache(maxsize=1)
+    def order(epoch):
+        return np.random.default_rng((seed, epoch)).permutation(_length(x))
+
+    def batch(step):
+        start = step % steps * batch_size
+        index = order(step // steps)[start : start + batch_size]
+        found = keras.tree.map_structure(lambda array: array[index], (x, y))
+        if augment is not None:
+            x_batch, y_batch = found
+            found = augment(x_batch, y_batch, np.random.default_rng((seed, step, 1)))
+        return dict(zip(("x", "y"), found, strict=True))
+
+    return batch, steps
+
+
+def _fit_stretch(
+    model: keras.Model, batch: Callable[[int], Batch], start: int, end: int, callbacks: list[Any]
+) -> None:
+    """Runs `fit` on the batches from step `start` to `end`, or as many as STRETCH_BYTES hold.
+
+    The first callback is the run's `_Progress`.
+    """
+    joined, batch_size = _stretch(batch, start, end)
+    callbacks[0].stretch_end = start + -(-_length(joined) // batch_size)
+    if "y" in joined and model.train_function is None:
+        backends.build_metrics(model, **joined)
+    arrays = backends.feed(joined, batch_size, getattr(model, "parts", 1))
+    model.fit(**arrays, verbose=0, callbacks=callbacks)
+
+
+def _stretch(batch: Callable[[int], Batch], start: int, end: int) -> tuple[Batch, int]:
+    """The batches from `start` to `end`, or as many as STRETCH_BYTES hold, and the batch size.
+
+    They are joined into one array each. A generator would also work on every backend, but is a
+    tenth slower on TensorFlow: its data set returns freed memory to the system at once.
+    """
+    first = batch(start)
+    arrays = keras.tree.flatten(first)
+    stretch = max(1, min(end - start, STRETCH_BYTES // sum(array.nbytes for array in arrays)))
+    batches = [first, *(batch(step) for step in range(start + 1, start + stretch))]
+    joined = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
+    return joined, len(arrays[0])
+
+
+class _Forwarding(keras.callbacks.Callback):
+    """Passes the steps of all calls of `fit` to Keras callbacks as the batches of one call.
+
+    An interval is an epoch for them. Intervals are numbered from 0 across the run, and batches
+    from 0 within an interval.
+    """
+
+    def __init__(self, callbacks, model, progress):
+        super().__init__()
+        self.callbacks = keras.callbacks.CallbackList(list(callbacks), model=model)
+        self.progress = progress
+
+    def on_train_batch_begin(self, batch, logs=None):
+        number = self.progress.stretch_start - self.progress.interval_start + batch
+        self.callbacks.on_train_batch_begin(number, logs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        number = self.progress.step - self.progress.interval_start - 1
+        self.callbacks.on_train_batch_end(number, logs)
+
+
+class _StopOnSignal(StopOnSignal, keras.callbacks.Callback):
+    """A context in which Ctrl-C and SIGTERM end `fit` after the current step."""
+
+    def __init__(self):
+        keras.callbacks.Callback.__init__(self)
+        StopOnSignal.__init__(self, "step")
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.requested:
+            self.model.stop_training = True
+
+
+class _Progress(keras.callbacks.Callback):
+    """A line with step, time left and losses: one that changes, or one per interval in a log."""
+
+    def __init__(self, step, steps, interval=None):
+        super().__init__()
+        self.first = self.step = step
+        self.steps = steps
+        interval = interval or {"start": step, "sums": {}}
+        self.interval_start, self.sums = interval["start"], interval["sums"]
+        self.started: float | None = None
+        self.shown = 0.0
+
+    @property
+    def interval(self):
+        """Start and sums of the interval, from which a continuation computes the mean logs."""
+        return {"start": self.interval_start, "sums": self.sums}
+
+    @property
+    def seconds_per_step(self):
+        """Mean duration without the first step, which compiles; 0 before the second step."""
+        done = self.step - self.first
+        return (time.time() - self.started) / done if done and self.started else 0.0
+
+    def steps_in(self, seconds):
+        """The number of steps that take about `seconds`; 8 while their duration is unknown."""
+        return max(1, int(seconds / self.seconds_per_step)) if self.seconds_per_step else 8
+
+    def on_train_batch_end(self, batch, logs=None):
+        # Keras counts a last execution with fewer steps as a full one.
+        self.step = min(self.stretch_start + batch + 1, self.stretch_end)
+        now = time.time()
+        if self.started is None:
+            # The first step includes the compilation: time is counted from its end.
+            self.started = self.shown = now
+            self.first = self.step
+        if sys.stdout.isatty() and now - self.shown > 0.5:
+            self.shown = now
+            self._print(logs, end="")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.stretch_start = self.step
+
+    def on_epoch_end(self, epoch, logs=None):
+        for name, value in logs.items():
+            weighted = float(value) * (self.step - self.stretch_start)
+            self.sums[name] = self.sums.get(name, 0.0) + weighted
+
+    def finish_interval(self):
+        """Prints a line that remains, and returns the mean logs since the last call."""
+        count = max(1, self.step - self.interval_start)
+        logs = {name: value / count for name, value in self.sums.items()}
+        self._print(logs, end="\n")
+        self.sums, self.interval_start = {}, self.step
+        return logs
+
+    def _print(self, logs, end):
+        seconds = self.seconds_per_step
+        left = int(seconds * (self.steps - self.step))
+        filled = 20 * self.step // self.steps
+        bar = "=" * filled + "." * (20 - filled)
+        losses = "  ".join(f"{name} {float(value):.4f}" for name, value in logs.items())
+        text = (
+            f"step {self.step}/{self.steps} [{bar}] {1000 * seconds:.0f} ms/step, "
+            f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left  {losses}"
+        )
+        print(f"\r{text}\x1b[K" if sys.stdout.isatty() else text, end=end, flush=True)

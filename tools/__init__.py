@@ -1,0 +1,1 @@
+"""What only maintainers run: tables, pages, notebooks, figures, and exporting all networks."""

@@ -1,0 +1,186 @@
+"""Draws measures against the training step from the logs in results/: when do they stop improving?
+
+    python3 -m tools.curves
+
+redraws figures/fid-curves.png of chapters 4, 5 and 6, figures/curves.png of chapter 7,
+figures/dqn-rewards.png of chapter 9 and figures/comparison.png of chapter 10.
+"""
+
+import argparse
+import csv
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from lib.run import flags, program
+from tools import figures
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results"
+RUNS = {
+    "chapter4-gan": {"DCGAN": "dcgan-mnist-4.2.1", "CGAN": "cgan-mnist-4.3.1"},
+    "chapter5-improved-gan": {
+        "WGAN": "wgan-mnist-5.1.2",
+        "LSGAN": "lsgan-mnist-5.2.1",
+        "ACGAN": "acgan-mnist-5.3.1",
+    },
+    "chapter6-disentangled-gan": {
+        "InfoGAN": "infogan-mnist-6.1.1",
+        "StackedGAN": "stackedgan-mnist-6.2.1",
+    },
+}
+CYCLEGAN = "cyclegan-7.1.1"
+ERROR = "mean abs. error (white: 1)"
+# Title, vertical axis and {label: column of the log} of each panel.
+CYCLEGAN_PANELS = (
+    ("gray to color", "PSNR, dB", {"": "to_color_psnr"}),
+    ("gray to color", "colorfulness, % of true", {"": "to_color_colorfulness"}),
+    ("color to gray", ERROR, {"": "to_gray_mae"}),
+    ("cycle reconstruction", ERROR, {"color": "cycle_mae_target", "gray": "cycle_mae_source"}),
+)
+
+
+def read(path: Path, column: str) -> tuple[list[int], list[float]]:
+    """The steps and values of the rows of a log.csv that have the column."""
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get(column)]
+    return [int(row["step"]) for row in rows], [float(row[column]) for row in rows]
+
+
+def draw(runs: dict[str, str], path: Path, results: Path = RESULTS) -> None:
+    """Draws one curve for each run.
+
+    Args:
+        runs: {label: name of the run in results/}.
+        path: the PNG file.
+        results: folder of the files NAME-log.csv.
+    """
+    import matplotlib.pyplot as plt
+
+    from lib.measure import plots
+
+    figure, axis = plt.subplots(figsize=(5.2, 3), dpi=160)
+    for label, name in runs.items():
+        steps, values = read(results / f"{name}-log.csv", "fid_mnist")
+        axis.plot([step / 1000 for step in steps], values, marker=".", label=label)
+    axis.set(xlabel="thousand training steps", ylabel="FID-MNIST of 2,000 samples", yscale="log")
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter("{x:g}")
+    axis.grid(alpha=0.3, which="both")
+    axis.legend(bbox_to_anchor=(1.02, 1), loc="upper left", frameon=False)
+    plots.finish(figure, path)
+
+
+def draw_translations(path: Path, results: Path = RESULTS) -> list[str]:
+    """Draws the measures of the gray <-> color runs of CycleGAN, one panel for each measure.
+
+    Args:
+        path: the PNG file.
+        results: folder of the files cyclegan-7.1.1*-log.csv. Logs without these measures are left
+            out.
+
+    Returns:
+        The labels of the runs. If there are none, nothing is drawn.
+    """
+    logs = {}
+    for log in sorted(results.glob(f"{CYCLEGAN}*-log.csv")):
+        label = log.name.removeprefix(CYCLEGAN).removesuffix("-log.csv").strip("-")
+        if read(log, "to_color_psnr")[0]:
+            logs[label.replace("-", " ") or "PatchGAN"] = log
+    if not logs:
+        return []
+    import matplotlib.pyplot as plt
+
+    from lib.measure import plots
+
+    figure, axes = plt.subplots(2, 2, figsize=(7.4, 5), dpi=160, sharex=True, layout="constrained")
+    for axis, (title, unit, columns) in zip(axes.flat, CYCLEGAN_PANELS, strict=True):
+        for (name, column), style in zip(columns.items(), ("-", "--"), strict=False):
+            for i, (label, log) in enumerate(logs.items()):
+                steps, values = read(log, column)
+                if column == "to_color_colorfulness":
+                    true = read(log, "true_colorfulness")[1]
+                    values = [100 * value / of for value, of in zip(values, true, strict=True)]
+                thousands = [step / 1000 for step in steps]
+                axis.plot(thousands, values, style, marker=".", color=f"C{i}", label=label)
+            axis.annotate(name, (1.02, values[-1]), xycoords=("axes fraction", "data"), va="center")
+        axis.set(title=title, ylabel=unit)
+        axis.grid(alpha=0.3)
+    axes.flat[1].axhline(100, color="gray", linestyle=":")
+    for axis in axes[1]:
+        axis.set_xlabel("thousand training steps")
+    if len(logs) > 1:
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    plots.finish(figure, path)
+    return list(logs)
+
+
+def draw_dqn(path: Path) -> None:
+    """Draws the mean reward of DQN and double DQN with the default settings and with --book."""
+    import matplotlib.pyplot as plt
+
+    from lib.measure import intervals, plots
+    from lib.rl import reports
+    from tools.tables.agents import CARTPOLE
+    from tools.tables.cells import record
+
+    figure, axes = plt.subplots(
+        1, 2, figsize=(7.4, 3.2), dpi=160, sharex=True, sharey=True, layout="constrained"
+    )
+    for axis, method, name in zip(axes, ("DQN", "double DQN"), ("", "-ddqn"), strict=True):
+        rewards = {}
+        for label, end in (("default settings", ""), ("--book", "-book")):
+            stem = f"{CARTPOLE}{name}{end}"
+            run = record(stem)
+            episodes = intervals.format_interval(run["episodes"], ",.0f")
+            found = reports.read_rewards(RESULTS / f"{stem}-rewards.csv")
+            rewards[f"{label}: {episodes}"] = found
+        reports.draw_rewards(axis, rewards, 100, run["goal"])
+        axis.set_title(f"{method}: episodes until solved")
+        axis.legend(loc="lower right", frameon=False)
+    axes[1].set_ylabel("")
+    plots.finish(figure, path)
+
+
+def draw_policies(path: Path) -> None:
+    """Draws the mean reward of the four policy gradients, where they differ."""
+    from lib.rl import reports
+    from tools.tables.agents import CAR, POLICIES
+
+    methods = {
+        label: reports.read_rewards(RESULTS / f"{CAR}-{name}-rewards.csv")
+        for name, label in POLICIES.items()
+    }
+    reports.compare_rewards(methods, path, window=50, limits=(80, 96), goal=90)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Draws the figures."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    drawers: dict[str, Callable[[Path], object]] = {
+        **{
+            f"{chapter}/figures/fid-curves.png": partial(draw, runs)
+            for chapter, runs in RUNS.items()
+        },
+        "chapter7-cross-domain-gan/figures/curves.png": draw_translations,
+        "chapter9-drl/figures/dqn-rewards.png": draw_dqn,
+        "chapter10-policy/figures/comparison.png": draw_policies,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / "picture.png"
+        for name, draw_figure in drawers.items():
+            if draw_figure(picture) == []:
+                print(f"Left out: {name}, no log of a run")
+            elif figures.replace(picture, ROOT / name):
+                print(f"Drawn: {name}")
+            else:
+                print(f"Unchanged: {name}")
+
+
+if __name__ == "__main__":
+    program.run(main, flags.Parser(__doc__).parse_args(sys.argv[1:]))

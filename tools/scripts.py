@@ -1,0 +1,16 @@
+"""Loads a script of a chapter as a module."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def load_script(path: str | Path) -> ModuleType:
+    """Imports a script, whose name has dots and dashes, as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem.replace("-", "_"), ROOT / path)
+    assert spec is not None and spec.loader is not None  # None only for unknown suffixes
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

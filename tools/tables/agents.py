@@ -1,0 +1,212 @@
+"""Tables of the agents of chapters 9 and 10."""
+
+import statistics
+
+from lib.measure.intervals import format_interval, welch, with_interval
+from tools.tables.cells import record, recorded, spread, table
+
+LAKE = "q-frozenlake-9.5.1"
+LAKES = {"not slippery": "", "slippery": "-slippery"}
+LAKE_KINDS = {
+    "training": ("", "train_success", {"": "26 %", "-slippery": "26 %"}),
+    "test": ("", "test_success", {"": "76 %", "-slippery": "71 %"}),
+    "random": ("-explore", "test_success", {"": "1.5 %", "-slippery": "1.5 %"}),
+}
+PRINTED = {"none": "", "--book=epsilon": "-book-epsilon", "--book=rate": "-book-rate"}
+PRINTED |= {"--book=gamma": "-book-gamma", "--book": "-book"}
+
+
+def _median(found: dict[str, float]) -> list[str]:
+    return [f"{100 * found[key]:.1f} %" for key in ("median", "least", "greatest")]
+
+
+def lake() -> str:
+    header = ["goal reached", "median", "least", "greatest", "the book"]
+    rows = []
+    for lake, name in LAKES.items():
+        for kind, (suffix, key, book) in LAKE_KINDS.items():
+            found = record(f"{LAKE}{name}{suffix}")[key]
+            rows.append([f"{kind}, {lake}", *_median(found), book[name]])
+    return table(header, rows)
+
+
+def lake_printed() -> str:
+    header = ["flag", "lake", "median", "least", "greatest"]
+    rows = []
+    for lake, name in reversed(LAKES.items()):
+        for flag, suffix in PRINTED.items():
+            for found in recorded([f"{LAKE}{name}{suffix}"]):
+                rows.append([flag, lake, *_median(found["exact_success"])])
+    return table(header, rows)
+
+
+CARTPOLE = "dqn-cartpole-9.6.1"
+DQNS = {
+    "DQN": "",
+    "double DQN": "-ddqn",
+    "DQN, --book": "-book",
+    "double DQN, --book": "-ddqn-book",
+}
+
+
+def dqn() -> str:
+    header = ["CartPole-v0", "episodes", "the book", "solved", "updates", "steps", "test reward"]
+    rows = []
+    for label, name in DQNS.items():
+        found = record(f"{CARTPOLE}{name}")
+        rows.append(
+            [
+                label,
+                format_interval(found["episodes"], ",.0f"),
+                str(found["book_episodes"]),
+                f"{found['solved_runs']} of {found['runs']}",
+                format_interval(found["updates"], ",.0f"),
+                format_interval(found["environment_steps"], ",.0f"),
+                format_interval(found["test_reward"]),
+            ]
+        )
+    return table(header, rows)
+
+
+def dqn_welch() -> str:
+    header = ["DQN less double DQN", "episodes", "Welch's t", "p"]
+    rows = []
+    for label, name in (("default settings", ""), ("--book", "-book")):
+        pair = [record(f"{CARTPOLE}{method}{name}")["seeds"] for method in ("", "-ddqn")]
+        episodes = [[seed["episodes"] for seed in seeds.values()] for seeds in pair]
+        difference = statistics.mean(episodes[0]) - statistics.mean(episodes[1])
+        t, p = welch(*episodes)
+        rows.append([label, f"{difference:.1f}", f"{t:.2f}", f"{p:.2f}"])
+    return table(header, rows)
+
+
+DQN_ABLATIONS = {
+    "": "none",
+    "-replays": "1, updates",
+    "-success": "2, learns after success",
+    "-limit": "3, time limit",
+    "-gamma": "4, gamma",
+    "-epsilon": "5, exploration",
+    "-huber": "6, loss",
+    "-learning-rate": "7, learning rate",
+    "-memory": "8, memory",
+}
+
+
+def dqn_ablation() -> str:
+    header = ["switched off", "episodes", "solved", "updates", "test reward"]
+    rows = []
+    for name, label in DQN_ABLATIONS.items():
+        seeds = [*record(f"{CARTPOLE}{name}")["seeds"].values()][:5]
+        means = {k: with_interval([seed[k] for seed in seeds]) for k in seeds[0]}
+        rows.append(
+            [
+                label,
+                format_interval(means["episodes"], ",.0f"),
+                f"{sum(seed['solved'] for seed in seeds)} of {len(seeds)}",
+                format_interval(means["updates"], ",.0f"),
+                format_interval(means["test_reward"]),
+            ]
+        )
+    return table(header, rows)
+
+
+def agent_speed() -> str:
+    header = ["times as fast as", "DQN", "A2C", "REINFORCE"]
+    times = record("rl")["times_as_fast"]
+    labels = {"torch": "PyTorch", "book": "the book's loop", "environment": "random actions"}
+    rows = []
+    for who, label in labels.items():
+        found = [times[task].get(who) for task in ("dqn", "a2c", "reinforce")]
+        medians = [None if each is None else each["median"] for each in found]
+        # Two digits, without an exponent.
+        values = ["-" if m is None else f"{float(f'{m:.2g}'):,g}" for m in medians]
+        rows.append([label, *values])
+    return table(header, rows)
+
+
+def _rate(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def agent_rates() -> str:
+    header = ["per second", "here", "PyTorch", "the book's loop", "random actions"]
+    found = record("rl")["contenders"]
+    rows = []
+    for label, task, rate in (
+        ("DQN, steps of acting", "dqn", "steps_per_second_of_acting"),
+        ("DQN, updates", "dqn", "updates_per_second_of_learning"),
+        ("A2C, steps", "a2c", "steps_per_second"),
+        ("REINFORCE, steps", "reinforce", "steps_per_second"),
+    ):
+        values = [found.get(f"{task} {who}", {}).get(rate) for who in ("ours", "torch", "book")]
+        bare = None
+        if rate != "updates_per_second_of_learning":
+            environment = "dqn environment" if task == "dqn" else "a2c environment"
+            bare = found[environment]["steps_per_second"]
+        rows.append([label, *map(_rate, (*values, bare))])
+    return table(header, rows)
+
+
+CAR = "policygradient-car-10.1.1"
+POLICIES = {
+    "reinforce": "REINFORCE",
+    "baseline": "with baseline",
+    "actor_critic": "actor-critic",
+    "a2c": "A2C",
+}
+
+
+def policy_gradients() -> str:
+    header = ["", "flag reached, %", "reward, last 100", "reward, no noise", "solved"]
+    rows = []
+    for name, label in {**POLICIES, "untrained": "untrained policy"}.items():
+        found = record(f"{CAR}-{name}")
+        rows.append(
+            [
+                label,
+                f"{100 * found['flag_reached']['mean']:.1f}",
+                format_interval(found["reward_last"]),
+                format_interval(found["test_reward"]),
+                f"{found['solved_runs']} of {found['runs']}",
+            ]
+        )
+    random = record(f"{CAR}-random")
+    flags = f"{100 * random['flags'] / random['episodes']:.1f}"
+    rows.append(["random actions", flags, f"{random['mean_reward']:.1f}", "-", "-"])
+    return table(header, rows)
+
+
+ABLATIONS = {
+    "": "none",
+    "-raw": "2, raw states",
+    "-white": "4, white noise",
+    "-least-std": "5, no least deviation",
+    "-rates": "6, learning rates",
+    "-epsilon": "7, epsilon",
+    "-limit": "8, time limit",
+    "-value": "9, value gradient",
+}
+
+
+def policy_ablation() -> str:
+    header = ["switched off", *POLICIES.values()]
+    rows = []
+    for suffix, label in ABLATIONS.items():
+        found = [recorded([f"{CAR}-{method}{suffix}"]) for method in POLICIES]
+        seeds = [[*each[0]["seeds"].values()][:5] if each else [] for each in found]
+        rows.append([label, *(spread(each, "reward_last") if each else "-" for each in seeds)])
+    return table(header, rows)
+
+
+TABLES = {
+    "lake": lake,
+    "lake-printed": lake_printed,
+    "dqn": dqn,
+    "dqn-welch": dqn_welch,
+    "dqn-ablation": dqn_ablation,
+    "policy-gradients": policy_gradients,
+    "policy-ablation": policy_ablation,
+    "agent-speed": agent_speed,
+    "agent-rates": agent_rates,
+}

@@ -1,0 +1,164 @@
+"""Tables of the GANs of chapters 4 to 6."""
+
+from tools.tables.cells import records, spread, table
+
+GANS = {
+    "DCGAN": "dcgan-mnist-4.2.1",
+    "CGAN": "cgan-mnist-4.3.1",
+    "WGAN": "wgan-mnist-5.1.2",
+    "LSGAN": "lsgan-mnist-5.2.1",
+    "ACGAN": "acgan-mnist-5.3.1",
+    "InfoGAN": "infogan-mnist-6.1.1",
+    "StackedGAN": "stackedgan-mnist-6.2.1",
+}
+
+
+def gans_10000() -> str:
+    header = ["10,000 steps", "FID-MNIST", "not averaged", "KID x 1000", "recall", "requested, %"]
+    rows = []
+    for label, name in GANS.items():
+        found = records(f"{name}-10000-steps", seeds=3)
+        rows.append(
+            [
+                label,
+                spread(found, "fid_mnist"),
+                spread(found, "unaveraged/fid_mnist"),
+                spread(found, "kid", ".0f", 1000),
+                spread(found, "sample_recall", ".2f"),
+                spread(found, "conditional_accuracy", ".1f", 100),
+            ]
+        )
+    return table(header, rows)
+
+
+def gans_40000() -> str:
+    header = ["long run", "steps", "FID-MNIST", "not averaged", "unsure, %", "requested, %"]
+    rows = []
+    for label, name in GANS.items():
+        found = records(name)
+        rows.append(
+            [
+                label,
+                f"{records(name, 'train')[0]['train_steps']:,}",
+                spread(found, "fid_mnist"),
+                spread(found, "unaveraged/fid_mnist"),
+                spread(found, "low_confidence", ".1f", 100),
+                spread(found, "conditional_accuracy", ".1f", 100),
+            ]
+        )
+    return table(header, rows)
+
+
+BATCH_NORM = {
+    "DCGAN, none": "dcgan-mnist-4.2.1-10000-steps",
+    "DCGAN, joint": "dcgan-mnist-4.2.1-bn-joint-10000-steps",
+    "DCGAN, separate": "dcgan-mnist-4.2.1-bn-separate-10000-steps",
+    "clipped WGAN, none": "wgan-mnist-5.1.2-clip-10000-steps",
+    "clipped WGAN, joint": "wgan-mnist-5.1.2-clip-bn-joint-10000-steps",
+    "clipped WGAN, separate": "wgan-mnist-5.1.2-clip-bn-separate-10000-steps",
+}
+
+
+def batch_norm() -> str:
+    header = ["batch normalization", "FID-MNIST", "recall", "accuracy of D"]
+    rows = []
+    for label, name in BATCH_NORM.items():
+        found = records(name)
+        rows.append(
+            [
+                label,
+                spread(found, "fid_mnist", ".0f"),
+                spread(found, "sample_recall", ".2f"),
+                spread(records(name, "train"), "losses/accuracy", ".2f"),
+            ]
+        )
+    return table(header, rows)
+
+
+WGANS = {
+    "gradient penalty": "wgan-mnist-5.1.2-10000-steps",
+    "clipped": "wgan-mnist-5.1.2-clip-10000-steps",
+    "clipped, two updates": "wgan-mnist-5.1.2-book-10000-steps",
+}
+
+
+def wgan_forms() -> str:
+    header = ["form of the WGAN", "FID-MNIST", "precision", "recall", "unsure, %"]
+    rows = []
+    for label, name in WGANS.items():
+        found = records(name)
+        rows.append(
+            [
+                label,
+                spread(found, "fid_mnist"),
+                spread(found, "sample_precision", ".2f"),
+                spread(found, "sample_recall", ".2f"),
+                spread(found, "low_confidence", ".1f", 100),
+            ]
+        )
+    return table(header, rows)
+
+
+def infogan_codes() -> str:
+    header = ["prior, seed", "thickness", "slant", "gap", "MIG"]
+    rows = []
+    for prior, suffix, seeds in (("uniform", "", range(5)), ("Gaussian", "-gaussian", range(5))):
+        for seed in seeds:
+            name = f"infogan-mnist-6.1.1{suffix}-10000-steps" + (f"-seed{seed}" if seed else "")
+            rows.append(_codes(f"{prior}, {seed}", name))
+    rows.append(_codes("uniform, 0, 40,000 steps", "infogan-mnist-6.1.1"))
+    return table(header, rows)
+
+
+def _codes(label: str, name: str) -> list[str]:
+    (found,) = records(name)
+    pairs = [" / ".join(f"{v:.2f}" for v in found["codes"][k]) for k in ("thickness", "slant")]
+    return [label, *pairs, *(f"{found['codes'][k]:.2f}" for k in ("gap", "mig"))]
+
+
+STACKED = {
+    "default": "stackedgan-mnist-6.2.1-10000-steps",
+    "no joint phase": "stackedgan-mnist-6.2.1-no-joint-10000-steps",
+    "tanh noise heads": "stackedgan-mnist-6.2.1-tanh-10000-steps",
+    "weight 10 of z1": "stackedgan-mnist-6.2.1-entropy10-10000-steps",
+    "default, 40,000 steps": "stackedgan-mnist-6.2.1",
+}
+
+
+def stackedgan() -> str:
+    header = ["StackedGAN", "FID-MNIST", "recall", "z0 back", "z1 back", "feature MSE"]
+    rows = []
+    for label, name in STACKED.items():
+        found, trained = records(name), records(name, "train")
+        rows.append(
+            [
+                label,
+                spread(found, "fid_mnist"),
+                spread(found, "sample_recall", ".2f"),
+                spread(trained, "noise_recovery/z0", ".2f"),
+                spread(trained, "noise_recovery/z1", ".2f"),
+                spread(found, "conditional0", ".2f"),
+            ]
+        )
+    return table(header, rows)
+
+
+def stackedgan_noise() -> str:
+    header = ["constant noise", "range", "thickness", "slant", "width"]
+    (found,) = records("stackedgan-mnist-6.2.1")
+    rows = [
+        [level, limits, *(f"{found[level][k][0]:.2f}" for k in ("thickness", "slant", "width"))]
+        for level, limits in (("z0", "-4 to 4"), ("z1", "-1 to 1"))
+    ]
+    return table(header, rows)
+
+
+TABLES = {
+    "gans-10000": gans_10000,
+    "gans-40000": gans_40000,
+    "batch-norm": batch_norm,
+    "wgan-forms": wgan_forms,
+    "infogan-codes": infogan_codes,
+    "stackedgan": stackedgan,
+    "stackedgan-noise": stackedgan_noise,
+}

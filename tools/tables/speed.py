@@ -1,0 +1,154 @@
+"""Tables of what benchmarks measured."""
+
+from tools.tables.cells import record, table
+
+NETWORKS = {
+    "mlp": "MLP",
+    "resnet": "ResNet20 v1",
+    "densenet": "DenseNet-BC-100",
+    "dcgan": "DCGAN",
+    "cgan": "CGAN",
+    "wgan": "WGAN",
+    "lsgan": "LSGAN",
+    "acgan": "ACGAN",
+    "infogan": "InfoGAN",
+    "stackedgan": "StackedGAN",
+    "cyclegan": "CycleGAN",
+}
+
+
+def scaling() -> str:
+    header = ["network", "gradients, MB", "GFLOP per image", "hidden at batch"]
+    rows = []
+    for name, network in record("devices")["networks"].items():
+        two = network["devices"]["2"]
+        numbers = (network["gradient_megabytes"], network["gflop_per_image"])
+        hidden = f"{two['hidden_batch']:,}"
+        rows.append([NETWORKS[name], *(f"{value:.3g}" for value in numbers), hidden])
+    return table(header, rows)
+
+
+PLAYERS = {
+    "this script": "ours float32",
+    "--mixed-precision": "ours bfloat16",
+    "plain PyTorch": "torch float32",
+}
+
+
+def epochs(name: str, networks: dict[str, str], players: dict[str, str] = PLAYERS) -> str:
+    """Seconds per epoch of epochs.py.
+
+    Args:
+        name: of the record.
+        networks: {title of a column: network in the record}.
+        players: {title of a row: contender}.
+    """
+    found = record(name)["contenders"]
+    rows = [
+        [label, *(f"{found[f'{n} {who}']['seconds_per_epoch']:.1f}" for n in networks.values())]
+        for label, who in players.items()
+    ]
+    return table(["seconds per epoch", *networks], rows)
+
+
+OPERATIONS = {
+    "convolution, backward": ("convolution, backward",),
+    "convolution, forward": ("convolution, forward",),
+    "normalization": ("normalization, backward", "normalization, forward"),
+    "other operations": ("optimizer", "dense, pooling, loss", "all else"),
+    "between operations": ("not in an operation",),
+    "step": ("step",),
+}
+
+
+def dcgan_operations() -> str:
+    """Milliseconds of a DCGAN step by kind of operation."""
+    found = record("operations-dcgan")["contenders"]
+    columns = {
+        "1 core": "dcgan ours 1",
+        "PyTorch": "dcgan torch 1",
+        "2 cores": "dcgan ours 2",
+        "PyTorch, 2": "dcgan torch 2",
+    }
+    rows = [
+        [label, *(f"{sum(found[name][kind] for kind in kinds):.0f}" for name in columns.values())]
+        for label, kinds in OPERATIONS.items()
+    ]
+    return table(["ms per step, profiled", *columns], rows)
+
+
+def chapter1() -> str:
+    return epochs("epochs-chapter1", {"MLP": "mlp", "CNN": "cnn", "RNN": "rnn"})
+
+
+PLAYERS_2 = {
+    "this script": "ours float32",
+    "--mixed-precision": "ours bfloat16",
+    "with augmentation": "augmented float32",
+    "Keras' normalization": "unfused float32",
+    "plain PyTorch": "torch float32",
+}
+
+
+def chapter2() -> str:
+    networks = {"ResNet20": "resnet", "DenseNet-BC-100": "densenet"}
+    return epochs("epochs-chapter2", networks, PLAYERS_2)
+
+
+def chapter2_batches_of_128() -> str:
+    networks = {"ResNet20, book": "resnet", "ResNet20, one-cycle": "resnet_one_cycle"}
+    return epochs("epochs-chapter2-batch-128", networks, PLAYERS_2)
+
+
+def chapter8() -> str:
+    networks = {"Dense layers": "vae_mlp", "convolutions": "vae_cnn", "CVAE": "cvae"}
+    players = {label: who for label, who in PLAYERS.items() if "bfloat16" not in who}
+    return epochs("epochs-chapter8", networks, players)
+
+
+def _steps(name: str, players: dict[str, str]) -> str:
+    """Rows of gan_step.py: {title: "gan who precision"} of the record."""
+    found = record(name)["contenders"]
+    rows = []
+    for label, who in players.items():
+        row = found[who]
+        share = f"{100 * row['share_of_peak']:.0f} %"
+        rows.append([label, f"{row['median_ms']:,.0f}", f"{row['gflop_per_step']:.1f}", share])
+    return table(["", "ms per step", "GFLOP per step", "of the peak"], rows)
+
+
+def gan_step() -> str:
+    return _steps(
+        "gan-step",
+        {
+            "DCGAN": "dcgan ours float32",
+            "--mixed-precision": "dcgan ours bfloat16",
+            "the book's loop": "dcgan book float32",
+            "PyTorch": "dcgan torch float32",
+            "PyTorch, autocast": "dcgan torch bfloat16",
+            "CGAN": "cgan ours float32",
+            "CGAN, --mixed-precision": "cgan ours bfloat16",
+        },
+    )
+
+
+def gan_steps() -> str:
+    names = ("dcgan", "cgan", "wgan", "lsgan", "acgan", "infogan", "stackedgan", "cyclegan")
+    players = {NETWORKS[name]: f"{name} ours float32" for name in names}
+    others = {
+        "DCGAN, the book's loop": "dcgan book float32",
+        "DCGAN, PyTorch": "dcgan torch float32",
+    }
+    return _steps("gan-step-all", players | others)
+
+
+TABLES = {
+    "dcgan-operations": dcgan_operations,
+    "gan-step": gan_step,
+    "gan-steps": gan_steps,
+    "scaling": scaling,
+    "speed-1": chapter1,
+    "speed-2": chapter2,
+    "speed-2-batch-128": chapter2_batches_of_128,
+    "speed-8": chapter8,
+}
