@@ -3,7 +3,6 @@
 A script that has not loaded Keras writes its records without loading it.
 """
 
-import argparse
 import json
 import os
 import shlex
@@ -26,12 +25,12 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     write_whole(path, lambda temporary: temporary.write_text(text))
 
 
-def record(path: Path, args: argparse.Namespace, **numbers: Any) -> None:
+def record(path: Path, *, seed: int, **numbers: Any) -> None:
     """Writes the numbers of a run to `path`, with command, commit, date, backend, device, seed.
 
     Args:
         path: the file, next to the figures of the run.
-        args: the parsed flags.
+        seed: of the run.
         numbers: the measured values, and the facts of the run: budget, batch size, minutes.
     """
     backend, precision = _backend_and_precision()
@@ -45,7 +44,7 @@ def record(path: Path, args: argparse.Namespace, **numbers: Any) -> None:
             "device": device(with_keras="keras" in sys.modules),
             "precision": precision,
             "peak_rss_mb": peak_rss_mb(),
-            "seed": args.seed,
+            "seed": seed,
             **numbers,
         },
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,31 +16,27 @@ STARTED = time.time()
 
 
 def introduce(
-    args: argparse.Namespace,
     folder: Path,
     method: str,
     data: str,
-    *networks: keras.Model,
+    networks: Sequence[keras.Model],
     diagram: str | None = None,
+    *,
+    images: Sequence[Path] = (),
+    summary: bool = False,
 ) -> None:
     """Prints method, data, parameters and output folder of a run, and draws the networks.
 
-    `--summary` also prints the layers.
-
     Args:
-        args: the parsed flags.
         folder: of the figures.
-        method: its name.
-        data: the name of the data set or environment, unless `--images` names folders.
-        networks: the Keras models. Each is drawn to a file with its name.
-        diagram: the file name of the diagram, without `.png`, if it is not the network's.
+        method, data, networks, diagram: see `program.Run.introduce`.
+        images: the folders of your own images.
+        summary: print the layers.
     """
     from lib.measure import plots
 
-    images = getattr(args, "images", None)
     if images:
-        paths = images if isinstance(images, list) else [images]
-        data = "images in " + " and ".join(f"'{path}'" for path in paths)
+        data = "images in " + " and ".join(f"'{path}'" for path in images)
     counts = [f"{network.name} {network.count_params():,}" for network in networks]
     print(f"Method: {method}")
     print(f"Data: {data}")
@@ -47,7 +44,7 @@ def introduce(
         print(f"Parameters: {', '.join(counts)}")
     print(f"Output: {folder}/", flush=True)
     for network in networks:
-        if args.summary:
+        if summary:
             network.summary()
         plots.model_diagram(network, folder / f"{diagram or network.name}.png")
 

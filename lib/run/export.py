@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import os
 import tempfile
+import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from lib.files.errors import UserError
 
 if TYPE_CHECKING:
     import keras
+
 CHECKED = 100  # inputs on which an exported network is compared with Keras
 TOLERANCE = 1e-4  # largest difference of any output
 Range = tuple[Any, Any]  # lowest and highest value, numbers or arrays
@@ -44,6 +46,55 @@ def check_packages() -> None:
                 f"ONNX export: expected the package {package}, found none; install it with "
                 "'python3 -m pip install -r requirements-export.txt'"
             )
+
+
+def write(
+    networks: dict[str, keras.Model],
+    path: Path,
+    script: Path,
+    inputs: Range = IMAGES,
+    check: bool = True,
+) -> dict[Path, float | None]:
+    """Writes the networks of a script as ONNX files, and prints a line for each.
+
+    Args:
+        networks: {suffix of the file name: network with weights}.
+        path: of the file, to whose stem the suffixes are added. Its folder is made if needed.
+        script: for the metadata of the files.
+        inputs: lowest and highest value of the random inputs of the check, numbers or arrays.
+            Labels are one-hot instead, and the codes of a decoder are symmetric.
+        check: compare with Keras on random inputs.
+
+    Returns:
+        {path: largest difference from Keras, None without `check`}.
+
+    Raises:
+        UserError: if a package is missing, a file cannot be written, or an exported network differs
+            from Keras by more than TOLERANCE.
+    """
+    check_packages()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to '{path.parent}': {error.strerror}") from None
+    differences: dict[Path, float | None] = {}
+    for suffix, network in networks.items():
+        started = time.time()
+        target = path.with_name(f"{path.stem}{suffix}.onnx")
+        export(network, target, {"script": f"{script.resolve().parent.name}/{script.name}"})
+        line = f"{target}: {target.stat().st_size / 1e6:.1f} MB, {time.time() - started:.1f} s"
+        found = None
+        if check:
+            span = SYMMETRIC if suffix == "-decoder" else inputs
+            found = difference(network, target, random_inputs(network, span))
+            line += f", differs from Keras by at most {found:.1e}"
+        print(line, flush=True)
+        if found is not None and not found <= TOLERANCE:
+            raise UserError(
+                f"'{target}' differs from Keras by {found:.1e}, expected at most {TOLERANCE:g}"
+            )
+        differences[target] = found
+    return differences
 
 
 def export(network: keras.Model, path: Path, about: dict[str, Any] | None = None) -> None:

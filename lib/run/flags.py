@@ -29,6 +29,15 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        self.setting_names: list[str] = []
+
+    def add_setting(self, *names: str, **options: Any) -> None:
+        """`add_argument` for a hyper-parameter.
+
+        The record of a run and its weight files have the value, and a continuation must not change
+        it, see `program.Run`.
+        """
+        self.setting_names.append(self.add_argument(*names, **options).dest)
 
     # Any, because the hints of argparse have several forms of this method.
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -77,6 +86,7 @@ class _ScriptParser(Parser):
     def parse_args(self, *args, check=None, **kwargs):
         """`check` gets the parsed flags before the wait; it may complete them, or call `error`."""
         parsed = super().parse_args(*args, **kwargs)
+        parsed.setting_names = self.setting_names
         if check is not None:
             check(parsed)
         devices = getattr(parsed, "devices", 1)
@@ -248,7 +258,7 @@ def gan_parser(doc: str | None, *, batch_size: int, train_steps: int, ema: float
         ema: default of `--ema`, see `lib.averaging.MovingAverage`.
     """
     parser = training_parser(doc, batch_size=batch_size, train_steps=train_steps)
-    parser.add_argument(
+    parser.add_setting(
         "--ema",
         type=fraction,
         default=ema,
@@ -263,10 +273,10 @@ def vae_parser(doc: str | None, *, batch_size: int, epochs: int) -> Parser:
     """`training_parser` with the further flags of the variational autoencoders."""
     parser = training_parser(doc, batch_size=batch_size, epochs=epochs)
     parser.add_argument("-w", "--weights", metavar="FILE", help="load these weights, do not train")
-    parser.add_argument(
+    parser.add_setting(
         "-m", "--mse", action="store_true", help="squared error instead of cross-entropy"
     )
-    parser.add_argument(
+    parser.add_setting(
         "--latent-dim", type=positive_int, default=2, help="numbers in a code (default 2)"
     )
     return parser

@@ -1,6 +1,5 @@
 """The logs of a long run: log.csv, its curves in log.png, TensorBoard's files."""
 
-import argparse
 import csv
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import keras
 import matplotlib.pyplot as plt
 
+from lib.engine.step import AlternatingModel
 from lib.files.errors import UserError
 from lib.files.whole import write_whole
 from lib.measure import plots
@@ -85,13 +85,11 @@ class Log:
 
 
 def learning_rates(model: keras.Model) -> dict[str, float]:
-    """{column: learning rate now} of the optimizer of a model, or of each of its turns."""
-    turns = {f"{RATE}_{turn.name}": turn.optimizer for turn in getattr(model, "turns", ())}
-    optimizers = turns or {RATE: model.optimizer}
-    return {
-        name: float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-        for name, optimizer in optimizers.items()
-    }
+    """{column: learning rate now} of a model's optimizer, or of each of its optimizers."""
+    rates = {RATE: model.optimizer.learning_rate}
+    if isinstance(model, AlternatingModel):
+        rates = {f"{RATE}_{name}": rate for name, rate in model.learning_rates().items()}
+    return {name: float(keras.ops.convert_to_numpy(rate)) for name, rate in rates.items()}
 
 
 class TensorBoard(keras.callbacks.Callback):
@@ -138,16 +136,6 @@ class TensorBoard(keras.callbacks.Callback):
 
     def _figures(self):
         return {path: path.stat().st_mtime_ns for path in self.folder.glob("*.png")}
-
-
-def callbacks_of(args: argparse.Namespace, folder: Path) -> list[keras.callbacks.Callback]:
-    """The Keras callbacks that the flags select.
-
-    Args:
-        args: the parsed flags, with `tensorboard`.
-        folder: of the figures.
-    """
-    return [TensorBoard(folder)] if args.tensorboard else []
 
 
 def check_tensorboard() -> None:

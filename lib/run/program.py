@@ -1,5 +1,7 @@
 """The start and the end of a run: Keras, seeds, the output folder, errors as one line."""
 
+from __future__ import annotations
+
 import argparse
 import atexit
 import errno
@@ -8,7 +10,9 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lib.files.errors import Stopped, UserError, fail
 from lib.run import console
@@ -17,6 +21,9 @@ from lib.run import console
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Without AVX-512 VNNI, TensorFlow does not use oneDNN, which is faster there as well.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+if TYPE_CHECKING:
+    import keras
 
 _FOLDERS: list[Path] = []  # output folders of this process
 
@@ -44,22 +51,126 @@ def load_keras() -> None:
         fail(f"cannot load Keras with the backend {backend}: {reason}; choose or install another")
 
 
+@dataclass
+class Run:
+    """A run of a script: where its files go, and what the flags of all scripts say.
+
+    Attributes:
+        script: the script, which has the pretrained weights next to it.
+        folder: of figures and records.
+        output_dir: the folder above it, of the weight files.
+        seed: of everything random.
+        budget: training steps, epochs or episodes.
+        batch_size: examples of a training step.
+        settings: {name: value} of the hyper-parameters that the flags set. The record and the
+            weight files have them, and a continuation must not change them.
+        resume: continue from the checkpoint.
+        evaluate: measure the weights.
+        show: also open the figures in windows.
+        summary: print the layers of the networks.
+        images: the folders of your own images, if any.
+        export: path of the ONNX file to write instead of training, if any.
+        tensorboard: also write TensorBoard's files.
+        steps_per_execution: see `devices.steps_per_execution`.
+    """
+
+    script: Path
+    folder: Path
+    output_dir: Path
+    seed: int = 0
+    budget: int = 1
+    batch_size: int = 1
+    settings: dict[str, Any] = field(default_factory=dict)
+    resume: bool = False
+    evaluate: bool = False
+    show: bool = False
+    summary: bool = False
+    images: tuple[Path, ...] = ()
+    export: Path | None = None
+    tensorboard: bool = False
+    steps_per_execution: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the folder, with which the names of the weight files begin."""
+        return self.folder.name
+
+    def introduce(
+        self, method: str, data: str, *networks: keras.Model, diagram: str | None = None
+    ) -> None:
+        """Prints method, data, parameters and output folder, and draws the networks.
+
+        Args:
+            method: its name.
+            data: the name of the data set or environment, unless there are your own images.
+            networks: the Keras models. Each is drawn to a file with its name.
+            diagram: the file name of the diagram, without `.png`, if it is not the network's.
+        """
+        console.introduce(
+            self.folder, method, data, networks, diagram, images=self.images, summary=self.summary
+        )
+
+    def record(self, file: str, **numbers: Any) -> None:
+        """Writes measured numbers to a json file in the folder, see `records.record`."""
+        from lib.files import records
+
+        records.record(self.folder / file, seed=self.seed, **numbers)
+
+    def to_load(self, file: str | None, default: str) -> str | None:
+        """The weight file to load: the given one, or with `--export` the default; None to train."""
+        return file or (default if self.export else None)
+
+    def load(self, network: keras.Model, file: str) -> None:
+        """Loads a weight file, which is looked for as given and next to the script.
+
+        Raises:
+            UserError: if it is missing, damaged or of another network.
+        """
+        from lib.files import weights
+
+        weights.load(network, weights.find(file, self.script))
+
+    def save(self, network: keras.Model, file: str, half: bool = False, **about: Any) -> None:
+        """Writes a weight file into the output folder, with the settings and `about` as its record.
+
+        Args:
+            network: the Keras model.
+            file: the name of the file.
+            half: see `weights.save`.
+            about: further json values that say what the weights are.
+        """
+        from lib.files import weights
+
+        weights.save(network, self.output_dir / file, half=half, about={**about, **self.settings})
+
+    def exported(self, networks: dict[str, keras.Model], **inputs: Any) -> bool:
+        """With `--export`, writes networks as ONNX files; returns whether there is that flag.
+
+        Args:
+            networks: {suffix of the file name: network with weights}.
+            inputs: see `export.write`.
+
+        Raises:
+            UserError: see `export.write`.
+        """
+        if self.export is None:
+            return False
+        from lib.run import export
+
+        export.write(networks, self.export, script=self.script, **inputs)
+        return True
+
+
 def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
     """Runs `main(args)`: a UserError becomes its message and exit code 2, Ctrl-C exit code 130.
 
     At the end it prints the published results and the files that were written. A full disk is also
-    one line, wherever the error occurs. With `--export`, the networks of the script are
-    exported instead.
+    one line, wherever the error occurs.
     """
     try:
-        if getattr(args, "export", None):
-            from tools import networks
-
-            networks.of_script(args, sys.argv[0])
-        else:
-            main(args)
-            if _FOLDERS:
-                console.conclude(args, _FOLDERS[-1])
+        main(args)
+        if _FOLDERS and not vars(args).get("export"):
+            console.conclude(args, _FOLDERS[-1])
     except UserError as error:
         fail(error)
     except OSError as error:
@@ -74,11 +185,17 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
         raise SystemExit(130) from None
 
 
-def prepare(args: argparse.Namespace, name: str) -> Path:
-    """Applies the shared flags and returns the folder for figures, `--output-dir`/`name`.
+def start(args: argparse.Namespace, name: str, script: str | Path = "", **settings: Any) -> Run:
+    """Applies the shared flags and returns the `Run`, with the folder `--output-dir`/`name`.
 
     Seeds Python, NumPy and the backend, sets the precision policy, installs the faster batch
-    normalization of `lib.engine.backends`, and makes the folder.
+    normalization of the engine, and makes the folder.
+
+    Args:
+        args: the parsed flags.
+        name: of the folder.
+        script: the script's `__file__`.
+        settings: hyper-parameters besides those of the flags.
 
     Raises:
         UserError: if the folder cannot be made or written, or has no checkpoint to resume from.
@@ -86,25 +203,27 @@ def prepare(args: argparse.Namespace, name: str) -> Path:
     import keras
     import matplotlib
 
-    from lib.engine import backends
+    from lib.engine import backends, devices, processes
     from lib.run import logs
 
+    given = vars(args)
     backends.speed_up_batch_normalization()
-    if not args.show:
+    if not given.get("show"):
         matplotlib.use("Agg")
-    if getattr(args, "tensorboard", False):
+    if given.get("tensorboard"):
         logs.check_tensorboard()
-    if args.devices > 1 or backends.processes() > 1:
-        backends.use_devices(args.devices)
-    backends.steps_per_execution(getattr(args, "steps_per_execution", None))
-    if backends.process() > 0:
-        _write_nothing(args, name)
+    if given.get("devices", 1) > 1 or processes.processes() > 1:
+        devices.use_devices(args.devices)
+    devices.steps_per_execution(given.get("steps_per_execution"))
+    output_dir = args.output_dir
+    if processes.process() > 0:
+        output_dir = _write_nothing(output_dir, name)
     keras.utils.set_random_seed(args.seed)
-    if args.mixed_precision:
+    if given.get("mixed_precision"):
         keras.config.set_dtype_policy("mixed_bfloat16")
-    folder = make_folder(args, name)
-    if getattr(args, "resume", False):
-        # Known before the data are loaded. A sweep also has its finished rows to resume from.
+    folder = make_folder(output_dir, name)
+    if given.get("resume"):
+        # Known before the data are loaded. A table of settings also has finished rows.
         checkpoints = [*folder.rglob("restart*.npz"), *folder.glob("sweep.json")]
         if not checkpoints:
             raise UserError(f"nothing to resume: no checkpoint in '{folder}'; leave out --resume")
@@ -115,25 +234,50 @@ def prepare(args: argparse.Namespace, name: str) -> Path:
                     f"'{path}' is not a usable checkpoint: expected a file, found a folder or "
                     "another special file; remove it, or leave out --resume"
                 )
-    return folder
+    budget = next((given[k] for k in ("train_steps", "epochs", "episodes") if k in given), 1)
+    images = given.get("images") or ()
+    flags = {name: given[name] for name in given.get("setting_names", ())}
+    return Run(
+        script=Path(script),
+        folder=folder,
+        output_dir=output_dir,
+        budget=budget,
+        settings={**flags, **settings},
+        images=tuple(images) if isinstance(images, list) else (images,) if images else (),
+        **{
+            name: given[name]
+            for name in (
+                "seed",
+                "batch_size",
+                "resume",
+                "evaluate",
+                "show",
+                "summary",
+                "export",
+                "tensorboard",
+                "steps_per_execution",
+            )
+            if name in given
+        },
+    )
 
 
-def _write_nothing(args, name):
-    """Silences a process that is not the first, and gives it a temporary output folder.
+def _write_nothing(output_dir, name):
+    """Silences a process that is not the first, and returns its own, temporary output folder.
 
     The folder starts as a copy of the real one, for `--resume`.
     """
     private = tempfile.TemporaryDirectory()
     atexit.register(private.cleanup)
-    if (args.output_dir / name).is_dir():
-        shutil.copytree(args.output_dir / name, Path(private.name) / name)
-    args.output_dir = Path(private.name)
+    if (output_dir / name).is_dir():
+        shutil.copytree(output_dir / name, Path(private.name) / name)
     sys.stdout.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Path(private.name)
 
 
-def make_folder(args: argparse.Namespace, name: str) -> Path:
-    """Makes the folder for figures, `--output-dir`/`name`, and returns it; does not load Keras.
+def make_folder(output_dir: Path, name: str) -> Path:
+    """Makes the folder for figures, `output_dir`/`name`, and returns it; does not load Keras.
 
     The folder is reserved for this process, see `lock_folder`.
 
@@ -141,10 +285,10 @@ def make_folder(args: argparse.Namespace, name: str) -> Path:
         UserError: if the folder, or the one above it for the weights, cannot be made or written, or
             if another run uses the folder.
     """
-    folder = args.output_dir / name
+    folder = output_dir / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for place in (folder, args.output_dir):
+        for place in (folder, output_dir):
             probe = place / f".probe-{os.getpid()}"
             probe.touch()
             probe.unlink()

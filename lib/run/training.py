@@ -5,7 +5,6 @@ result as an uninterrupted one. Batch number s is a function of s and the seed o
 checkpoint has every variable of the model: weights, optimizer, seeds, moving averages.
 """
 
-import argparse
 import functools
 import sys
 import time
@@ -16,10 +15,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from lib.engine import backends
+from lib.engine import backends, devices
 from lib.files.errors import Stopped, UserError
 from lib.run.checkpoints import load_restart, save_restart
-from lib.run.logs import Log, callbacks_of, learning_rates
+from lib.run.logs import Log, TensorBoard, learning_rates
+from lib.run.program import Run
 from lib.run.stop import StopOnSignal, how_to_resume
 
 STRETCH_BYTES = 128 * 2**20
@@ -76,7 +76,7 @@ def train(
         callbacks: of Keras. An interval is an epoch for them. They get the row of log.csv as the
             logs of an epoch, and one that stops the training ends the run.
         steps_per_execution: training steps in one call of the compiled function; see
-            `backends.steps_per_execution`.
+            `devices.steps_per_execution`.
 
     Returns:
         (minutes spent in all continuations, logs of the last interval).
@@ -102,7 +102,7 @@ def train(
             "this run; train for more steps"
         )
     log = Log(restart.with_name(f"{restart.stem.replace('restart', 'log')}.csv"), step)
-    model.steps_per_execution = backends.steps_per_execution(steps_per_execution)
+    model.steps_per_execution = devices.steps_per_execution(steps_per_execution)
     started = time.time() - 60 * minutes
     progress = _Progress(step, steps, interval_so_far)
     forwarding = _Forwarding(callbacks, model, progress)
@@ -158,17 +158,14 @@ def train(
     return minutes, logs
 
 
-def flags(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The arguments of `train` that a script's flags set.
-
-    Args:
-        args: the parsed flags, see `cli.training_parser`.
-        folder: of the figures.
-    """
+def of_run(run: Run) -> dict[str, Any]:
+    """The arguments of `train` that follow from the flags of a run."""
     return {
-        "resume": args.resume,
-        "callbacks": callbacks_of(args, folder),
-        "steps_per_execution": args.steps_per_execution,
+        "restart": run.folder / "restart.npz",
+        "settings": {"seed": run.seed, "batch size": run.batch_size, **run.settings},
+        "resume": run.resume,
+        "callbacks": [TensorBoard(run.folder)] if run.tensorboard else [],
+        "steps_per_execution": run.steps_per_execution,
     }
 
 
@@ -176,23 +173,19 @@ def train_epochs(
     model: keras.Model,
     x: Arrays,
     y: Arrays,
-    args: argparse.Namespace,
-    folder: Path,
-    settings: dict[str, Any] | None = None,
+    run: Run,
     after_epoch: Callable[[int, Logs], Logs | None] | None = None,
     memory: dict[str, Any] | None = None,
     augment: Augment | None = None,
     save: Callable[[], object] | None = None,
     whole_batches: bool = False,
 ) -> dict[str, Any]:
-    """Trains a compiled model for `args.epochs` passes over x and y, each in its own order.
+    """Trains a compiled model for `run.budget` passes over x and y, each in its own order.
 
     Args:
         model: see `train`.
         x, y: arrays, or tuples of arrays, of equal length.
-        args: the parsed flags, see `cli.training_parser`, with `epochs`.
-        folder: of the checkpoint.
-        settings: further hyper-parameters that a continuation must not change.
+        run: the run, with its folder, seed, batch size and settings.
         after_epoch: called with (epoch, logs) after each pass, counted from 1.
         memory: see `train`.
         augment, whole_batches: see `shuffled_epochs`.
@@ -201,7 +194,7 @@ def train_epochs(
     Returns:
         The facts of the run for its record: epochs, batch size, minutes and the last pass' logs.
     """
-    batch, steps = shuffled_epochs(x, y, args.batch_size, args.seed, augment, whole_batches)
+    batch, steps = shuffled_epochs(x, y, run.batch_size, run.seed, augment, whole_batches)
 
     def after_interval(step, logs):
         return None if after_epoch is None else after_epoch(step // steps, logs)
@@ -209,18 +202,16 @@ def train_epochs(
     minutes, logs = train(
         model,
         batch,
-        steps=args.epochs * steps,
+        steps=run.budget * steps,
         interval=steps,
-        restart=folder / "restart.npz",
-        settings={"seed": args.seed, "batch size": args.batch_size, **(settings or {})},
         after_interval=after_interval,
         memory=memory,
         save=save,
-        **flags(args, folder),
+        **of_run(run),
     )
     return {
-        "epochs": args.epochs,
-        "batch_size": args.batch_size,
+        "epochs": run.budget,
+        "batch_size": run.batch_size,
         "train_images": _length(x),
         "minutes": round(minutes, 1),
         "train": logs,
