@@ -30,7 +30,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import console, flags, program
+from lib.run import flags, program
 
 BATCH_SIZE = 128
 EPOCHS = 10
@@ -56,20 +56,27 @@ SWEEP = [
 
 def parse_args():
     parser = flags.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
-    parser.add_argument(
+    parser.add_setting(
         "--dropout",
         type=flags.dropout_rate,
         default=DROPOUT,
         help=f"share of the features that training drops (default {DROPOUT})",
     )
-    parser.add_argument(
+    parser.add_setting(
         "--optimizer", choices=LEARNING_RATES, default=OPTIMIZER, help=f"(default {OPTIMIZER})"
     )
-    parser.add_argument(
+    parser.add_setting(
         "--learning-rate", type=flags.positive, help="of the optimizer (default: that of Keras)"
     )
-    parser.add_argument("--constant", action="store_true", help="hold the learning rate")
-    parser.add_argument("--no-shift", action="store_true", help="train on the images as they are")
+    parser.add_setting("--constant", action="store_true", help="hold the learning rate")
+    parser.add_setting(
+        "--no-shift",
+        dest="shift",
+        action="store_const",
+        const=0,
+        default=SHIFT,
+        help="train on the images as they are",
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
     what.add_argument(
@@ -148,38 +155,27 @@ def build_row(rates, optimizer, dropout):
 
 
 def main(args):
-    folder = program.prepare(args, MODEL_NAME)
+    run = program.start(args, MODEL_NAME, __file__, epochs=args.epochs)
     if args.sweep:
         # The flag sets the rate of the rows with its optimizer.
         rates = {args.optimizer: args.learning_rate} if args.learning_rate else {}
         build = functools.partial(build_row, rates)
-        settings_table.run(
-            SWEEP_COLUMNS, SWEEP, build, datasets.mnist(), args, folder, {"learning_rates": rates}
+        settings_table.train(
+            SWEEP_COLUMNS, SWEEP, build, datasets.mnist(), run, {"learning_rates": rates}
         )
         return
-    shift = 0 if args.no_shift else SHIFT
-    model = build_classifier(args.dropout, shift)
-    # The printed network: what shifts the images is not one of its layers.
-    printed = build_classifier(args.dropout)
-    console.introduce(args, folder, "convolutional network", "MNIST", printed, diagram="cnn-mnist")
-    classifier.load_weights(model, args, __file__)
+    model = build_classifier(args.dropout, args.shift)
+    printed = build_classifier(args.dropout)  # what shifts the images is not one of its layers
+    run.introduce("convolutional network", "MNIST", printed, diagram="cnn-mnist")
     classifier.train_and_test(
+        run,
         model,
-        datasets.mnist(),
-        args,
-        folder,
-        name=MODEL_NAME,
-        compile_for=lambda steps: compile_classifier(
+        datasets.mnist,
+        lambda steps: compile_classifier(
             model, None if args.constant else steps, args.optimizer, args.learning_rate
         ),
-        settings={
-            "epochs": args.epochs,
-            "constant rate": args.constant,
-            "dropout": args.dropout,
-            "optimizer": args.optimizer,
-            "learning rate": args.learning_rate,
-            "shift": shift,
-        },
+        args.weights,
+        printed=printed,
     )
 
 

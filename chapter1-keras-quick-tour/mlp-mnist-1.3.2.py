@@ -35,7 +35,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import console, flags, program
+from lib.run import flags, program
 
 BATCH_SIZE = 128
 EPOCHS = 20
@@ -78,33 +78,40 @@ def layer_sizes(text):
 
 def parse_args():
     parser = flags.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
-    parser.add_argument(
+    parser.add_setting(
         "--layers",
         type=flags.reader(layer_sizes, lambda sizes: min(sizes) >= 1, "units such as 256-256"),
         default=HIDDEN_LAYERS,
         metavar="N-N-...",
         help=f"units of the hidden layers (default {HIDDEN_LAYERS})",
     )
-    parser.add_argument(
+    parser.add_setting(
         "--dropout",
         type=flags.dropout_rate,
         default=DROPOUT,
         help=f"share of each hidden layer that training drops (default {DROPOUT})",
     )
-    parser.add_argument(
+    parser.add_setting(
         "--l2", type=flags.not_negative, default=L2, help=f"weight of the L2 penalty (default {L2})"
     )
-    parser.add_argument(
+    parser.add_setting(
         "--optimizer", choices=LEARNING_RATES, default=OPTIMIZER, help=f"(default {OPTIMIZER})"
     )
-    parser.add_argument(
+    parser.add_setting(
         "--learning-rate", type=flags.positive, help="of the optimizer (default: that of Keras)"
     )
-    parser.add_argument(
+    parser.add_setting(
         "--no-relu", dest="relu", action="store_false", help="make the hidden layers linear"
     )
-    parser.add_argument("--constant", action="store_true", help="hold the learning rate")
-    parser.add_argument("--no-shift", action="store_true", help="train on the images as they are")
+    parser.add_setting("--constant", action="store_true", help="hold the learning rate")
+    parser.add_setting(
+        "--no-shift",
+        dest="shift",
+        action="store_const",
+        const=0,
+        default=SHIFT,
+        help="train on the images as they are",
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
     what.add_argument(
@@ -191,41 +198,28 @@ def load_data():
 
 
 def main(args):
-    folder = program.prepare(args, MODEL_NAME)
+    run = program.start(args, MODEL_NAME, __file__, epochs=args.epochs)
     if args.sweep:
         # The flag sets the rate of the rows with its optimizer.
         rates = {args.optimizer: args.learning_rate} if args.learning_rate else {}
         build = functools.partial(build_row, rates)
-        settings_table.run(
-            SWEEP_COLUMNS, SWEEP, build, load_data(), args, folder, {"learning_rates": rates}
+        settings_table.train(
+            SWEEP_COLUMNS, SWEEP, build, load_data(), run, {"learning_rates": rates}
         )
         return
-    shift = 0 if args.no_shift else SHIFT
-    model = build_classifier(args.layers, args.dropout, args.l2, args.relu, shift)
-    # The printed network: what shifts the images is not one of its layers.
-    printed = build_classifier(args.layers, args.dropout, args.l2, args.relu)
-    console.introduce(args, folder, "multilayer perceptron", "MNIST", printed, diagram="mlp-mnist")
-    classifier.load_weights(model, args, __file__)
+    network = args.layers, args.dropout, args.l2, args.relu
+    model = build_classifier(*network, args.shift)
+    printed = build_classifier(*network)  # what shifts the images is not one of its layers
+    run.introduce("multilayer perceptron", "MNIST", printed, diagram="mlp-mnist")
     classifier.train_and_test(
+        run,
         model,
-        load_data(),
-        args,
-        folder,
-        name=MODEL_NAME,
-        compile_for=lambda steps: compile_classifier(
+        load_data,
+        lambda steps: compile_classifier(
             model, None if args.constant else steps, args.optimizer, args.learning_rate
         ),
-        settings={
-            "epochs": args.epochs,
-            "constant rate": args.constant,
-            "layers": args.layers,
-            "dropout": args.dropout,
-            "l2": args.l2,
-            "optimizer": args.optimizer,
-            "learning rate": args.learning_rate,
-            "relu": args.relu,
-            "shift": shift,
-        },
+        args.weights,
+        printed=printed,
     )
 
 

@@ -29,7 +29,6 @@ def parse_args():
         "--output-dir", type=Path, default=Path(), help="output directory (default: current)"
     )
     parser.add_argument("--show", action="store_true", help="also open the figure in a window")
-    parser.set_defaults(mixed_precision=False, devices=1)
     return parser.parse_args()
 
 
@@ -48,7 +47,8 @@ def label_counts(labels):
 
 
 def main(args):
-    folder = program.prepare(args, MODEL_NAME)
+    program.choose_display(args.show)
+    folder = program.make_folder(args.output_dir, MODEL_NAME)
     (x_train, y_train), (_, y_test) = datasets.mnist()
     print("digit:", *(f"{digit:5}" for digit in range(10)))
     print("train:", *(f"{count:5}" for count in label_counts(y_train)))

@@ -31,7 +31,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import console, flags, program
+from lib.run import flags, program
 
 BATCH_SIZE = 128
 EPOCHS = 20
@@ -56,32 +56,39 @@ SWEEP = [
 
 def parse_args():
     parser = flags.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
-    parser.add_argument(
+    parser.add_setting(
         "--cell", choices=("simple", "lstm", "gru"), default=CELL, help=f"(default {CELL})"
     )
-    parser.add_argument(
+    parser.add_setting(
         "--layers", type=flags.positive_int, default=LAYERS, help=f"recurrent layers ({LAYERS})"
     )
-    parser.add_argument(
+    parser.add_setting(
         "--units", type=flags.positive_int, default=UNITS, help=f"of each of them ({UNITS})"
     )
-    parser.add_argument(
+    parser.add_setting(
         "--bidirectional", action="store_true", help="also read the rows from the last to the first"
     )
-    parser.add_argument(
+    parser.add_setting(
         "--dropout",
         type=flags.dropout_rate,
         default=DROPOUT,
         help=f"share of each row that training drops (default {DROPOUT})",
     )
-    parser.add_argument(
+    parser.add_setting(
         "--optimizer", choices=LEARNING_RATES, default=OPTIMIZER, help=f"(default {OPTIMIZER})"
     )
-    parser.add_argument(
+    parser.add_setting(
         "--learning-rate", type=flags.positive, help="of the optimizer (default: that of Keras)"
     )
-    parser.add_argument("--constant", action="store_true", help="hold the learning rate")
-    parser.add_argument("--no-momentum", action="store_true", help="SGD without momentum")
+    parser.add_setting("--constant", action="store_true", help="hold the learning rate")
+    parser.add_setting(
+        "--no-momentum",
+        dest="momentum",
+        action="store_const",
+        const=0.0,
+        default=MOMENTUM,
+        help="SGD without momentum",
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
     what.add_argument(
@@ -149,37 +156,24 @@ def load_data():
 
 
 def main(args):
-    folder = program.prepare(args, MODEL_NAME)
+    run = program.start(args, MODEL_NAME, __file__, epochs=args.epochs)
     if args.sweep:
-        settings_table.run(SWEEP_COLUMNS, SWEEP, build_row, load_data(), args, folder)
+        settings_table.train(SWEEP_COLUMNS, SWEEP, build_row, load_data(), run)
         return
-    momentum = 0.0 if args.no_momentum else MOMENTUM
     model = build_classifier(args.cell, args.dropout, args.bidirectional, args.layers, args.units)
-    console.introduce(
-        args, folder, f"recurrent network, {args.cell}", "MNIST", model, diagram="rnn-mnist"
-    )
-    classifier.load_weights(model, args, __file__)
+    run.introduce(f"recurrent network, {args.cell}", "MNIST", model, diagram="rnn-mnist")
     classifier.train_and_test(
+        run,
         model,
-        load_data(),
-        args,
-        folder,
-        name=MODEL_NAME,
-        compile_for=lambda steps: compile_classifier(
-            model, None if args.constant else steps, args.optimizer, args.learning_rate, momentum
+        load_data,
+        lambda steps: compile_classifier(
+            model,
+            None if args.constant else steps,
+            args.optimizer,
+            args.learning_rate,
+            args.momentum,
         ),
-        settings={
-            "epochs": args.epochs,
-            "constant rate": args.constant,
-            "cell": args.cell,
-            "layers": args.layers,
-            "units": args.units,
-            "bidirectional": args.bidirectional,
-            "dropout": args.dropout,
-            "optimizer": args.optimizer,
-            "learning rate": args.learning_rate,
-            "momentum": momentum,
-        },
+        args.weights,
     )
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import console, flags, program
+from lib.run import flags, program
 
 BATCH_SIZE = 128
 EPOCHS = 20
@@ -39,7 +39,7 @@ MODEL_NAME = "cnn_functional"
 def parse_args():
     parser = flags.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
-    parser.add_argument("--constant", action="store_true", help="hold the learning rate")
+    parser.add_setting("--constant", action="store_true", help="hold the learning rate")
     return parser.parse_args()
 
 
@@ -81,20 +81,15 @@ def compile_classifier(model, steps, constant=False):
 
 
 def main(args):
-    folder = program.prepare(args, MODEL_NAME)
+    run = program.start(args, MODEL_NAME, __file__, epochs=args.epochs)
     model = build_classifier()
-    console.introduce(
-        args, folder, "convolutional network", "MNIST", model, diagram="cnn-functional"
-    )
-    classifier.load_weights(model, args, __file__)
+    run.introduce("convolutional network", "MNIST", model, diagram="cnn-functional")
     classifier.train_and_test(
+        run,
         model,
-        datasets.mnist(),
-        args,
-        folder,
-        name=MODEL_NAME,
-        compile_for=lambda steps: compile_classifier(model, steps, args.constant),
-        settings={"epochs": args.epochs, "constant rate": args.constant},
+        datasets.mnist,
+        lambda steps: compile_classifier(model, steps, args.constant),
+        args.weights,
     )
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import console, flags, program
+from lib.run import flags, program
 
 BATCH_SIZE = 32
 EPOCHS = 20
@@ -38,7 +38,7 @@ MODEL_NAME = "cnn_y_network"
 def parse_args():
     parser = flags.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
-    parser.add_argument("--constant", action="store_true", help="hold the learning rate")
+    parser.add_setting("--constant", action="store_true", help="hold the learning rate")
     return parser.parse_args()
 
 
@@ -90,20 +90,21 @@ def compile_classifier(model, steps, constant=False):
     )
 
 
+def load_data():
+    """The same images for both branches."""
+    return tuple(((x, x), y) for x, y in datasets.mnist())
+
+
 def main(args):
-    folder = program.prepare(args, MODEL_NAME)
+    run = program.start(args, MODEL_NAME, __file__, epochs=args.epochs)
     model = build_classifier()
-    console.introduce(args, folder, "Y-network", "MNIST", model, diagram="cnn-y-network")
-    classifier.load_weights(model, args, __file__)
-    (x_train, y_train), (x_test, y_test) = datasets.mnist()
+    run.introduce("Y-network", "MNIST", model, diagram="cnn-y-network")
     classifier.train_and_test(
+        run,
         model,
-        (((x_train, x_train), y_train), ((x_test, x_test), y_test)),
-        args,
-        folder,
-        name=MODEL_NAME,
-        compile_for=lambda steps: compile_classifier(model, steps, args.constant),
-        settings={"epochs": args.epochs, "constant rate": args.constant},
+        load_data,
+        lambda steps: compile_classifier(model, steps, args.constant),
+        args.weights,
     )
 
 

@@ -41,7 +41,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib import one_cycle
-from lib.run import console, flags, program
+from lib.run import flags, program
 
 DEPTH = 100
 GROWTH_RATE = 12
@@ -90,7 +90,9 @@ def parse_args():
         default=GROWTH_RATE,
         help=f"feature maps that a layer adds (default {GROWTH_RATE})",
     )
-    parser.add_argument("--no-augmentation", action="store_true", help="dropout instead")
+    parser.add_setting(
+        "--no-augmentation", dest="augmentation", action="store_false", help="dropout instead"
+    )
     one_cycle.add_flags(parser, BOOK, ONE_CYCLE)
     return parser.parse_args(check=lambda args: one_cycle.complete(parser, args, BOOK, ONE_CYCLE))
 
@@ -188,41 +190,39 @@ def compile_classifier(model, steps, rate=LEARNING_RATE):
 
 def main(args):
     name = f"cifar10_densenet{args.depth}k{args.growth_rate}"
-    folder = program.prepare(args, name)
+    run = program.start(args, name, __file__, epochs=args.epochs, batch_size=args.batch_size)
     use_one_cycle = args.recipe == "one-cycle"
     augmentation = functools.partial(
         augment,
         shift=args.shift,
         fill_mode="reflect" if use_one_cycle else "nearest",
-        flip=not args.no_flip,
+        flip=args.flip,
     )
-    if args.no_augmentation:
+    if not args.augmentation:
         augmentation = None
     model = build_densenet(args.depth, args.growth_rate, augmentation)
     # The printed network: what shifts and flips the images is not one of its layers.
     dropout = 0 if augmentation else DROPOUT
     printed = build_densenet(args.depth, args.growth_rate, None, dropout)
-    console.introduce(args, folder, f"DenseNet-BC-{args.depth}", "CIFAR-10", printed, diagram=name)
-    classifier.load_weights(model, args, __file__)
-    (x_train, y_train), (x_test, y_test) = one_cycle.hold_out(datasets.cifar10(), args.hold_out)
-    pixel_mean = x_train.mean(axis=0)
-    x_train -= pixel_mean
-    x_test -= pixel_mean
+    run.introduce(f"DenseNet-BC-{args.depth}", "CIFAR-10", printed, diagram=name)
+
+    def load_data():
+        data = one_cycle.hold_out(datasets.cifar10(), args.hold_out)
+        return one_cycle.less_pixel_mean(data)
 
     def compile_for(steps):
         if use_one_cycle:
-            one_cycle.compile_one_cycle(model, steps, args)
+            one_cycle.compile_one_cycle(model, steps, run.settings)
         else:
             compile_classifier(model, steps, args.learning_rate)
 
     classifier.train_and_test(
+        run,
         model,
-        ((x_train, y_train), (x_test, y_test)),
-        args,
-        folder,
-        name=name,
-        compile_for=compile_for,
-        settings=one_cycle.settings(args, ONE_CYCLE),
+        load_data,
+        compile_for,
+        args.weights,
+        printed=printed,
         class_names=datasets.CIFAR10_NAMES,
         keep_best=not use_one_cycle,
         whole_batches=use_one_cycle,

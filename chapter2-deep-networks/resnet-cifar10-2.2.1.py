@@ -43,7 +43,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib import one_cycle
-from lib.run import console, flags, program
+from lib.run import flags, program
 
 N = 3  # v1: ResNet(6n+2), so 3 5 7 9 18 give 20 32 44 56 110; v2: ResNet(9n+2), 6 and 12: 56, 110
 VERSION = 1
@@ -78,7 +78,9 @@ def parse_args():
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
     parser.add_argument("--n", type=flags.positive_int, default=N, help=f"(default {N})")
     parser.add_argument("--version", type=int, choices=(1, 2), default=VERSION, help="v1 or v2")
-    parser.add_argument("--no-augmentation", action="store_true", help="images as they are")
+    parser.add_setting(
+        "--no-augmentation", dest="augmentation", action="store_false", help="images as they are"
+    )
     one_cycle.add_flags(parser, BOOK, ONE_CYCLE)
     return parser.parse_args(check=lambda args: one_cycle.complete(parser, args, BOOK, ONE_CYCLE))
 
@@ -210,42 +212,38 @@ def compile_classifier(model, steps, rate=LEARNING_RATE):
 def main(args):
     depth = resnet_depth(args.n, args.version)
     name = f"cifar10_resnet{depth}v{args.version}"
-    folder = program.prepare(args, name)
+    run = program.start(args, name, __file__, epochs=args.epochs, batch_size=args.batch_size)
     use_one_cycle = args.recipe == "one-cycle"
     augmentation = functools.partial(
         augment,
         shift=args.shift,
         fill_mode="reflect" if use_one_cycle else "nearest",
-        flip=not args.no_flip,
+        flip=args.flip,
     )
-    if args.no_augmentation:
+    if not args.augmentation:
         augmentation = None
     model = build_resnet(depth, args.version, augmentation)
     # The printed network: what shifts and flips the images is not one of its layers.
     printed = build_resnet(depth, args.version, augmentation=None)
-    console.introduce(
-        args, folder, f"ResNet{depth} v{args.version}", "CIFAR-10", printed, diagram=name
-    )
-    classifier.load_weights(model, args, __file__)
-    (x_train, y_train), (x_test, y_test) = one_cycle.hold_out(datasets.cifar10(), args.hold_out)
-    pixel_mean = x_train.mean(axis=0)
-    x_train -= pixel_mean
-    x_test -= pixel_mean
+    run.introduce(f"ResNet{depth} v{args.version}", "CIFAR-10", printed, diagram=name)
+
+    def load_data():
+        data = one_cycle.hold_out(datasets.cifar10(), args.hold_out)
+        return one_cycle.less_pixel_mean(data)
 
     def compile_for(steps):
         if use_one_cycle:
-            one_cycle.compile_one_cycle(model, steps, args)
+            one_cycle.compile_one_cycle(model, steps, run.settings)
         else:
             compile_classifier(model, steps, args.learning_rate)
 
     classifier.train_and_test(
+        run,
         model,
-        ((x_train, y_train), (x_test, y_test)),
-        args,
-        folder,
-        name=name,
-        compile_for=compile_for,
-        settings=one_cycle.settings(args, ONE_CYCLE),
+        load_data,
+        compile_for,
+        args.weights,
+        printed=printed,
         class_names=datasets.CIFAR10_NAMES,
         keep_best=not use_one_cycle,
         whole_batches=use_one_cycle,

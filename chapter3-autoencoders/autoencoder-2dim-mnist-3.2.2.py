@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import console, flags, program
+from lib.run import flags, program
 
 BATCH_SIZE = 32
 EPOCHS = 20
@@ -52,11 +52,10 @@ if __name__ == "__main__":
 import keras
 from keras import layers
 
+from lib.autoencoder import evaluate, train
 from lib.data import datasets
-from lib.files import records, weights
-from lib.measure import image_quality, plots
-from lib.run import training
 from lib.data.datasets import DIGITS
+from lib.measure import plots
 from lib.run.images import Source
 
 
@@ -94,80 +93,38 @@ def build_autoencoder(encoder, decoder):
     return autoencoder
 
 
-def train(autoencoder, x_train, x_test, args, folder, settings):
-    """Trains the autoencoder to return its input, and saves it."""
-
-    def test(epoch, logs):
-        loss = training.evaluate(autoencoder, x_test, x_test)["loss"]
-        print(f"epoch {epoch}: test MSE {loss:.5f}", flush=True)
-        return {"test_loss": loss}
-
-    facts = training.train_epochs(
-        autoencoder,
-        x_train,
-        x_train,
-        args,
-        folder,
-        settings,
-        after_epoch=test,
-        save=lambda: weights.save(
-            autoencoder, args.output_dir / f"{folder.name}.h5", about=settings
-        ),
-    )
-    records.record(
-        folder / "metrics.json",
-        args,
-        parameters=autoencoder.count_params(),
-        test_loss=round(training.evaluate(autoencoder, x_test, x_test)["loss"], 6),
-        **settings,
-        **facts,
-    )
-
-
-def draw(encoder, decoder, x_test, y_test, args, folder, classes=DIGITS):
+def draw(encoder, decoder, x_test, y_test, run, classes=DIGITS):
     """Draws the codes of the test digits in the plane, and the images decoded over it."""
     if not plots.is_plane(LATENT_SIZE):
         return
     codes = encoder.predict(x_test, batch_size=1000, verbose=0)
-    plots.latent_scatter(codes, y_test, folder / "latent_2dim.png", classes, show=args.show)
+    plots.latent_scatter(codes, y_test, run.folder / "latent_2dim.png", classes, show=run.show)
     plots.digits_over_latent(
         lambda codes: decoder.predict(codes, batch_size=len(codes), verbose=0),
-        folder / "digits_over_latent.png",
+        run.folder / "digits_over_latent.png",
         cells=GRID_CELLS,
         limit=GRID_LIMIT,
-        show=args.show,
-    )
-
-
-def evaluate(autoencoder, x_test, args, folder):
-    """Measures all test images and writes evaluation.json."""
-    decoded = autoencoder.predict(x_test, batch_size=1000, verbose=0)
-    numbers = image_quality.compare(x_test, decoded)
-    print(f"Test MSE {numbers['mse']:.5f}, PSNR {numbers['psnr']:.2f} dB")
-    records.record(
-        folder / "evaluation.json",
-        args,
-        weights=args.weights or f"{folder.name}.h5",
-        parameters=autoencoder.count_params(),
-        test_images=len(x_test),
-        **numbers,
+        show=run.show,
     )
 
 
 def main(args):
     source = Source(args, IMAGE_SHAPE, __file__)
-    folder = program.prepare(args, source.name(MODEL_NAME))
+    run = program.start(args, source.name(MODEL_NAME), __file__)
     encoder, decoder = build_encoder(source.shape), build_decoder(source.shape)
     autoencoder = build_autoencoder(encoder, decoder)
-    console.introduce(args, folder, "autoencoder", "MNIST", encoder, decoder, autoencoder)
-    if args.weights:
-        weights.load(autoencoder, weights.find(args.weights, __file__))
+    run.introduce("autoencoder", "MNIST", encoder, decoder, autoencoder)
+    file = run.to_load(args.weights, f"{MODEL_NAME}.h5")
+    if file:
+        run.load(autoencoder, file)
+    if run.exported({"": autoencoder, "-decoder": decoder}):
+        return
     (x_train, _), (x_test, y_test) = source.split(datasets.mnist)
-    if not args.weights:
-        train(autoencoder, x_train, x_test, args, folder, source.settings)
-    draw(encoder, decoder, x_test, y_test, args, folder, source.classes)
-    if args.weights or args.evaluate:
-        evaluate(autoencoder, x_test, args, folder)
+    if not file:
+        train(run, autoencoder, (x_train, x_train), (x_test, x_test), source.settings)
+    draw(encoder, decoder, x_test, y_test, run, source.classes)
+    if file or run.evaluate:
+        evaluate(run, autoencoder, x_test, file)
 
 
 if __name__ == "__main__":

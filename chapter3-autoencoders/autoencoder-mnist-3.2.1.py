@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import console, flags, program
+from lib.run import flags, program
 
 BATCH_SIZE = 32
 EPOCHS = 1
@@ -54,10 +54,9 @@ import keras
 import numpy as np
 from keras import layers
 
+from lib.autoencoder import evaluate, train
 from lib.data import datasets
-from lib.files import records, weights
-from lib.measure import image_quality, plots
-from lib.run import training
+from lib.measure import plots
 from lib.run.images import Source
 
 
@@ -95,77 +94,35 @@ def build_autoencoder(encoder, decoder):
     return autoencoder
 
 
-def train(autoencoder, x_train, x_test, args, folder, settings):
-    """Trains the autoencoder to return its input, and saves it."""
-
-    def test(epoch, logs):
-        loss = training.evaluate(autoencoder, x_test, x_test)["loss"]
-        print(f"epoch {epoch}: test MSE {loss:.5f}", flush=True)
-        return {"test_loss": loss}
-
-    facts = training.train_epochs(
-        autoencoder,
-        x_train,
-        x_train,
-        args,
-        folder,
-        settings,
-        after_epoch=test,
-        save=lambda: weights.save(
-            autoencoder, args.output_dir / f"{folder.name}.h5", about=settings
-        ),
-    )
-    records.record(
-        folder / "metrics.json",
-        args,
-        parameters=autoencoder.count_params(),
-        test_loss=round(training.evaluate(autoencoder, x_test, x_test)["loss"], 6),
-        **settings,
-        **facts,
-    )
-
-
-def draw(autoencoder, x_test, args, folder):
+def draw(autoencoder, x_test, run):
     """Draws the first test digits above their reconstructions."""
     decoded = autoencoder.predict(x_test[:SHOWN], verbose=0)
     plots.image_grid(
         np.concatenate([x_test[:SHOWN], decoded]),
-        folder / "input_and_decoded.png",
+        run.folder / "input_and_decoded.png",
         columns=SHOWN,
         row_titles=("input", "decoded"),
-        show=args.show,
-    )
-
-
-def evaluate(autoencoder, x_test, args, folder):
-    """Measures all test images and writes evaluation.json."""
-    decoded = autoencoder.predict(x_test, batch_size=1000, verbose=0)
-    numbers = image_quality.compare(x_test, decoded)
-    print(f"Test MSE {numbers['mse']:.5f}, PSNR {numbers['psnr']:.2f} dB")
-    records.record(
-        folder / "evaluation.json",
-        args,
-        weights=args.weights or f"{folder.name}.h5",
-        parameters=autoencoder.count_params(),
-        test_images=len(x_test),
-        **numbers,
+        show=run.show,
     )
 
 
 def main(args):
     source = Source(args, IMAGE_SHAPE, __file__)
-    folder = program.prepare(args, source.name(MODEL_NAME))
+    run = program.start(args, source.name(MODEL_NAME), __file__)
     encoder, decoder = build_encoder(source.shape), build_decoder(source.shape)
     autoencoder = build_autoencoder(encoder, decoder)
-    console.introduce(args, folder, "autoencoder", "MNIST", encoder, decoder, autoencoder)
-    if args.weights:
-        weights.load(autoencoder, weights.find(args.weights, __file__))
+    run.introduce("autoencoder", "MNIST", encoder, decoder, autoencoder)
+    file = run.to_load(args.weights, f"{MODEL_NAME}.h5")
+    if file:
+        run.load(autoencoder, file)
+    if run.exported({"": autoencoder}):
+        return
     (x_train, _), (x_test, _) = source.split(datasets.mnist, shown=SHOWN)
-    if not args.weights:
-        train(autoencoder, x_train, x_test, args, folder, source.settings)
-    draw(autoencoder, x_test, args, folder)
-    if args.weights or args.evaluate:
-        evaluate(autoencoder, x_test, args, folder)
+    if not file:
+        train(run, autoencoder, (x_train, x_train), (x_test, x_test), source.settings)
+    draw(autoencoder, x_test, run)
+    if file or run.evaluate:
+        evaluate(run, autoencoder, x_test, file)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib import one_cycle
-from lib.run import console, flags, program
+from lib.run import flags, program
 from lib.files.errors import UserError
 
 BATCH_SIZE = 32
@@ -68,25 +68,27 @@ MODEL_NAME = "colorized_ae"
 def parse_args():
     parser = flags.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
-    parser.add_argument(
+    parser.add_setting(
         "--chroma",
         action="store_true",
         help="predict color differences and add them to the gray image, see departure 5",
     )
-    parser.add_argument(
+    parser.add_setting(
         "--dropout",
         type=flags.dropout_rate,
         help="share of the encoder's features that training drops "
         f"({DROPOUT:g}, {CHROMA_DROPOUT} with --chroma)",
     )
-    parser.add_argument(
+    parser.add_setting(
         "--learning-rate",
         type=flags.positive,
         help=f"of Adam at the start ({LEARNING_RATE}, {CHROMA_LEARNING_RATE} with --chroma)",
     )
     one_cycle.add_hold_out(parser)
     flags.add_images(parser, IMAGE_SHAPE[0], multiple=2 ** len(FILTERS), color=False)
-    parser.add_argument("--no-augmentation", action="store_true", help="see departure 4")
+    parser.add_setting(
+        "--no-augmentation", dest="augmentation", action="store_false", help="see departure 4"
+    )
     return parser.parse_args(check=complete)
 
 
@@ -107,10 +109,10 @@ import keras
 import numpy as np
 from keras import layers
 
+from lib import autoencoder as shared
 from lib.data import datasets
-from lib.files import records, weights
+from lib.files import weights
 from lib.measure import image_quality, plots
-from lib.run import training
 from lib.run.images import Source
 
 
@@ -196,20 +198,9 @@ def mirror(gray, color, rng):
     return tuple(np.where(mirrored, images[:, :, ::-1], images) for images in (gray, color))
 
 
-def train(
-    autoencoder, gray_train, x_train, gray_test, x_test, args, folder, name=MODEL_NAME, images=None
-):
-    """Trains the autoencoder to return color images for gray ones, and saves it as `name`.h5."""
+def train(autoencoder, data, test_data, augmentation, run, images=None):
+    """Trains the autoencoder to return color images for gray ones, and saves it."""
     optimizer = autoencoder.optimizer
-    part = "held-out" if args.hold_out else "test"
-    settings = {
-        "augmentation": not args.no_augmentation,
-        "chroma": args.chroma,
-        "dropout": args.dropout,
-        "learning_rate": args.learning_rate,
-        "hold_out": args.hold_out,
-        **(images or {}),
-    }
     memory = {
         "plateau_loss": math.inf,
         "waited": 0,
@@ -217,38 +208,28 @@ def train(
         "best_epoch": 0,
     }
 
-    def test(epoch, logs):
-        loss = training.evaluate(autoencoder, gray_test, x_test)["loss"]
+    def after_test(epoch, loss):
         lower_rate_on_plateau(optimizer, loss, memory)
-        best = folder / "saved_models"
-        keep_best(autoencoder, epoch, loss, memory, best, name, settings)
+        best = run.folder / "saved_models"
+        keep_best(autoencoder, epoch, loss, memory, best, run.name, run.settings)
         rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-        print(f"epoch {epoch}: {part} MSE {loss:.5f}, next rate {rate:.2g}", flush=True)
-        return {f"{part}_loss": loss}
+        return f", next rate {rate:.2g}"
 
-    facts = training.train_epochs(
+    def facts():
+        best = round(memory["best_test_loss"], 6)
+        return {"best_test_loss": best, "best_epoch": memory["best_epoch"]}
+
+    shared.train(
+        run,
         autoencoder,
-        gray_train,
-        x_train,
-        args,
-        folder,
-        settings,
-        after_epoch=test,
-        memory=memory,
-        augment=None if args.no_augmentation else mirror,
-        save=lambda: weights.save(
-            autoencoder, args.output_dir / f"{name}.h5", half=True, about=settings
-        ),
-    )
-    records.record(
-        folder / "metrics.json",
-        args,
-        parameters=autoencoder.count_params(),
-        test_loss=round(training.evaluate(autoencoder, gray_test, x_test)["loss"], 6),
-        best_test_loss=round(memory["best_test_loss"], 6),
-        best_epoch=memory["best_epoch"],
-        settings=settings,
-        **facts,
+        data,
+        test_data,
+        images,
+        after_test,
+        memory,
+        augment=mirror if augmentation else None,
+        half=True,
+        facts=facts,
     )
 
 
@@ -264,16 +245,16 @@ def load(autoencoder, path, chroma):
         raise UserError(f"'{path}' was trained {how} this flag")
 
 
-def draw(autoencoder, gray_test, x_test, args, folder):
+def draw(autoencoder, gray_test, x_test, run):
     """Draws the first test images in gray, colorized, and in their true colors."""
     gray, truth = gray_test[:SHOWN], x_test[:SHOWN]
     colorized = np.clip(autoencoder.predict(gray, verbose=0), 0, 1)
     grids = {"gray (input)": gray, "colorized": colorized, "true colors": truth}
-    plots.grids_side_by_side(grids, folder / "colorized.png", show=args.show)
+    plots.grids_side_by_side(grids, run.folder / "colorized.png", show=run.show)
     grids["colors on the gray"] = color_gray(gray, colorized)
     for title, images in grids.items():
         name = title.split(" (")[0].replace(" ", "_")
-        plots.image_grid(images, folder / "saved_images" / f"{name}.png", show=args.show)
+        plots.image_grid(images, run.folder / "saved_images" / f"{name}.png", show=run.show)
 
 
 def color_gray(gray, colorized):
@@ -287,7 +268,7 @@ def measure(images, copies):
     return {**image_quality.compare(images, copies), "colorfulness": round(float(colorfulness), 4)}
 
 
-def evaluate(autoencoder, gray_test, x_test, args, folder):
+def evaluate(autoencoder, gray_test, x_test, run, file):
     """Measures the colorized test images and the gray ones, and writes evaluation.json."""
     colorized = np.clip(autoencoder.predict(gray_test, batch_size=1000, verbose=0), 0, 1)
     numbers = {}
@@ -302,12 +283,11 @@ def evaluate(autoencoder, gray_test, x_test, args, folder):
             f"{name}: PSNR {numbers[name]['psnr']:.2f} dB, MSE {numbers[name]['mse']:.5f}, "
             f"MAE {numbers[name]['mae']:.4f}, colorfulness {numbers[name]['colorfulness']:.4f}"
         )
-    records.record(
-        folder / "evaluation.json",
-        args,
-        weights=args.weights or f"{folder.name}.h5",
-        parameters=autoencoder.count_params(),
-        test_images=len(x_test),
+    shared.record(
+        run,
+        autoencoder,
+        x_test,
+        file,
         **numbers["colorized"],
         colors_on_gray=numbers["colors on gray"],
         gray_copy=numbers["gray copy"],
@@ -315,30 +295,27 @@ def evaluate(autoencoder, gray_test, x_test, args, folder):
     )
 
 
-def model_name(args):
-    """Name of the weight file, without `.h5`, and of the folder of the figures."""
-    return f"{MODEL_NAME}_chroma" if args.chroma else MODEL_NAME
-
-
 def main(args):
     source = Source(args, IMAGE_SHAPE, __file__)
-    folder = program.prepare(args, source.name(model_name(args)))
+    name = f"{MODEL_NAME}_chroma" if args.chroma else MODEL_NAME
+    run = program.start(args, source.name(name), __file__)
     encoder = build_encoder(args.dropout, source.shape[0])
     decoder = build_decoder("tanh" if args.chroma else "sigmoid", source.shape[0])
     autoencoder = build_autoencoder(encoder, decoder, args.chroma, args.learning_rate)
-    console.introduce(
-        args, folder, "colorization autoencoder", "CIFAR-10", encoder, decoder, autoencoder
-    )
-    if args.weights:
-        load(autoencoder, weights.find(args.weights, __file__), args.chroma)
+    run.introduce("colorization autoencoder", "CIFAR-10", encoder, decoder, autoencoder)
+    file = run.to_load(args.weights, f"{name}.h5")
+    if file:
+        load(autoencoder, weights.find(file, __file__), args.chroma)
+    if run.exported({"": autoencoder}):
+        return
     (x_train, _), (x_test, _) = one_cycle.hold_out(source.split(datasets.cifar10), args.hold_out)
     gray_test = datasets.rgb_to_gray(x_test)
-    if not args.weights:
-        data = datasets.rgb_to_gray(x_train), x_train, gray_test, x_test
-        train(autoencoder, *data, args, folder, folder.name, source.settings)
-    draw(autoencoder, gray_test, x_test, args, folder)
-    if args.weights or args.evaluate:
-        evaluate(autoencoder, gray_test, x_test, args, folder)
+    if not file:
+        data, test_data = (datasets.rgb_to_gray(x_train), x_train), (gray_test, x_test)
+        train(autoencoder, data, test_data, args.augmentation, run, source.settings)
+    draw(autoencoder, gray_test, x_test, run)
+    if file or run.evaluate:
+        evaluate(autoencoder, gray_test, x_test, run, file)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import console, flags, program
+from lib.run import flags, program
 
 BATCH_SIZE = 32
 EPOCHS = 10
@@ -75,10 +75,9 @@ import keras
 import numpy as np
 from keras import layers
 
+from lib.autoencoder import record, train
 from lib.data import datasets
-from lib.files import records, weights
 from lib.measure import image_quality, plots
-from lib.run import training
 from lib.run.images import Source
 
 
@@ -125,47 +124,15 @@ def corrupt(images, level, seed):
     return np.clip(noisy, 0, 1, out=noisy)
 
 
-def corrupt_test(x_test, level, args):
+def corrupt_test(x_test, level, seed):
     """Test digits under noise that is the same in every run with the same seed."""
-    return corrupt(x_test, level, (args.seed, 1))
+    return corrupt(x_test, level, (seed, 1))
 
 
-def train(autoencoder, x_train, x_test, args, folder, settings):
-    """Trains the autoencoder to return clean digits for corrupted ones, and saves it."""
-    x_train_noisy = corrupt(x_train, NOISE_STD, (args.seed, 0))
-    x_test_noisy = corrupt_test(x_test, NOISE_STD, args)
-
-    def test(epoch, logs):
-        loss = training.evaluate(autoencoder, x_test_noisy, x_test)["loss"]
-        print(f"epoch {epoch}: test MSE {loss:.5f}", flush=True)
-        return {"test_loss": loss}
-
-    facts = training.train_epochs(
-        autoencoder,
-        x_train_noisy,
-        x_train,
-        args,
-        folder,
-        settings,
-        after_epoch=test,
-        save=lambda: weights.save(
-            autoencoder, args.output_dir / f"{folder.name}.h5", about=settings
-        ),
-    )
-    records.record(
-        folder / "metrics.json",
-        args,
-        parameters=autoencoder.count_params(),
-        test_loss=round(training.evaluate(autoencoder, x_test_noisy, x_test)["loss"], 6),
-        **settings,
-        **facts,
-    )
-
-
-def draw(autoencoder, x_test, args, folder):
+def draw(autoencoder, x_test, levels, run):
     """Draws test digits, corrupted and denoised: in three sets, then at each noise level."""
     x_test = x_test[: SETS * SHOWN]
-    corrupted = corrupt_test(x_test, NOISE_STD, args)
+    corrupted = corrupt_test(x_test, NOISE_STD, run.seed)
     denoised = autoencoder.predict(corrupted, verbose=0)
     rows = [
         images[start : start + SHOWN]
@@ -174,66 +141,64 @@ def draw(autoencoder, x_test, args, folder):
     ]
     plots.image_grid(
         np.concatenate(rows),
-        folder / "corrupted_and_denoised.png",
+        run.folder / "corrupted_and_denoised.png",
         columns=SHOWN,
         row_titles=("original", "corrupted", "denoised") * SETS,
-        show=args.show,
+        show=run.show,
     )
     rows, titles = [x_test[:SHOWN]], ["original"]
-    for level in args.noise:
-        corrupted = corrupt_test(x_test[:SHOWN], level, args)
+    for level in levels:
+        corrupted = corrupt_test(x_test[:SHOWN], level, run.seed)
         rows += [corrupted, autoencoder.predict(corrupted, verbose=0)]
         titles += [f"noise {level:g}", "denoised"]
     plots.image_grid(
         np.concatenate(rows),
-        folder / "noise_levels.png",
+        run.folder / "noise_levels.png",
         columns=SHOWN,
         row_titles=titles,
-        show=args.show,
+        show=run.show,
     )
 
 
-def evaluate(autoencoder, x_test, args, folder):
+def evaluate(autoencoder, x_test, levels, run, file):
     """Measures all test images at each noise level and writes evaluation.json."""
 
     def measure(level):
-        corrupted = corrupt_test(x_test, level, args)
+        corrupted = corrupt_test(x_test, level, run.seed)
         denoised = autoencoder.predict(corrupted, batch_size=1000, verbose=0)
         return {
             **image_quality.compare(x_test, denoised),
             "corrupted": image_quality.compare(x_test, corrupted),
         }
 
-    levels = {f"{level:g}": measure(level) for level in args.noise}
-    for level, numbers in levels.items():
+    measured = {f"{level:g}": measure(level) for level in levels}
+    for level, numbers in measured.items():
         print(
             f"Noise {level}: test MSE {numbers['mse']:.5f}, PSNR {numbers['psnr']:.2f} dB "
             f"(corrupted: {numbers['corrupted']['mse']:.5f}, {numbers['corrupted']['psnr']:.2f} dB)"
         )
-    records.record(
-        folder / "evaluation.json",
-        args,
-        weights=args.weights or f"{folder.name}.h5",
-        parameters=autoencoder.count_params(),
-        test_images=len(x_test),
-        noise_levels=levels,
-    )
+    record(run, autoencoder, x_test, file, noise_levels=measured)
 
 
 def main(args):
     source = Source(args, IMAGE_SHAPE, __file__)
-    folder = program.prepare(args, source.name(MODEL_NAME))
+    run = program.start(args, source.name(MODEL_NAME), __file__)
     encoder, decoder = build_encoder(source.shape), build_decoder(source.shape)
     autoencoder = build_autoencoder(encoder, decoder)
-    console.introduce(args, folder, "denoising autoencoder", "MNIST", encoder, decoder, autoencoder)
-    if args.weights:
-        weights.load(autoencoder, weights.find(args.weights, __file__))
+    run.introduce("denoising autoencoder", "MNIST", encoder, decoder, autoencoder)
+    file = run.to_load(args.weights, f"{MODEL_NAME}.h5")
+    if file:
+        run.load(autoencoder, file)
+    if run.exported({"": autoencoder}):
+        return
     (x_train, _), (x_test, _) = source.split(datasets.mnist, shown=SETS * SHOWN)
-    if not args.weights:
-        train(autoencoder, x_train, x_test, args, folder, source.settings)
-    draw(autoencoder, x_test, args, folder)
-    if args.weights or args.evaluate:
-        evaluate(autoencoder, x_test, args, folder)
+    if not file:
+        noisy = corrupt(x_train, NOISE_STD, (args.seed, 0))
+        noisy_test = corrupt_test(x_test, NOISE_STD, args.seed)
+        train(run, autoencoder, (noisy, x_train), (noisy_test, x_test), source.settings)
+    draw(autoencoder, x_test, args.noise, run)
+    if file or run.evaluate:
+        evaluate(autoencoder, x_test, args.noise, run, file)
 
 
 if __name__ == "__main__":

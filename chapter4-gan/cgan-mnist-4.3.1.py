@@ -58,13 +58,10 @@ if __name__ == "__main__":
 import keras
 from keras import layers, ops
 
-from lib import gan
-from lib.files import weights
-from lib.engine.alternating import AlternatingModel, Turn
-from lib.engine.averaging import MovingAverage
-from lib.engine.backends import draw
-from lib.run.images import Source
+from lib import gan_training
 from lib.engine.optimizers import rmsprop
+from lib.engine.step import AlternatingModel
+from lib.run.images import Source
 
 
 def build_generator(image_shape=IMAGE_SHAPE, num_labels=NUM_LABELS):
@@ -106,25 +103,31 @@ def build_discriminator(image_shape=IMAGE_SHAPE, num_labels=NUM_LABELS):
 
 
 class CGAN(AlternatingModel):
-    """The two networks and the loss of each.
-
-    A batch is (real images, their labels, the labels of the fakes), labels one-hot.
-    """
+    """The two networks, their losses and the training step."""
 
     def __init__(self, seed, ema=EMA, image_shape=IMAGE_SHAPE, num_labels=NUM_LABELS):
-        super().__init__(name=MODEL_NAME)
+        super().__init__(MODEL_NAME, seed)
         self.generator = build_generator(image_shape, num_labels)
         self.discriminator = build_discriminator(image_shape, num_labels)
-        self.noise_seed = keras.random.SeedGenerator(seed)
-        self.average = MovingAverage(self.generator, ema) if ema else None
+        self.d_optimizer = self.bind(rmsprop(LEARNING_RATE, DECAY), self.discriminator)
+        self.g_optimizer = self.bind(rmsprop(LEARNING_RATE / 2, DECAY / 2), self.generator)
+        self.sampler = self.average(self.generator, ema)  # the network to draw with
 
-    def fakes(self, images, labels, fake_labels):
-        """As many fakes as there are images: one pass of the generator for both updates."""
-        size = ops.shape(images)[0]
-        noise = draw(keras.random.uniform, (size, LATENT_SIZE), -1, 1, seed=self.noise_seed)
-        return self.generator([noise, fake_labels], training=True)
+    def step(self, images, labels, fake_labels):
+        """One update of each network on a batch of real images; labels are one-hot."""
+        fakes = self.follow(self.generator, [self.noise(images), fake_labels])
+        d_loss, accuracy = self.minimize(
+            self.d_optimizer, self.discriminator_loss, images, labels, fakes, fake_labels
+        )
+        g_loss = self.minimize(self.g_optimizer, self.generator_loss, fakes, fake_labels)
+        self.update_average()
+        self.log(discriminator=d_loss, accuracy=accuracy, adversarial=g_loss)
 
-    def discriminator_loss(self, images, labels, fake_labels, fakes):
+    def noise(self, images):
+        """Noise for as many fakes as there are images, uniform in [-1, 1]."""
+        return self.uniform((ops.shape(images)[0], LATENT_SIZE), -1, 1)
+
+    def discriminator_loss(self, images, labels, fakes, fake_labels):
         """Binary cross-entropy over real images (target 1) and as many fakes (target 0)."""
         logits = self.discriminator(
             [ops.concatenate([images, fakes]), ops.concatenate([labels, fake_labels])],
@@ -135,76 +138,33 @@ class CGAN(AlternatingModel):
         accuracy = ops.mean(ops.cast((logits > 0) == (target > 0.5), "float32"))
         return ops.mean(ops.binary_crossentropy(target, logits, from_logits=True)), accuracy
 
-    def generator_loss(self, images, labels, fake_labels, fakes):
+    def generator_loss(self, fakes, fake_labels):
         """Binary cross-entropy of fakes that pretend to be real (target 1)."""
         logits = self.discriminator([fakes, fake_labels], training=True)
         target = ops.ones_like(logits)
         return ops.mean(ops.binary_crossentropy(target, logits, from_logits=True))
 
 
-def build_cgan(seed, ema=EMA, image_shape=IMAGE_SHAPE, num_labels=NUM_LABELS):
-    """The model ready to train: first the discriminator is updated, then the generator."""
-    cgan = CGAN(seed, ema, image_shape, num_labels)
-    cgan.compile(
-        turns=[
-            Turn(
-                "discriminator",
-                cgan.discriminator.trainable_variables,
-                rmsprop(LEARNING_RATE, DECAY),
-                cgan.discriminator_loss,
-                metrics=("accuracy",),
-            ),
-            Turn(
-                "adversarial",
-                cgan.generator.trainable_variables,
-                rmsprop(LEARNING_RATE / 2, DECAY / 2),
-                cgan.generator_loss,
-                after=cgan.average.update if ema else None,
-                through_shared=True,
-            ),
-        ],
-        share=cgan.fakes,
-    )
-    return cgan
-
-
 def main(args):
-    source = Source(args, IMAGE_SHAPE, __file__, labels=True)
-    name = source.name(MODEL_NAME)
-    folder = program.prepare(args, name)
+    images = Source(args, IMAGE_SHAPE, __file__, labels=True)
+    run = program.start(args, images.name(MODEL_NAME), __file__)
 
     def inputs(digits):
-        labels = gan.one_hot(digits, len(source.classes))
-        return [gan.sample_noise(args.seed, len(digits), LATENT_SIZE), labels]
+        labels = gan_training.one_hot(digits, len(images.classes))
+        return [gan_training.sample_noise(args.seed, len(digits), LATENT_SIZE), labels]
 
-    unaveraged = None
-    if args.generator:
-        generator = build_generator(source.shape, len(source.classes))
-        weights.load(generator, weights.find(args.generator, __file__))
-        digits = gan.digits_to_draw(args, source.classes)
-        gan.test_generator(generator, inputs, args, folder, digits, source.classes)
-    else:
-        cgan = build_cgan(args.seed, args.ema, source.shape, len(source.classes))
-        unaveraged = cgan.generator
-        generator = cgan.average.network if args.ema else unaveraged
-        gan.train(
-            cgan,
-            generator,
-            inputs,
-            gan.mnist_batches(args, conditional=True, source=source),
-            args,
-            folder,
-            save={
-                f"{name}.h5": generator,
-                f"{name}-discriminator.h5": cgan.discriminator,
-            },
-            source=source,
-        )
-    if args.evaluate:
-        weights_file = args.generator or f"{name}.h5"
-        gan.evaluate(
-            generator, inputs, args, folder, weights_file, conditional=True, unaveraged=unaveraged
-        )
+    gan_training.draw_or_train(
+        run,
+        lambda: build_generator(images.shape, len(images.classes)),
+        lambda: CGAN(args.seed, args.ema, images.shape, len(images.classes)),
+        lambda: gan_training.mnist_batches(run, images, conditional=True),
+        inputs,
+        load=args.generator,
+        default=f"{MODEL_NAME}.h5",
+        wanted=args.class_name or args.digit,
+        conditional=True,
+        source=images,
+    )
 
 
 if __name__ == "__main__":

@@ -22,12 +22,13 @@ The run took 6 minutes on an H200 that nine other trainings shared. One CPU core
 two hours.
 
 Departures from the printed listing:
- 1. One engine (lib/alternating.py) updates both networks, and each update lists the variables it
-    changes. The listing freezes the discriminator after compiling it; Keras 3 then never trains it.
+ 1. `step` has one line for each update, which changes the variables of its own optimizer only, see
+    lib/engine/step.py. The listing freezes the discriminator after compiling it; Keras 3 then never
+    trains it.
  2. The discriminator sees fakes made with the batch statistics that the generator trains with. The
     listing's predict() uses moving averages.
- 3. RMSprop is that of Keras 2 (lib/optimizers.py): its decay is a learning rate schedule, and its
-    epsilon is 1e-14 in the terms of Keras 3. With Keras 3's default, most gradients of the
+ 3. RMSprop is that of Keras 2 (lib/engine/optimizers.py): its decay is a learning rate schedule,
+    and its epsilon is 1e-14 in the terms of Keras 3. With Keras 3's default, most gradients of the
     discriminator are below epsilon, and its steps are much shorter.
  4. One batch of fakes serves both updates; the listing draws a second one for the generator. That
     saves a fifth of the arithmetic.
@@ -62,7 +63,7 @@ def parse_args():
     parser = flags.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
     flags.add_images(parser, IMAGE_SHAPE[0], multiple=4)
-    parser.add_argument(
+    parser.add_setting(
         "--bn",
         nargs="?",
         choices=("joint", "separate"),
@@ -79,13 +80,10 @@ if __name__ == "__main__":
 import keras
 from keras import layers, ops
 
-from lib import gan
-from lib.files import weights
-from lib.engine.alternating import AlternatingModel, Turn
-from lib.engine.averaging import MovingAverage
-from lib.engine.backends import draw
-from lib.run.images import Source
+from lib import gan_training
 from lib.engine.optimizers import rmsprop
+from lib.engine.step import AlternatingModel
+from lib.run.images import Source
 
 
 def build_generator(image_shape=IMAGE_SHAPE):
@@ -123,32 +121,28 @@ def build_discriminator(batch_norm=False, image_shape=IMAGE_SHAPE):
 
 
 class DCGAN(AlternatingModel):
-    """The two networks and the loss of each.
-
-    One training step on a batch of real images:
-
-        fakes = generator(noise)
-        d_loss = cross_entropy(1, discriminator(images)) + cross_entropy(0, discriminator(fakes))
-        d_optimizer.apply(gradient of d_loss with respect to the discriminator's weights)
-        g_loss = cross_entropy(1, discriminator(fakes))
-        g_optimizer.apply(gradient of g_loss with respect to the generator's weights)
-
-    The engine runs this for any list of updates; see `build_dcgan` for this list.
-    """
+    """The two networks, their losses and the training step."""
 
     def __init__(self, seed, bn=None, ema=EMA, image_shape=IMAGE_SHAPE):
-        super().__init__(name=MODEL_NAME)
+        super().__init__(MODEL_NAME, seed)
         self.generator = build_generator(image_shape)
         self.discriminator = build_discriminator(bn is not None, image_shape)
         self.separate = bn == "separate"
-        self.noise_seed = keras.random.SeedGenerator(seed)
-        self.average = MovingAverage(self.generator, ema) if ema else None
+        self.d_optimizer = self.bind(rmsprop(LEARNING_RATE, DECAY), self.discriminator)
+        self.g_optimizer = self.bind(rmsprop(LEARNING_RATE / 2, DECAY / 2), self.generator)
+        self.sampler = self.average(self.generator, ema)  # the network to draw with
 
-    def fakes(self, images):
-        """As many fakes as there are images: one pass of the generator for both updates."""
-        size = ops.shape(images)[0]
-        noise = draw(keras.random.uniform, (size, LATENT_SIZE), -1, 1, seed=self.noise_seed)
-        return self.generator(noise, training=True)
+    def step(self, images):
+        """One update of each network on a batch of real images."""
+        fakes = self.follow(self.generator, self.noise(images))
+        d_loss, accuracy = self.minimize(self.d_optimizer, self.discriminator_loss, images, fakes)
+        g_loss = self.minimize(self.g_optimizer, self.generator_loss, fakes)
+        self.update_average()
+        self.log(discriminator=d_loss, accuracy=accuracy, adversarial=g_loss)
+
+    def noise(self, images):
+        """Noise for as many fakes as there are images, uniform in [-1, 1]."""
+        return self.uniform((ops.shape(images)[0], LATENT_SIZE), -1, 1)
 
     def discriminator_loss(self, images, fakes):
         """Binary cross-entropy over real images (target 1) and as many fakes (target 0)."""
@@ -162,76 +156,28 @@ class DCGAN(AlternatingModel):
         accuracy = ops.mean(ops.cast((logits > 0) == (target > 0.5), "float32"))
         return ops.mean(ops.binary_crossentropy(target, logits, from_logits=True)), accuracy
 
-    def generator_loss(self, images, fakes):
+    def generator_loss(self, fakes):
         """Binary cross-entropy of fakes that pretend to be real (target 1)."""
         logits = self.discriminator(fakes, training=True)
         target = ops.ones_like(logits)
         return ops.mean(ops.binary_crossentropy(target, logits, from_logits=True))
 
 
-def build_dcgan(seed, bn=None, ema=EMA, image_shape=IMAGE_SHAPE):
-    """The model ready to train: first the discriminator is updated, then the generator."""
-    dcgan = DCGAN(seed, bn, ema, image_shape)
-    dcgan.compile(
-        turns=[
-            Turn(
-                "discriminator",
-                dcgan.discriminator.trainable_variables,
-                rmsprop(LEARNING_RATE, DECAY),
-                dcgan.discriminator_loss,
-                metrics=("accuracy",),
-            ),
-            Turn(
-                "adversarial",
-                dcgan.generator.trainable_variables,
-                rmsprop(LEARNING_RATE / 2, DECAY / 2),
-                dcgan.generator_loss,
-                after=dcgan.average.update if ema else None,
-                through_shared=True,
-            ),
-        ],
-        share=dcgan.fakes,
-    )
-    return dcgan
-
-
 def main(args):
-    source = Source(args, IMAGE_SHAPE, __file__)
+    images = Source(args, IMAGE_SHAPE, __file__)
     # --bn does not overwrite the files of the usual DCGAN.
-    name = source.name(MODEL_NAME) + (f"_bn-{args.bn}" if args.bn else "")
-    folder = program.prepare(args, name)
-
-    def inputs(digits):
-        return gan.sample_noise(args.seed, len(digits), LATENT_SIZE)
-
-    unaveraged = None
-    if args.generator:
-        generator = build_generator(source.shape)
-        weights.load(generator, weights.find(args.generator, __file__))
-        gan.test_generator(generator, inputs, args, folder)
-    else:
-        dcgan = build_dcgan(args.seed, args.bn, args.ema, source.shape)
-        unaveraged = dcgan.generator
-        generator = dcgan.average.network if args.ema else unaveraged
-        gan.train(
-            dcgan,
-            generator,
-            inputs,
-            gan.mnist_batches(args, conditional=False, source=source),
-            args,
-            folder,
-            save={
-                f"{name}.h5": generator,
-                f"{name}-discriminator.h5": dcgan.discriminator,
-            },
-            source=source,
-            settings={"bn": args.bn},
-        )
-    if args.evaluate:
-        weights_file = args.generator or f"{name}.h5"
-        gan.evaluate(
-            generator, inputs, args, folder, weights_file, conditional=False, unaveraged=unaveraged
-        )
+    name = images.name(MODEL_NAME) + (f"_bn-{args.bn}" if args.bn else "")
+    run = program.start(args, name, __file__)
+    gan_training.draw_or_train(
+        run,
+        lambda: build_generator(images.shape),
+        lambda: DCGAN(args.seed, args.bn, args.ema, images.shape),
+        lambda: gan_training.mnist_batches(run, images),
+        lambda digits: gan_training.sample_noise(args.seed, len(digits), LATENT_SIZE),
+        load=args.generator,
+        default=f"{MODEL_NAME}.h5",
+        source=images,
+    )
 
 
 if __name__ == "__main__":

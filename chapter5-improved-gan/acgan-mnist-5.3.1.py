@@ -65,20 +65,27 @@ import keras
 import numpy as np
 from keras import ops
 
-from lib import gan
-from lib.files import weights
+from lib import gan, gan_training
+from lib.engine.optimizers import rmsprop
 from lib.measure import plots
 from lib.run.images import Source
-from lib.engine.optimizers import rmsprop
 
 
 class ACGAN(gan.GAN):
-    """Binary cross-entropy of the source, plus categorical cross-entropy of the label.
+    """Binary cross-entropy of the source, plus categorical cross-entropy of the label."""
 
-    A batch is (real images, their labels, the labels that fakes shall have), labels one-hot.
-    """
+    def step(self, images, labels, fake_labels):
+        """One update of each network on a batch of real images; labels are one-hot."""
+        fakes = self.follow(self.generator, [self.noise(images), fake_labels])
+        d_loss, accuracy, label_loss = self.minimize(
+            self.d_optimizer, self.discriminator_loss, images, labels, fakes, fake_labels
+        )
+        g_loss, fake_loss = self.minimize(self.g_optimizer, self.generator_loss, fakes, fake_labels)
+        self.update_average()
+        self.log(discriminator=d_loss, accuracy=accuracy, label=label_loss, adversarial=g_loss)
+        self.log({"fake label": fake_loss})
 
-    def discriminator_loss(self, images, labels, fake_labels, fakes):
+    def discriminator_loss(self, images, labels, fakes, fake_labels):
         """Over real images (source 1) and as many fakes (source 0), each with its label."""
         inputs = ops.concatenate([images, fakes])
         source, label = self.discriminator(inputs, training=True)
@@ -86,7 +93,7 @@ class ACGAN(gan.GAN):
         label_loss = gan.label_loss(ops.concatenate([labels, fake_labels]), label)
         return source_loss + label_loss, accuracy, label_loss
 
-    def generator_loss(self, images, labels, fake_labels, fakes):
+    def generator_loss(self, fakes, fake_labels):
         """Of fakes that pretend to be real (source 1) and should show their label."""
         source, label = self.discriminator(fakes, training=True)
         source_loss, _ = gan.source_loss(ops.ones_like(source), source)
@@ -101,80 +108,62 @@ def build_generator(image_shape=IMAGE_SHAPE, num_labels=NUM_LABELS):
 
 
 def build_acgan(seed, ema=EMA, image_shape=IMAGE_SHAPE, num_labels=NUM_LABELS):
-    """The model ready to train: first the discriminator is updated, then the generator."""
+    """The model ready to train."""
     images = keras.Input(image_shape, name="images")
-    discriminator = gan.discriminator(images, activation="linear", num_labels=num_labels)
-    generator = build_generator(image_shape, num_labels)
-    model = ACGAN(generator, discriminator, LATENT_SIZE, seed, MODEL_NAME, ema)
-    model.compile_turns(
-        rmsprop(LEARNING_RATE, DECAY),
-        rmsprop(LEARNING_RATE / 2, DECAY / 2),
-        discriminator_metrics=("accuracy", "label"),
-        generator_metrics=("fake label",),
+    return ACGAN(
+        build_generator(image_shape, num_labels),
+        gan.discriminator(images, activation="linear", num_labels=num_labels),
+        (rmsprop(LEARNING_RATE, DECAY), rmsprop(LEARNING_RATE / 2, DECAY / 2)),
+        LATENT_SIZE,
+        seed,
+        MODEL_NAME,
+        ema,
     )
-    return model
 
 
-def load_cgan(file):
-    """The generator of a CGAN, which has the same layers."""
-    cgan = build_generator()
-    weights.load(cgan, weights.find(file, __file__))
-    return cgan
-
-
-def draw_beside_cgan(cgan, generator, args, folder):
+def draw_beside_cgan(cgan, generator, run):
     """Draws four rows of all digits by a CGAN and by this generator, from the same noise."""
     digits = np.tile(np.arange(NUM_LABELS), 4)
-    inputs = [gan.sample_noise(args.seed, len(digits), LATENT_SIZE), gan.one_hot(digits)]
+    inputs = [
+        gan_training.sample_noise(run.seed, len(digits), LATENT_SIZE),
+        gan_training.one_hot(digits),
+    ]
     images = [network.predict(inputs, verbose=0) for network in (cgan, generator)]
     plots.image_grid(
         np.concatenate(images),
-        folder / "cgan-acgan.png",
+        run.folder / "cgan-acgan.png",
         columns=NUM_LABELS,
         row_titles=["CGAN"] * 4 + ["ACGAN"] * 4,
-        show=args.show,
+        show=run.show,
     )
 
 
 def main(args):
-    source = Source(args, IMAGE_SHAPE, __file__, labels=True)
-    name = source.name(MODEL_NAME)
-    folder = program.prepare(args, name)
-    cgan = load_cgan(args.cgan) if args.cgan else None
+    images = Source(args, IMAGE_SHAPE, __file__, labels=True)
+    run = program.start(args, images.name(MODEL_NAME), __file__)
+    cgan = None
+    if args.cgan:
+        cgan = build_generator()  # the generator of a CGAN has the same layers
+        run.load(cgan, args.cgan)
 
     def inputs(digits):
-        labels = gan.one_hot(digits, len(source.classes))
-        return [gan.sample_noise(args.seed, len(digits), LATENT_SIZE), labels]
+        labels = gan_training.one_hot(digits, len(images.classes))
+        return [gan_training.sample_noise(args.seed, len(digits), LATENT_SIZE), labels]
 
-    unaveraged = None
-    if args.generator:
-        generator = build_generator(source.shape, len(source.classes))
-        weights.load(generator, weights.find(args.generator, __file__))
-        digits = gan.digits_to_draw(args, source.classes)
-        gan.test_generator(generator, inputs, args, folder, digits, source.classes)
-    else:
-        model = build_acgan(args.seed, args.ema, source.shape, len(source.classes))
-        generator, unaveraged = model.sampler, model.generator
-        gan.train(
-            model,
-            generator,
-            inputs,
-            gan.mnist_batches(args, conditional=True, source=source),
-            args,
-            folder,
-            save={
-                f"{name}.h5": generator,
-                f"{name}-discriminator.h5": model.discriminator,
-            },
-            source=source,
-        )
-    if cgan is not None:
-        draw_beside_cgan(cgan, generator, args, folder)
-    if args.evaluate:
-        weights_file = args.generator or f"{name}.h5"
-        gan.evaluate(
-            generator, inputs, args, folder, weights_file, conditional=True, unaveraged=unaveraged
-        )
+    generator = gan_training.draw_or_train(
+        run,
+        lambda: build_generator(images.shape, len(images.classes)),
+        lambda: build_acgan(args.seed, args.ema, images.shape, len(images.classes)),
+        lambda: gan_training.mnist_batches(run, images, conditional=True),
+        inputs,
+        load=args.generator,
+        default=f"{MODEL_NAME}.h5",
+        wanted=args.class_name or args.digit,
+        conditional=True,
+        source=images,
+    )
+    if cgan and generator:
+        draw_beside_cgan(cgan, generator, run)
 
 
 if __name__ == "__main__":

@@ -49,21 +49,28 @@ if __name__ == "__main__":
 import keras
 from keras import ops
 
-from lib import gan
-from lib.files import weights
-from lib.run.images import Source
+from lib import gan, gan_training
 from lib.engine.optimizers import rmsprop
+from lib.run.images import Source
 
 
 class LSGAN(gan.GAN):
     """Mean squared error to the labels 1 of real images and 0 of fakes."""
+
+    def step(self, images):
+        """One update of each network on a batch of real images."""
+        fakes = self.follow(self.generator, self.noise(images))
+        d_loss, accuracy = self.minimize(self.d_optimizer, self.discriminator_loss, images, fakes)
+        g_loss = self.minimize(self.g_optimizer, self.generator_loss, fakes)
+        self.update_average()
+        self.log(discriminator=d_loss, accuracy=accuracy, adversarial=g_loss)
 
     def discriminator_loss(self, images, fakes):
         """Over real images (target 1) and as many fakes (target 0)."""
         real = self.discriminator(ops.concatenate([images, fakes]), training=True)
         return gan.least_squares_loss(gan.real_then_fake(images), real)
 
-    def generator_loss(self, images, fakes):
+    def generator_loss(self, fakes):
         """Of fakes that pretend to be real (target 1)."""
         loss, _ = gan.least_squares_loss(1.0, self.discriminator(fakes, training=True))
         return loss
@@ -75,53 +82,32 @@ def build_generator(image_shape=IMAGE_SHAPE):
 
 
 def build_lsgan(seed, ema=EMA, image_shape=IMAGE_SHAPE):
-    """The model ready to train: first the discriminator is updated, then the generator."""
+    """The model ready to train."""
     images = keras.Input(image_shape, name="images")
-    discriminator = gan.discriminator(images, activation="linear")
-    generator = build_generator(image_shape)
-    model = LSGAN(generator, discriminator, LATENT_SIZE, seed, MODEL_NAME, ema)
-    model.compile_turns(
-        rmsprop(LEARNING_RATE, DECAY),
-        rmsprop(LEARNING_RATE / 2, DECAY / 2),
-        discriminator_metrics=("accuracy",),
+    return LSGAN(
+        build_generator(image_shape),
+        gan.discriminator(images, activation="linear"),
+        (rmsprop(LEARNING_RATE, DECAY), rmsprop(LEARNING_RATE / 2, DECAY / 2)),
+        LATENT_SIZE,
+        seed,
+        MODEL_NAME,
+        ema,
     )
-    return model
 
 
 def main(args):
-    source = Source(args, IMAGE_SHAPE, __file__)
-    name = source.name(MODEL_NAME)
-    folder = program.prepare(args, name)
-
-    def inputs(digits):
-        return gan.sample_noise(args.seed, len(digits), LATENT_SIZE)
-
-    unaveraged = None
-    if args.generator:
-        generator = build_generator(source.shape)
-        weights.load(generator, weights.find(args.generator, __file__))
-        gan.test_generator(generator, inputs, args, folder)
-    else:
-        model = build_lsgan(args.seed, args.ema, source.shape)
-        generator, unaveraged = model.sampler, model.generator
-        gan.train(
-            model,
-            generator,
-            inputs,
-            gan.mnist_batches(args, conditional=False, source=source),
-            args,
-            folder,
-            save={
-                f"{name}.h5": generator,
-                f"{name}-discriminator.h5": model.discriminator,
-            },
-            source=source,
-        )
-    if args.evaluate:
-        weights_file = args.generator or f"{name}.h5"
-        gan.evaluate(
-            generator, inputs, args, folder, weights_file, conditional=False, unaveraged=unaveraged
-        )
+    images = Source(args, IMAGE_SHAPE, __file__)
+    run = program.start(args, images.name(MODEL_NAME), __file__)
+    gan_training.draw_or_train(
+        run,
+        lambda: build_generator(images.shape),
+        lambda: build_lsgan(args.seed, args.ema, images.shape),
+        lambda: gan_training.mnist_batches(run, images),
+        lambda digits: gan_training.sample_noise(args.seed, len(digits), LATENT_SIZE),
+        load=args.generator,
+        default=f"{MODEL_NAME}.h5",
+        source=images,
+    )
 
 
 if __name__ == "__main__":

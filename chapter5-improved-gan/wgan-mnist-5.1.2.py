@@ -56,14 +56,14 @@ def parse_args():
     parser = flags.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
     flags.add_images(parser, IMAGE_SHAPE[0], multiple=4)
-    parser.add_argument(
+    parser.add_setting(
         "--form",
         choices=("penalty", "clip", "book"),
         default="penalty",
         help="what keeps the critic from growing too steep: a gradient penalty (default), clipped "
         "weights as in the paper, or clipped weights with the listing's two critic updates",
     )
-    parser.add_argument(
+    parser.add_setting(
         "--bn",
         nargs="?",
         choices=("joint", "separate"),
@@ -88,49 +88,79 @@ if __name__ == "__main__":
 import keras
 from keras import ops
 
-from lib import gan
-from lib.files import weights
-from lib.engine.alternating import Turn
-from lib.engine.backends import draw
-from lib.run.images import Source
+from lib import gan, gan_training
+from lib.engine.backends import input_gradient
 from lib.engine.optimizers import rmsprop
+from lib.run.images import Source
+
+
+def wasserstein_loss(label, score):
+    """-mean(label * score), with the label 1 for real and -1 for fake (listing 5.1.1)."""
+    return -ops.mean(label * score)
 
 
 class WGAN(gan.GAN):
-    """Real images have the label +1, fakes -1; the losses are those of Wasserstein."""
+    """The critic's and the generator's losses, and the training step of algorithm 1."""
 
-    def __init__(self, *args, joint=False, **kwargs):
+    parts = N_CRITIC  # of a batch
+
+    def __init__(self, *args, form="penalty", joint=False, **kwargs):
         super().__init__(*args, **kwargs)
-        self.joint = joint
+        self.form, self.joint = form, joint
+
+    def step(self, images):
+        """N_CRITIC updates of the critic, each on its part of the batch, then one generator's."""
+        for part in ops.split(images, N_CRITIC):
+            fakes = self.follow(self.generator, self.noise(part))
+            if self.form == "penalty":
+                loss, distance, penalty = self.minimize(
+                    self.d_optimizer, self.penalized_critic_loss, part, fakes
+                )
+                self.log(critic=loss, distance=distance, penalty=penalty)
+            elif self.form == "clip":
+                self.log(critic=self.minimize(self.d_optimizer, self.critic_loss, part, fakes))
+                self.clip_weights()
+            else:
+                self.log({"critic real": self.minimize(self.d_optimizer, self.real_loss, part)})
+                self.log({"critic fake": self.minimize(self.d_optimizer, self.fake_loss, fakes)})
+                self.clip_weights()
+        self.log(adversarial=self.minimize(self.g_optimizer, self.generator_loss, fakes))
+        self.update_average()
 
     def critic_loss(self, images, fakes):
         """The estimated Wasserstein distance with its sign changed."""
         if self.joint:
             scores = self.discriminator(ops.concatenate([images, fakes]), training=True)
             real, fake = ops.split(scores, 2)
-        else:
-            real = self.discriminator(images, training=True)
-            fake = self.discriminator(fakes, training=True)
-        return gan.wasserstein_loss(1.0, real) + gan.wasserstein_loss(-1.0, fake)
+            return wasserstein_loss(1.0, real) + wasserstein_loss(-1.0, fake)
+        return self.real_loss(images) + self.fake_loss(fakes)
+
+    def real_loss(self, images):
+        return wasserstein_loss(1.0, self.discriminator(images, training=True))
+
+    def fake_loss(self, fakes):
+        return wasserstein_loss(-1.0, self.discriminator(fakes, training=True))
+
+    def generator_loss(self, fakes):
+        """Fakes that pretend to be real."""
+        return wasserstein_loss(1.0, self.discriminator(fakes, training=True))
 
     def penalized_critic_loss(self, images, fakes):
-        """The same, plus PENALTY times (|gradient| - 1)^2 between real and fake images."""
+        """The critic's loss plus PENALTY times the gradient penalty; also returns its parts."""
         loss = self.critic_loss(images, fakes)
-        share = draw(keras.random.uniform, (ops.shape(images)[0], 1, 1, 1), seed=self.noise_seed)
-        penalty = gan.gradient_penalty(
-            lambda between: self.discriminator(between, training=True), images, fakes, share
-        )
+        penalty = self.gradient_penalty(images, fakes)
         return loss + PENALTY * penalty, -loss, penalty
 
-    def real_loss(self, images, fakes):
-        return gan.wasserstein_loss(1.0, self.discriminator(images, training=True))
+    def gradient_penalty(self, images, fakes):
+        """Mean of (|gradient| - 1)^2 of the critic at random places between real and fake images.
 
-    def fake_loss(self, images, fakes):
-        return gan.wasserstein_loss(-1.0, self.discriminator(fakes, training=True))
-
-    def generator_loss(self, images, fakes):
-        """Fakes that pretend to be real."""
-        return gan.wasserstein_loss(1.0, self.discriminator(fakes, training=True))
+        Source: Gulrajani et al. (2017), equation 3.
+        """
+        share = self.uniform((ops.shape(images)[0], 1, 1, 1))
+        between = share * images + (1 - share) * fakes
+        gradient = input_gradient(lambda x: self.discriminator(x, training=True), between)
+        size = ops.sqrt(ops.sum(gradient**2, axis=(1, 2, 3)) + 1e-12)
+        return ops.mean((size - 1) ** 2)
 
     def clip_weights(self):
         """Moves the critic's weights back into [-CLIP_VALUE, CLIP_VALUE]."""
@@ -144,76 +174,44 @@ def build_generator(image_shape=IMAGE_SHAPE):
 
 
 def build_wgan(seed, form="penalty", bn=None, ema=EMA, image_shape=IMAGE_SHAPE):
-    """The model ready to train: N_CRITIC updates of the critic, then one of the generator."""
+    """The model ready to train."""
     images = keras.Input(image_shape, name="images")
     critic = gan.discriminator(images, activation="linear", batch_norm=bn is not None)
-    generator = build_generator(image_shape)
-    model = WGAN(generator, critic, LATENT_SIZE, seed, MODEL_NAME, ema, joint=bn == "joint")
-
-    def critic_turn(name, optimizer, loss, **kwargs):
-        return Turn(name, critic.trainable_variables, optimizer, loss, times=N_CRITIC, **kwargs)
-
     if form == "penalty":
-        critic_turns = [
-            critic_turn(
-                "critic",
-                keras.optimizers.Adam(LEARNING_RATE, beta_1=0.0, beta_2=0.9),
-                model.penalized_critic_loss,
-                metrics=("distance", "penalty"),
-            )
-        ]
-        generator_optimizer = keras.optimizers.Adam(LEARNING_RATE, beta_1=0.0, beta_2=0.9)
+        adam = (keras.optimizers.Adam(LEARNING_RATE, beta_1=0.0, beta_2=0.9) for _ in range(2))
+        optimizers = tuple(adam)
     else:
-        optimizer, generator_optimizer = rmsprop(CLIP_LEARNING_RATE), rmsprop(CLIP_LEARNING_RATE)
-        if form == "clip":
-            critic_turns = [
-                critic_turn("critic", optimizer, model.critic_loss, after=model.clip_weights)
-            ]
-        else:
-            critic_turns = [
-                critic_turn("critic real", optimizer, model.real_loss),
-                critic_turn("critic fake", optimizer, model.fake_loss, after=model.clip_weights),
-            ]
-    model.compile(
-        turns=[*critic_turns, model.generator_turn(generator_optimizer)], share=model.fakes
+        optimizers = rmsprop(CLIP_LEARNING_RATE), rmsprop(CLIP_LEARNING_RATE)
+    return WGAN(
+        build_generator(image_shape),
+        critic,
+        optimizers,
+        LATENT_SIZE,
+        seed,
+        MODEL_NAME,
+        ema,
+        form=form,
+        joint=bn == "joint",
     )
-    return model
 
 
 def main(args):
-    source = Source(args, IMAGE_SHAPE, __file__)
+    images = Source(args, IMAGE_SHAPE, __file__)
     # Another form does not overwrite the files of the default one.
-    name = source.name(MODEL_NAME) + ("" if args.form == "penalty" else f"_{args.form}")
+    name = images.name(MODEL_NAME) + ("" if args.form == "penalty" else f"_{args.form}")
     name += f"_bn-{args.bn}" if args.bn else ""
-    folder = program.prepare(args, name)
-
-    def inputs(digits):
-        return gan.sample_noise(args.seed, len(digits), LATENT_SIZE)
-
-    unaveraged = None
-    if args.generator:
-        generator = build_generator(source.shape)
-        weights.load(generator, weights.find(args.generator, __file__))
-        gan.test_generator(generator, inputs, args, folder)
-    else:
-        model = build_wgan(args.seed, args.form, args.bn, args.ema, source.shape)
-        generator, unaveraged = model.sampler, model.generator
-        gan.train(
-            model,
-            generator,
-            inputs,
-            gan.mnist_batches(args, conditional=False, n_critic=N_CRITIC, source=source),
-            args,
-            folder,
-            save={f"{name}.h5": generator, f"{name}-critic.h5": model.discriminator},
-            source=source,
-            settings={"form": args.form, "bn": args.bn},
-        )
-    if args.evaluate:
-        weights_file = args.generator or f"{name}.h5"
-        gan.evaluate(
-            generator, inputs, args, folder, weights_file, conditional=False, unaveraged=unaveraged
-        )
+    run = program.start(args, name, __file__)
+    gan_training.draw_or_train(
+        run,
+        lambda: build_generator(images.shape),
+        lambda: build_wgan(args.seed, args.form, args.bn, args.ema, images.shape),
+        lambda: gan_training.mnist_batches(run, images, parts=N_CRITIC),
+        lambda digits: gan_training.sample_noise(args.seed, len(digits), LATENT_SIZE),
+        load=args.generator,
+        default=f"{MODEL_NAME}.h5",
+        source=images,
+        opponent="critic",
+    )
 
 
 if __name__ == "__main__":

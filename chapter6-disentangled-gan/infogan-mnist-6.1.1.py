@@ -70,13 +70,13 @@ def parse_args():
     for i in range(1, NUM_CODES + 1):
         parser.add_argument(f"--code{i}", type=flags.finite, help=f"code {i} (default: random)")
         parser.add_argument(f"--p{i}", action="store_true", help=f"sweep code {i}, all digits")
-    parser.add_argument(
+    parser.add_setting(
         "--code-prior",
         choices=("uniform", "gaussian"),
         default=CODE_PRIOR,
         help=f"distribution of the codes, see departure 3 (default {CODE_PRIOR})",
     )
-    parser.add_argument(
+    parser.add_setting(
         "--code-loss",
         choices=("gaussian", "book"),
         default=CODE_LOSS,
@@ -92,30 +92,37 @@ import keras
 import numpy as np
 from keras import ops
 
-from lib import gan, latent_codes
-from lib.files import weights
-from lib.measure import digit_attributes
+from lib import gan, gan_training, latent_codes
 from lib.engine.optimizers import rmsprop
+from lib.measure import digit_attributes
 
 
 class InfoGAN(gan.GAN):
-    """Binary cross-entropy of the source, categorical of the label, and the codes' loss.
-
-    A batch is (real images, their labels, labels for the fakes, code 1, code 2, ...), labels
-    one-hot, codes (batch, 1).
-    """
+    """Binary cross-entropy of the source, categorical of the label, and the codes' loss."""
 
     def __init__(self, *args, code_loss, **kwargs):
         super().__init__(*args, **kwargs)
         self.code_loss = {"gaussian": gaussian_code_loss, "book": book_code_loss}[code_loss]
 
+    def step(self, images, labels, fake_labels, *codes):
+        """One update of each network; labels are one-hot, each code has the shape (batch, 1)."""
+        fakes = self.follow(self.generator, [self.noise(images), fake_labels, *codes])
+        d_loss, accuracy, label_loss, codes_loss = self.minimize(
+            self.d_optimizer, self.discriminator_loss, images, labels, fakes, fake_labels, codes
+        )
+        g_loss, fake_label_loss, fake_codes_loss = self.minimize(
+            self.g_optimizer, self.generator_loss, fakes, fake_labels, codes
+        )
+        self.update_average()
+        self.log(discriminator=d_loss, accuracy=accuracy, label=label_loss, codes=codes_loss)
+        self.log({"fake label": fake_label_loss, "fake codes": fake_codes_loss}, adversarial=g_loss)
+
     def codes_loss(self, codes, recovered):
         losses = [self.code_loss(code, q) for code, q in zip(codes, recovered)]
         return CODE_WEIGHT * sum(losses)
 
-    def discriminator_loss(self, images, labels, fake_labels, *codes_and_fakes):
+    def discriminator_loss(self, images, labels, fakes, fake_labels, codes):
         """Over real images (source 1) and as many fakes (source 0); the codes over fakes only."""
-        *codes, fakes = codes_and_fakes
         inputs = ops.concatenate([images, fakes])
         source, label, *recovered = self.discriminator(inputs, training=True)
         source_loss, accuracy = gan.source_loss(gan.real_then_fake(images), source)
@@ -124,9 +131,8 @@ class InfoGAN(gan.GAN):
         codes_loss = self.codes_loss(codes, of_fakes)
         return source_loss + label_loss + codes_loss, accuracy, label_loss, codes_loss
 
-    def generator_loss(self, images, labels, fake_labels, *codes_and_fakes):
+    def generator_loss(self, fakes, fake_labels, codes):
         """Of fakes that pretend to be real (source 1) and should show their label and codes."""
-        *codes, fakes = codes_and_fakes
         source, label, *recovered = self.discriminator(fakes, training=True)
         source_loss, _ = gan.source_loss(ops.ones_like(source), source)
         label_loss = gan.label_loss(fake_labels, label)
@@ -152,7 +158,7 @@ def build_generator():
 
 
 def build_infogan(seed, code_loss=CODE_LOSS, ema=EMA):
-    """The model ready to train: first the discriminator is updated, then the generator."""
+    """The model ready to train."""
     images = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="images")
     discriminator = gan.discriminator(
         images,
@@ -161,16 +167,16 @@ def build_infogan(seed, code_loss=CODE_LOSS, ema=EMA):
         num_codes=NUM_CODES,
         code_activation="linear" if code_loss == "gaussian" else "sigmoid",
     )
-    model = InfoGAN(
-        build_generator(), discriminator, LATENT_SIZE, seed, MODEL_NAME, ema, code_loss=code_loss
+    return InfoGAN(
+        build_generator(),
+        discriminator,
+        (rmsprop(LEARNING_RATE, DECAY), rmsprop(LEARNING_RATE / 2, DECAY / 2)),
+        LATENT_SIZE,
+        seed,
+        MODEL_NAME,
+        ema,
+        code_loss=code_loss,
     )
-    model.compile_turns(
-        rmsprop(LEARNING_RATE, DECAY),
-        rmsprop(LEARNING_RATE / 2, DECAY / 2),
-        discriminator_metrics=("accuracy", "label", "codes"),
-        generator_metrics=("fake label", "fake codes"),
-    )
-    return model
 
 
 def sample_codes(rng, size, prior):
@@ -180,13 +186,13 @@ def sample_codes(rng, size, prior):
     return tuple(codes.astype("float32"))
 
 
-def batches(args):
-    """Batches of `gan.mnist_batches` with codes for the fakes."""
-    without_codes = gan.mnist_batches(args, conditional=True)
+def batches(run, prior):
+    """Batches of `mnist_batches` with codes for the fakes."""
+    without_codes = gan_training.mnist_batches(run, conditional=True)
 
     def batch(step):
-        rng = np.random.default_rng((args.seed, step, 1))
-        codes = sample_codes(rng, args.batch_size, args.code_prior)
+        rng = np.random.default_rng((run.seed, step, 1))
+        codes = sample_codes(rng, run.batch_size, prior)
         return {"x": (*without_codes(step)["x"], *codes)}
 
     return batch
@@ -196,79 +202,64 @@ def main(args):
     # Other settings of the codes do not overwrite the files of the default ones.
     name = MODEL_NAME + ("_book" if args.code_loss == "book" else "")
     name += f"_{args.code_prior}" if args.code_prior != CODE_PRIOR else ""
-    folder = program.prepare(args, name)
+    run = program.start(args, name, __file__)
     wanted = [vars(args)[f"code{i}"] for i in range(1, NUM_CODES + 1)]
 
     def random_inputs(digits):
-        noise = gan.sample_noise(args.seed, len(digits), LATENT_SIZE)
+        noise = gan_training.sample_noise(args.seed, len(digits), LATENT_SIZE)
         rng = np.random.default_rng((args.seed, 3))
-        return [noise, gan.one_hot(digits), *sample_codes(rng, len(digits), args.code_prior)]
+        codes = sample_codes(rng, len(digits), args.code_prior)
+        return [noise, gan_training.one_hot(digits), *codes]
 
-    def inputs(digits):
+    def inputs(digits, rest=None):
+        """Inputs with the wanted codes; the other codes are `rest`, or random."""
         noise, labels, *random = random_inputs(digits)
-        given = [
-            code if value is None else np.full_like(code, value)
-            for code, value in zip(random, wanted)
-        ]
+        values = [rest if value is None else value for value in wanted]
+        given = [c if v is None else np.full_like(c, v) for c, v in zip(random, values)]
         return [noise, labels, *given]
 
-    def sweep_inputs(digits):
-        noise, labels, *random = random_inputs(digits)
-        given = [np.full_like(code, value or 0.0) for code, value in zip(random, wanted)]
-        return [noise, labels, *given]
+    def recovery(model):
+        given = random_inputs(latent_codes.digits_to_measure())
+        images = model.sampler.predict(given, batch_size=500, verbose=0)
+        recovered = model.discriminator.predict(images, batch_size=500, verbose=0)
+        return {"code_recovery": list(map(latent_codes.recovery, given[2:], recovered[2:]))}
 
-    unaveraged = None
-    if args.generator:
-        generator = build_generator()
-        weights.load(generator, weights.find(args.generator, __file__))
-        gan.test_generator(generator, inputs, args, folder, gan.digits_to_draw(args))
-    else:
-        model = build_infogan(args.seed, args.code_loss, args.ema)
-        generator, unaveraged = model.sampler, model.generator
-
-        def measure_recovery():
-            given = random_inputs(latent_codes.digits_to_measure())
-            images = generator.predict(given, batch_size=500, verbose=0)
-            recovered = model.discriminator.predict(images, batch_size=500, verbose=0)
-            return {"code_recovery": list(map(latent_codes.recovery, given[2:], recovered[2:]))}
-
-        gan.train(
-            model,
-            generator,
-            inputs,
-            batches(args),
-            args,
-            folder,
-            save={f"{name}.h5": generator, f"{name}-discriminator.h5": model.discriminator},
-            settings={"code_loss": args.code_loss, "code_prior": args.code_prior},
-            measure=measure_recovery,
-        )
-    gaussian = args.code_prior == "gaussian"
-    std, trained = (CODE_STD, 2 * CODE_STD) if gaussian else (1 / np.sqrt(3), 1)
-    for i in range(1, NUM_CODES + 1):
-        if vars(args)[f"p{i}"]:
-            path = folder / f"code{i}.png"
-            latent_codes.draw_sweep(generator, sweep_inputs, 1 + i, SWEEP, trained, std, path, args)
-    if args.evaluate:
+    def disentanglement(generator):
         digits = latent_codes.digits_to_measure()
         given = random_inputs(digits)
         images = generator.predict(given, batch_size=500, verbose=0)
         pairs = np.concatenate(given[2:], axis=1)
-        further = {
-            "code_prior": args.code_prior,
-            "codes": digit_attributes.disentanglement(images, pairs, digits),
-        }
-        weights_file = args.generator or f"{name}.h5"
-        gan.evaluate(
-            generator,
-            inputs,
-            args,
-            folder,
-            weights_file,
-            conditional=True,
-            further=further,
-            unaveraged=unaveraged,
-        )
+        measured = digit_attributes.disentanglement(images, pairs, digits)
+        return {"code_prior": args.code_prior, "codes": measured}
+
+    generator = gan_training.draw_or_train(
+        run,
+        build_generator,
+        lambda: build_infogan(args.seed, args.code_loss, args.ema),
+        lambda: batches(run, args.code_prior),
+        inputs,
+        load=args.generator,
+        default=f"{MODEL_NAME}.h5",
+        wanted=args.digit,
+        conditional=True,
+        facts=recovery,
+        further=disentanglement,
+    )
+    gaussian = args.code_prior == "gaussian"
+    std, trained = (CODE_STD, 2 * CODE_STD) if gaussian else (1 / np.sqrt(3), 1)
+    for i in range(1, NUM_CODES + 1):
+        if vars(args)[f"p{i}"] and generator:
+            latent_codes.draw_sweep(
+                generator,
+                lambda digits: inputs(digits, rest=0.0),
+                1 + i,
+                SWEEP,
+                trained,
+                std,
+                run.folder / f"code{i}.png",
+                digit=args.digit,
+                show=run.show,
+            )
 
 
 if __name__ == "__main__":

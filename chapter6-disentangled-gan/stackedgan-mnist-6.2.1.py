@@ -81,13 +81,13 @@ def parse_args():
         "--digit", type=flags.digit, help="the digit to draw (default: random ones)"
     )
     parser.add_argument("--encoder", metavar="FILE", help="load the classifier, do not train it")
-    parser.add_argument(
+    parser.add_setting(
         "--noise-head", choices=("linear", "tanh"), default=NOISE_HEAD, help="see departure 3"
     )
-    parser.add_argument(
+    parser.add_setting(
         "--entropy-weight", type=flags.not_negative, default=ENTROPY_WEIGHT_1, help="weight of z1"
     )
-    parser.add_argument(
+    parser.add_setting(
         "--joint-from", type=flags.positive_int, default=JOINT_FROM, help="a step, see departure 2"
     )
     args = parser.parse_args()
@@ -99,20 +99,18 @@ def parse_args():
 if __name__ == "__main__":
     args = parse_args()  # before the imports that take seconds
 
-import argparse
 import functools
+from dataclasses import replace
 
 import keras
 import numpy as np
 from keras import layers, ops
 
-from lib import gan, latent_codes
+from lib import gan, gan_training, latent_codes
 from lib.data import datasets
-from lib.files import weights
-from lib.run import training
-from lib.engine.alternating import AlternatingModel, Turn
-from lib.engine.averaging import MovingAverage
 from lib.engine.optimizers import rmsprop
+from lib.engine.step import AlternatingModel
+from lib.run import training
 
 
 def build_encoder():
@@ -177,55 +175,66 @@ def build_discriminator1(noise_head=NOISE_HEAD):
 
 
 class StackedGAN(AlternatingModel):
-    """Two generators, two discriminators, and the encoders, whose weights stay as they are.
+    """Two generators, two discriminators, and the encoders, whose weights stay as they are."""
 
-    A batch is (real images, their features, their labels one-hot, z1, z0, joint). `joint`
-    (batch, 1) is 1 for a fake image that is drawn from fake features, and 0 from real ones.
-    """
-
-    def __init__(self, encoder0, encoder1, noise_head, entropy_weight, ema):
-        super().__init__(name=MODEL_NAME)
+    def __init__(
+        self,
+        encoder0,
+        encoder1,
+        noise_head=NOISE_HEAD,
+        entropy_weight=ENTROPY_WEIGHT_1,
+        ema=EMA,
+    ):
+        super().__init__(MODEL_NAME)
         self.encoder0, self.encoder1 = encoder0, encoder1
         self.generator0, self.generator1 = build_generator0(), build_generator1()
         self.discriminator0 = build_discriminator0(noise_head)
         self.discriminator1 = build_discriminator1(noise_head)
         self.entropy_weight = entropy_weight
-        self.average0 = MovingAverage(self.generator0, ema) if ema else None
-        self.average1 = MovingAverage(self.generator1, ema) if ema else None
-        averages = self.average0, self.average1
-        networks = self.generator0, self.generator1
-        self.samplers = [a.network for a in averages] if ema else networks  # to draw with
         encoder0.trainable = encoder1.trainable = False
+        self.d1_optimizer = self.bind(rmsprop(LEARNING_RATE, DECAY), self.discriminator1)
+        self.d0_optimizer = self.bind(rmsprop(LEARNING_RATE, DECAY), self.discriminator0)
+        self.g1_optimizer = self.bind(rmsprop(LEARNING_RATE / 2, DECAY / 2), self.generator1)
+        self.g0_optimizer = self.bind(rmsprop(LEARNING_RATE / 2, DECAY / 2), self.generator0)
+        # The networks to draw with.
+        self.samplers = [self.average(g, ema) for g in (self.generator0, self.generator1)]
 
-    def fakes(self, images, features, labels, z1, z0, joint):
-        """Fake features of the labels, the features to draw, and fake images of these."""
-        fake_features = self.generator1([labels, z1], training=True)
-        drawn = ops.where(joint > 0.5, ops.stop_gradient(fake_features), features)
-        return fake_features, drawn, self.generator0([drawn, z0], training=True)
+    def step(self, images, features, labels, z1, z0, joint):
+        """One update of each network; `joint` (batch, 1) is 1 to draw from fake features."""
+        fakes1 = self.follow(self.generator1, [labels, z1])
+        drawn = ops.where(joint > 0.5, fakes1.value, features)
+        fakes0 = self.follow(self.generator0, [drawn, z0])
+        d1 = self.minimize(self.d1_optimizer, self.discriminator1_loss, features, fakes1, z1)
+        d0 = self.minimize(self.d0_optimizer, self.discriminator0_loss, images, fakes0, z0)
+        g1 = self.minimize(self.g1_optimizer, self.generator1_loss, fakes1, labels, z1)
+        g0 = self.minimize(self.g0_optimizer, self.generator0_loss, fakes0, drawn, z0)
+        self.update_average()
+        self.log(dis1=d1[0], accuracy1=d1[1], dis0=d0[0], accuracy0=d0[1])
+        self.log(gen1=g1[0], entropy1=g1[1], conditional1=g1[2])
+        self.log(gen0=g0[0], entropy0=g0[1], conditional0=g0[2])
 
-    def discriminator1_loss(self, images, features, labels, z1, z0, joint, *fakes):
-        return discriminator_loss(self.discriminator1, features, fakes[0], z1, self.entropy_weight)
+    def discriminator1_loss(self, features, fakes1, z1):
+        return discriminator_loss(self.discriminator1, features, fakes1, z1, self.entropy_weight)
 
-    def discriminator0_loss(self, images, features, labels, z1, z0, joint, *fakes):
-        return discriminator_loss(self.discriminator0, images, fakes[2], z0, ENTROPY_WEIGHT_0)
+    def discriminator0_loss(self, images, fakes0, z0):
+        return discriminator_loss(self.discriminator0, images, fakes0, z0, ENTROPY_WEIGHT_0)
 
-    def generator1_loss(self, images, features, labels, z1, z0, joint, fake_features, *_):
+    def generator1_loss(self, fakes1, labels, z1):
         """Features that pass for real, show their noise, and that encoder 1 takes for the digit."""
-        source, recovered = self.discriminator1(fake_features, training=True)
+        source, recovered = self.discriminator1(fakes1, training=True)
         source_loss, _ = gan.source_loss(ops.ones_like(source), source)
         entropy_loss = self.entropy_weight * ops.mean((recovered - z1) ** 2)
-        predicted = self.encoder1(fake_features, training=False)
+        predicted = self.encoder1(fakes1, training=False)
         conditional_loss = gan.label_loss(labels, predicted)
         return source_loss + entropy_loss + conditional_loss, entropy_loss, conditional_loss
 
-    def generator0_loss(self, images, features, labels, z1, z0, joint, *fakes):
+    def generator0_loss(self, fakes0, drawn, z0):
         """Images that pass for real, show their noise, and have the features they were drawn of."""
-        _, drawn, fake_images = fakes
-        source, recovered = self.discriminator0(fake_images, training=True)
+        source, recovered = self.discriminator0(fakes0, training=True)
         source_loss, _ = gan.source_loss(ops.ones_like(source), source)
         entropy_loss = ENTROPY_WEIGHT_0 * ops.mean((recovered - z0) ** 2)
-        encoded = self.encoder0(fake_images, training=False)
-        conditional_loss = ops.mean((encoded - ops.stop_gradient(drawn)) ** 2)
+        encoded = self.encoder0(fakes0, training=False)
+        conditional_loss = ops.mean((encoded - drawn) ** 2)
         return source_loss + entropy_loss + conditional_loss, entropy_loss, conditional_loss
 
 
@@ -237,64 +246,25 @@ def discriminator_loss(discriminator, reals, fakes, z, entropy_weight):
     return source_loss + entropy_loss, accuracy
 
 
-def build_stackedgan(
-    encoder0, encoder1, noise_head=NOISE_HEAD, entropy_weight=ENTROPY_WEIGHT_1, ema=EMA
-):
-    """The model ready to train, with its four updates."""
-    model = StackedGAN(encoder0, encoder1, noise_head, entropy_weight, ema)
-
-    def discriminator_turn(name, network, loss, *metrics):
-        optimizer = rmsprop(LEARNING_RATE, DECAY)
-        return Turn(name, network.trainable_variables, optimizer, loss, metrics=metrics)
-
-    def generator_turn(name, network, average, loss, *metrics):
-        return Turn(
-            name,
-            network.trainable_variables,
-            rmsprop(LEARNING_RATE / 2, DECAY / 2),
-            loss,
-            metrics=metrics,
-            after=average.update if average else None,
-            through_shared=True,
-        )
-
-    m = model
-    model.compile(
-        turns=[
-            discriminator_turn("dis1", m.discriminator1, m.discriminator1_loss, "accuracy1"),
-            discriminator_turn("dis0", m.discriminator0, m.discriminator0_loss, "accuracy0"),
-            generator_turn(
-                "gen1", m.generator1, m.average1, m.generator1_loss, "entropy1", "conditional1"
-            ),
-            generator_turn(
-                "gen0", m.generator0, m.average0, m.generator0_loss, "entropy0", "conditional0"
-            ),
-        ],
-        share=model.fakes,
-    )
-    return model
-
-
-def train_encoder(args, folder):
-    """Trains the classifier that consists of the two encoders, or loads it.
+def train_encoder(run, file):
+    """Trains the classifier that consists of the two encoders, or loads it from a file.
 
     Returns:
         Encoder 0, encoder 1, and the classifier.
     """
     encoder0, encoder1, classifier = build_encoder()
-    finished = args.output_dir / ENCODER_FILE
-    if args.encoder or (args.resume and finished.exists()):
-        path = weights.find(args.encoder, __file__) if args.encoder else finished
-        weights.load(classifier, path)
+    finished = run.output_dir / ENCODER_FILE
+    if file or (run.resume and finished.exists()):
+        run.load(classifier, file or finished)
         return encoder0, encoder1, classifier
     classifier.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     (x_train, y_train), (x_test, y_test) = datasets.mnist()
-    folder = folder / "encoder"
+    folder = run.folder / "encoder"
     folder.mkdir(exist_ok=True)
-    resume = args.resume and (folder / "restart.npz").exists()
-    own = argparse.Namespace(**{**vars(args), "epochs": ENCODER_EPOCHS, "resume": resume})
-    save = functools.partial(weights.save, classifier, finished, half=True)
-    training.train_epochs(classifier, x_train, y_train, own, folder, save=save)
+    resume = run.resume and (folder / "restart.npz").exists()
+    own = replace(run, folder=folder, budget=ENCODER_EPOCHS, resume=resume, settings={})
+    save = functools.partial(own.save, classifier, ENCODER_FILE, half=True)
+    training.train_epochs(classifier, x_train, y_train, own, save=save)
     accuracy = training.evaluate(classifier, x_test, y_test)["accuracy"]
     print(f"Test accuracy of the classifier: {100 * accuracy:.2f} %")
     return encoder0, encoder1, classifier
@@ -305,18 +275,18 @@ def sample_z(rng, size):
     return rng.normal(0, Z_STD, (size, Z_SIZE)).astype("float32")
 
 
-def batches(args, encoder0):
+def batches(run, encoder0, joint_from):
     """Training batches as a function of the step: images, features, labels, z1, z0, joint."""
     (x_train, y_train), _ = datasets.mnist()
-    labels = gan.one_hot(y_train)
+    labels = gan_training.one_hot(y_train)
     features = encoder0.predict(x_train, batch_size=1000, verbose=0)
 
     def batch(step):
-        rng = np.random.default_rng((args.seed, step))
-        index = rng.integers(0, len(x_train), args.batch_size)
-        z1, z0 = sample_z(rng, args.batch_size), sample_z(rng, args.batch_size)
-        share = 0.5 if step >= args.joint_from else 0.0
-        joint = (rng.random((args.batch_size, 1)) < share).astype("float32")
+        rng = np.random.default_rng((run.seed, step))
+        index = rng.integers(0, len(x_train), run.batch_size)
+        z1, z0 = sample_z(rng, run.batch_size), sample_z(rng, run.batch_size)
+        share = 0.5 if step >= joint_from else 0.0
+        joint = (rng.random((run.batch_size, 1)) < share).astype("float32")
         return {"x": (x_train[index], features[index], labels[index], z1, z0, joint)}
 
     return batch
@@ -330,68 +300,73 @@ def build_stack(generator0, generator1):
 
 
 def main(args):
-    folder = program.prepare(args, MODEL_NAME)
+    run = program.start(args, MODEL_NAME, __file__)
 
     def random_inputs(digits, z1=None, z0=None):
         rng = np.random.default_rng((args.seed, 3))
         drawn = [sample_z(rng, len(digits)) for _ in (z1, z0)]
         noise = [z if c is None else np.full_like(z, c) for z, c in zip(drawn, (z1, z0))]
-        return [gan.one_hot(digits), *noise]
+        return [gan_training.one_hot(digits), *noise]
 
     inputs = functools.partial(random_inputs, z1=args.z1, z0=args.z0)
-    files = [args.generator0 or f"{MODEL_NAME}-gen0.h5", args.generator1 or f"{MODEL_NAME}-gen1.h5"]
+    files = [f"{MODEL_NAME}-gen{level}.h5" for level in (0, 1)]
     unaveraged = None
-    if args.generator0:
+    if args.generator0 or run.export:
+        given = args.generator0, args.generator1
+        files = [run.to_load(file, default) for file, default in zip(given, files)]
         generators = build_generator0(), build_generator1()
         for generator, file in zip(generators, files):
-            weights.load(generator, weights.find(file, __file__))
+            run.load(generator, file)
         *encoders, classifier = build_encoder()
-        if args.evaluate:
-            weights.load(classifier, weights.find(args.encoder or ENCODER_FILE, __file__))
+        if run.evaluate or run.export:
+            run.load(classifier, args.encoder or ENCODER_FILE)
+        networks = dict(zip(("-gen0", "-gen1", "-encoder"), (*generators, classifier)))
+        if run.exported(networks, inputs=(-1.0, 1.0)):
+            return
         stack = build_stack(*generators)
-        gan.test_generator(stack, inputs, args, folder, gan.digits_to_draw(args))
+        digits = gan_training.digits_to_draw(args.digit)
+        gan_training.draw_samples(stack, inputs, run, digits)
     else:
-        *encoders, classifier = train_encoder(args, folder)
-        model = build_stackedgan(*encoders, args.noise_head, args.entropy_weight, args.ema)
+        *encoders, classifier = train_encoder(run, args.encoder)
+        model = StackedGAN(*encoders, args.noise_head, args.entropy_weight, args.ema)
         generators = model.samplers
         stack = build_stack(*generators)
         unaveraged = build_stack(model.generator0, model.generator1) if args.ema else None
 
-        def measure_recovery():
+        def recovery():
             networks = model.discriminator0, model.discriminator1
             given = random_inputs(latent_codes.digits_to_measure())
             return latent_codes.recovered_noise(generators, networks, given)
 
-        gan.train(
+        gan_training.train_on_digits(
             model,
+            run,
             stack,
             inputs,
-            batches(args, encoders[0]),
-            args,
-            folder,
+            batches(run, encoders[0], args.joint_from),
             save={
                 **dict(zip(files, generators)),
                 ENCODER_FILE: classifier,
                 f"{MODEL_NAME}-dis0.h5": model.discriminator0,
                 f"{MODEL_NAME}-dis1.h5": model.discriminator1,
             },
-            settings={k: getattr(args, k) for k in ("noise_head", "entropy_weight", "joint_from")},
-            measure=measure_recovery,
+            facts=recovery,
             half=True,  # generator 0 has 2.6 million weights
         )
     for level, bound, wanted in ((0, SWEEP_0, args.p0), (1, SWEEP_1, args.p1)):
         if wanted:
-            path = folder / f"z{level}.png"
-            latent_codes.draw_sweep(stack, inputs, 2 - level, bound, 2 * Z_STD, Z_STD, path, args)
-    if args.evaluate:
-        further = latent_codes.measure_stack(
-            generators, encoders, random_inputs(latent_codes.digits_to_measure())
-        )
+            path = run.folder / f"z{level}.png"
+            latent_codes.draw_sweep(
+                stack, inputs, 2 - level, bound, 2 * Z_STD, Z_STD, path, args.digit, run.show
+            )
+    if run.evaluate:
+        given = random_inputs(latent_codes.digits_to_measure())
+        further = latent_codes.measure_stack(generators, encoders, given)
         for level, bound in ((0, SWEEP_0), (1, SWEEP_1)):
             further[f"z{level}"] = latent_codes.constant_noise_effect(
                 stack, random_inputs, 2 - level, bound, args.seed
             )
-        gan.evaluate(stack, inputs, args, folder, files, True, further, unaveraged)
+        gan_training.evaluate(run, stack, inputs, files, True, further, unaveraged)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,8 @@ Departures from the printed listing:
  4. `--identity` gives gray images three channels: a generator then accepts both domains.
  5. Figures show moving averages of the generators' weights, which are also saved. `--ema 0`
     shows and saves the weights of the last step.
- 6. RMSprop has Keras 2's epsilon, see lib/optimizers.py. Keras 3 adds its epsilon in another place.
+ 6. RMSprop has Keras 2's epsilon, see lib/engine/optimizers.py. Keras 3 adds its epsilon in another
+    place.
  7. `--target mnist-m` is not in the book: MNIST digits blended with photographs, which replace
     SVHN where it is not available.
  8. The updates run in one compiled step, see departure 1 of dcgan-mnist-4.2.1.py.
@@ -52,8 +53,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.cyclegan import domains
-from lib.run import console, flags, program
+from lib.cyclegan import tasks
+from lib.run import flags, program
 
 IMAGE_SIZE = 32
 ENCODER_FILTERS = (32, 64, 128, 256)
@@ -74,49 +75,54 @@ NORMALIZATIONS = {"channel": (-1, False), "channel-and-image": (-1, True), "book
 
 def parse_args():
     parser = flags.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
-    domains.add_task_flags(parser)
+    tasks.add_flags(parser)
     flags.add_images(parser, IMAGE_SIZE, multiple=2 ** (len(ENCODER_FILTERS) - 1), folders=2)
-    parser.add_argument(
+    parser.add_setting(
         "--patchgan",
         action=argparse.BooleanOptionalAction,
         default=True,
         help="discriminators with an output for each of 2x2 patches (default), or one per image",
     )
-    parser.add_argument(
+    parser.add_setting(
         "--identity",
         action="store_true",
         help="also demand that an image of a generator's own output domain stays unchanged",
     )
-    parser.add_argument(
+    parser.add_setting(
         "--loss-weights",
         type=flags.three_weights,
-        default=LOSS_WEIGHTS,
+        default=list(LOSS_WEIGHTS),
         help="of adversarial, cycle and identity loss (default: 1,10,0.5)",
     )
-    parser.add_argument("--normalization", choices=NORMALIZATIONS, default="channel")
+    parser.add_setting("--normalization", choices=NORMALIZATIONS, default="channel")
     parser.add_argument(
         "--orientation",
         action=argparse.BooleanOptionalAction,
         default=True,
         help="start with generators that keep bright pixels bright (default)",
     )
-    return parser.parse_args(check=lambda args: domains.choose_task(parser, args))
+
+    def check(args):
+        args.task = tasks.choose(parser, args)
+
+    return parser.parse_args(check=check)
 
 
 if __name__ == "__main__":
     args = parse_args()  # before the imports that take seconds
 
+from dataclasses import replace
+
 import keras
 from keras import layers, ops
 
-from lib.cyclegan import translation
-from lib.files import records
-from lib.measure import plots
-from lib.run import training
-from lib.engine.alternating import AlternatingModel, Turn
-from lib.engine.averaging import MovingAverage
+from lib import gan, gan_training
+from lib.cyclegan import domains, translation
 from lib.cyclegan.instance_normalization import InstanceNormalization
+from lib.data import image_folders
 from lib.engine.optimizers import rmsprop
+from lib.engine.step import AlternatingModel
+from lib.files import weights
 
 
 def encoder_layer(x, filters, kernel_size, strides=2, normalize=None):
@@ -166,16 +172,16 @@ def build_generator(
     return keras.Model(images, translated, name=name)
 
 
-def build_generators(task, normalization="channel", identity=False, size=IMAGE_SIZE, channels=None):
+def build_generators(task):
     """(g_source, g_target): from target images to source images, and the other way.
 
-    Without `channels`, source images are gray and target images are in color.
+    The source images of the book's tasks are gray, the target images are in color.
     """
-    source, target = channels or (3 if identity else 1), channels or 3
-    kernel_size = KERNEL_SIZES[task]
+    source, target = task.channels or (3 if task.identity else 1), task.channels or 3
+    kernel_size = KERNEL_SIZES[task.name]
     return (
-        build_generator(target, source, kernel_size, normalization, "g_source", size),
-        build_generator(source, target, kernel_size, normalization, "g_target", size),
+        build_generator(target, source, kernel_size, task.normalization, "g_source", task.size),
+        build_generator(source, target, kernel_size, task.normalization, "g_target", task.size),
     )
 
 
@@ -206,56 +212,60 @@ def build_discriminator(channels, kernel_size, patchgan, name, size=IMAGE_SIZE):
 
 
 class CycleGAN(AlternatingModel):
-    """Two generators, two discriminators and their losses.
+    """Two generators, two discriminators, their losses and the training step."""
 
-    A batch is (source images, target images), which are not paired.
-    """
-
-    def __init__(self, generators, discriminators, identity, loss_weights, ema):
-        super().__init__(name="cyclegan")
+    def __init__(
+        self, generators, discriminators, identity=False, loss_weights=LOSS_WEIGHTS, ema=0
+    ):
+        super().__init__("cyclegan")
         self.g_source, self.g_target = generators
         self.d_source, self.d_target = discriminators
         self.identity = identity
         self.adversarial_weight, self.cycle_weight, self.identity_weight = loss_weights
-        self.averages = [MovingAverage(generator, ema) for generator in generators if ema]
+        self.t_optimizer = self.bind(rmsprop(LEARNING_RATE, DECAY), self.d_target)
+        self.s_optimizer = self.bind(rmsprop(LEARNING_RATE, DECAY), self.d_source)
+        self.g_optimizer = self.bind(
+            rmsprop(LEARNING_RATE / 2, DECAY / 2), self.g_source, self.g_target
+        )
+        # The networks to draw with and to save.
+        self.samplers = [self.average(generator, ema) for generator in generators]
 
-    def translators(self):
-        """The generators to draw and save: (to the source, to the target)."""
-        return tuple(a.network for a in self.averages) or (self.g_source, self.g_target)
-
-    def update_averages(self):
-        for average in self.averages:
-            average.update()
-
-    def fakes(self, source, target):
-        """The translations: one pass of each generator for all updates of a step."""
-        return self.g_target(source), self.g_source(target)
-
-    def d_target_loss(self, source, target, fake_target, fake_source):
-        return discriminator_loss(self.d_target, target, fake_target)
-
-    def d_source_loss(self, source, target, fake_target, fake_source):
-        return discriminator_loss(self.d_source, source, fake_source)
+    def step(self, source, target):
+        """One update of each discriminator and one of both generators, on unpaired images."""
+        fake_target = self.follow(self.g_target, source)
+        fake_source = self.follow(self.g_source, target)
+        t_loss = self.minimize(
+            self.t_optimizer, discriminator_loss, self.d_target, target, fake_target
+        )
+        s_loss = self.minimize(
+            self.s_optimizer, discriminator_loss, self.d_source, source, fake_source
+        )
+        g_loss, parts = self.minimize(
+            self.g_optimizer, self.generators_loss, source, target, fake_target, fake_source
+        )
+        self.update_average()
+        self.log(d_target=t_loss, d_source=s_loss, generators=g_loss, **parts)
 
     def generators_loss(self, source, target, fake_target, fake_source):
         """Adversarial loss of the fakes, cycle loss, and identity loss if switched on."""
-        adversarial = squared_error(1, self.d_target(fake_target)) + squared_error(
-            1, self.d_source(fake_source)
+        adversarial = squared_error(1.0, self.d_target(fake_target)) + squared_error(
+            1.0, self.d_source(fake_source)
         )
         cycle = absolute_error(source, self.g_source(fake_target)) + absolute_error(
             target, self.g_target(fake_source)
         )
         loss = self.adversarial_weight * adversarial + self.cycle_weight * cycle
         if not self.identity:
-            return loss, adversarial, cycle
+            return loss, {"adversarial": adversarial, "cycle": cycle}
         identity = absolute_error(source, self.g_source(source)) + absolute_error(
             target, self.g_target(target)
         )
-        return loss + self.identity_weight * identity, adversarial, cycle, identity
+        loss += self.identity_weight * identity
+        return loss, {"adversarial": adversarial, "cycle": cycle, "identity": identity}
 
 
-def squared_error(true, predicted):
-    return ops.mean((true - predicted) ** 2)
+def squared_error(true, scores):
+    return gan.least_squares_loss(true, scores)[0]
 
 
 def absolute_error(true, predicted):
@@ -266,137 +276,81 @@ def discriminator_loss(discriminator, reals, fakes):
     """Squared error over real images (1) and as many fakes (0), as in listing 5.2.1."""
     scores = discriminator(ops.concatenate([reals, fakes]))
     size = ops.shape(reals)[0]
-    return (squared_error(1, scores[:size]) + squared_error(0, scores[size:])) / 2
+    return (squared_error(1.0, scores[:size]) + squared_error(0.0, scores[size:])) / 2
 
 
-def build_cyclegan(
-    task,
-    patchgan=True,
-    normalization="channel",
-    identity=False,
-    loss_weights=LOSS_WEIGHTS,
-    ema=0.0,
-    images=None,
-    **shape,
-):
-    """The model ready to train: updates of the two discriminators, then of the generators.
+def build_cyclegan(task, loss_weights=LOSS_WEIGHTS, ema=0.0, images=None):
+    """The model ready to train.
 
     Args:
-        task: a key of KERNEL_SIZES.
-        patchgan: see `build_discriminator`.
-        normalization: a key of NORMALIZATIONS.
-        identity: add the identity loss.
+        task: a `tasks.Task`.
         loss_weights: see LOSS_WEIGHTS.
         ema: decay of the moving averages, 0 for none.
         images: (source, target) training images to orient the generators with, None to leave them.
-        shape: size and channels, see `build_generators`.
     """
-    generators = build_generators(task, normalization, identity, **shape)
+    generators = build_generators(task)
     if images is not None:
         for generator, inputs in zip(generators, reversed(images)):
             orient(generator, inputs)
+    kernel_size = KERNEL_SIZES[task.name]
     discriminators = [
-        build_discriminator(g.output_shape[-1], KERNEL_SIZES[task], patchgan, d, g.output_shape[1])
-        for g, d in zip(generators, ("d_source", "d_target"))
+        build_discriminator(g.output_shape[-1], kernel_size, task.patchgan, name, task.size)
+        for g, name in zip(generators, ("d_source", "d_target"))
     ]
-    model = CycleGAN(generators, discriminators, identity, loss_weights, ema)
-    model.compile(
-        turns=[
-            Turn(
-                "d_target",
-                model.d_target.trainable_variables,
-                rmsprop(LEARNING_RATE, DECAY),
-                model.d_target_loss,
-            ),
-            Turn(
-                "d_source",
-                model.d_source.trainable_variables,
-                rmsprop(LEARNING_RATE, DECAY),
-                model.d_source_loss,
-            ),
-            Turn(
-                "generators",
-                [*model.g_source.trainable_variables, *model.g_target.trainable_variables],
-                rmsprop(LEARNING_RATE / 2, DECAY / 2),
-                model.generators_loss,
-                metrics=("adversarial", "cycle", *(["identity"] if identity else [])),
-                through_shared=True,
-                after=model.update_averages,
-            ),
-        ],
-        share=model.fakes,
-    )
-    return model
+    return CycleGAN(generators, discriminators, task.identity, loss_weights, ema)
 
 
-def train(source, target, held_out, args, folder):
+def train(source, target, held_out, task, args, run):
     """Trains on the images and returns the model."""
-    settings = {
-        "patchgan": args.patchgan,
-        "normalization": args.normalization,
-        "identity": args.identity,
-        "loss_weights": list(args.loss_weights),
-        "ema": args.ema,
-    }
     images = [x[:ORIENTATION_IMAGES] for x in (source, target)] if args.orientation else None
-    model = build_cyclegan(args.task, **settings, images=images, **domains.own_shape(args))
-    settings |= held_out.record
-    generators = model.translators()
-    console.introduce(args, folder, "CycleGAN", args.task, *generators, model.d_target)
-    args.generators = [f"{folder.name}-{generator.name}.h5" for generator in generators]
-
-    def draw_and_measure(step, losses):
-        translation.draw_cycles(generators, held_out, args.task, folder / f"{step:05d}.png")
-        return translation.quick_measures(generators, held_out, args)
-
-    minutes, losses = training.train(
+    model = build_cyclegan(task, args.loss_weights, args.ema, images)
+    run.settings |= {"task": task.name, **held_out.record}
+    run.introduce("CycleGAN", task.name, *model.samplers, model.d_target)
+    gan_training.train(
         model,
-        domains.batches(source, target, args.batch_size, args.seed),
-        steps=args.train_steps,
+        run,
+        domains.batches(source, target, run.batch_size, run.seed),
+        save={f"{run.name}-{generator.name}.h5": generator for generator in model.samplers},
+        draw=lambda path: translation.draw_cycles(model.samplers, held_out, task, path),
+        measure=lambda step: translation.quick_measures(model.samplers, held_out, task),
         interval=FIGURE_INTERVAL,
-        restart=folder / "restart.npz",
-        settings={"seed": args.seed, "batch size": args.batch_size, **settings},
-        after_interval=draw_and_measure,
-        save=lambda: translation.save_generators(generators, args, settings),
-        keep=True,
-        **training.flags(args, folder),
-    )
-    plots.evolution(folder, folder / "evolution.png", last=args.train_steps, show=args.show)
-    records.record(
-        folder / "metrics.json",
-        args,
-        train_steps=args.train_steps,
-        batch_size=args.batch_size,
-        minutes=round(minutes, 1),
-        losses=losses,
-        orientation=args.orientation,
-        **settings,
+        half=True,
+        facts=lambda: {"orientation": args.orientation},
     )
     return model
 
 
 def main(args):
-    if args.generators:
-        translation.adopt_settings(args, __file__)
-    folder = program.prepare(args, domains.model_name(args.task, args.patchgan, args.images))
-    if args.generators:
-        generators = translation.load_generators(build_generators, args, __file__)
-    training_images, held_out = domains.load(args.task, args.identity, args)
-    unaveraged = None
-    if not args.generators:
-        model = train(*training_images, held_out, args, folder)
-        generators = model.translators()
+    task = args.task
+    if args.export and not task.files:
+        name = task.model_name
+        task = replace(task, files=(f"{name}-g_source.h5", f"{name}-g_target.h5"))
+    if task.files:
+        task = task.with_recorded(weights.find(task.files[0], __file__))
+    run = program.start(args, task.model_name, __file__)
+    if task.files:
+        generators = translation.load_generators(build_generators, task, run)
+        if run.exported({f"-{generator.name}": generator for generator in generators}):
+            return
+    for folder in task.folders:
+        image_folders.check_folder(folder)
+    training_images, held_out = domains.load(task, run.batch_size)
+    unaveraged, files = None, task.files
+    if not task.files:
+        model = train(*training_images, held_out, task, args, run)
+        generators = model.samplers
+        files = [f"{run.name}-{generator.name}.h5" for generator in generators]
         unaveraged = (model.g_source, model.g_target) if args.ema else None
     del training_images  # the evaluation needs the memory
-    translation.draw_grids(generators, held_out, args.task, folder, args.show)
+    translation.draw_grids(generators, held_out, task, run)
     autoencoder = None
-    if args.task == "cifar10":
+    if task.name == "cifar10":
         autoencoder = translation.load_autoencoder()
         translation.compare_methods(
-            build_generators, generators[1], autoencoder, held_out, args, folder, __file__
+            build_generators, generators[1], autoencoder, held_out, task, run
         )
     if args.evaluate:
-        translation.evaluate(generators, unaveraged, autoencoder, held_out, args, folder)
+        translation.evaluate(generators, unaveraged, autoencoder, held_out, task, run, files)
 
 
 if __name__ == "__main__":

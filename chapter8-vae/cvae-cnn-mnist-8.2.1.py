@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import console, flags, program
+from lib.run import flags, program
 
 BATCH_SIZE = 128
 EPOCHS = 30
@@ -45,7 +45,7 @@ MODEL_NAME = "cvae_cnn_mnist"
 def parse_args():
     parser = flags.vae_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument("-d", "--digit", type=flags.digit, help="draw this one (default: all)")
-    parser.add_argument(
+    parser.add_setting(
         "-b",
         "--beta",
         type=flags.positive,
@@ -65,7 +65,6 @@ from keras import layers
 
 from lib import vae
 from lib.data import datasets
-from lib.files import weights
 from lib.measure import digit_attributes, digit_quality
 
 
@@ -122,10 +121,10 @@ def one_hot(digits):
     return np.eye(NUM_LABELS, dtype="float32")[digits]
 
 
-def measure(decode, args):
+def measure(decode, latent_dim, seed):
     """Share of digits that are predicted as requested, and what each number of the code does."""
-    rng = np.random.default_rng(args.seed)
-    codes = rng.normal(size=(MEASURED_DIGITS, args.latent_dim)).astype("float32")
+    rng = np.random.default_rng(seed)
+    codes = rng.normal(size=(MEASURED_DIGITS, latent_dim)).astype("float32")
     digits = np.arange(MEASURED_DIGITS) % NUM_LABELS
     images = decode(codes, one_hot(digits))
     predicted = digit_quality.predicted_digits(images)
@@ -140,17 +139,17 @@ def measure(decode, args):
         "code_attributes": attributes,
         "attribute_correlations": correlations,
     }
-    if args.latent_dim > 1:
+    if latent_dim > 1:
         measured["attribute_gap"] = vae.attribute_gap(correlations)
     return measured
 
 
 def main(args):
     name = f"beta-{MODEL_NAME}" if args.beta > 1 else MODEL_NAME
-    folder = program.prepare(args, name)
+    run = program.start(args, name, __file__, epochs=args.epochs)
     encoder, decoder = build_encoder(args.latent_dim), build_decoder(args.latent_dim)
     model = build_vae(encoder, decoder, args.seed, args.beta)
-    console.introduce(args, folder, "conditional VAE", "MNIST", encoder, decoder, model)
+    run.introduce("conditional VAE", "MNIST", encoder, decoder, model)
 
     def encode(x):
         return encoder.predict(x, batch_size=1000, verbose=0)
@@ -158,13 +157,15 @@ def main(args):
     def decode(codes, labels):
         return decoder.predict([codes, labels], batch_size=2000, verbose=0)
 
-    if args.weights:
-        weights.load(model, weights.find(args.weights, __file__))
+    file = run.to_load(args.weights, f"{name}.h5")
+    if file:
+        run.load(model, file)
+    if run.exported({"-encoder": encoder, "-decoder": decoder}):
+        return
     (x_train, y_train), (x_test, y_test) = datasets.mnist()
     train, test = (x_train, one_hot(y_train)), (x_test, one_hot(y_test))
-    if not args.weights:
-        data = train, x_train, (test, x_test)
-        vae.train(model, build_optimizer, *data, args, folder, name, {"beta": args.beta})
+    if not file:
+        vae.train(run, model, build_optimizer, train, x_train, (test, x_test))
     digits = range(NUM_LABELS) if args.digit is None else [args.digit]
     decoders = {
         f"digits_over_latent-{digit}.png": lambda codes, digit=digit: decode(
@@ -172,15 +173,16 @@ def main(args):
         )
         for digit in digits
     }
-    vae.draw(encode, decoders, test, y_test, args, folder)
-    if args.weights or args.evaluate:
+    vae.draw(encode, decoders, test, y_test, run)
+    if file or run.evaluate:
 
         def decode_test(z, index):
             return decode(z, test[1][index])
 
         numbers = vae.elbo(encode, decode_test, test, x_test, mse=args.mse)
         numbers["grid_seconds"] = vae.grid_seconds(decode_test, args.latent_dim)
-        vae.record({"beta": args.beta, **numbers, **measure(decode, args)}, args, folder, name)
+        measured = measure(decode, args.latent_dim, args.seed)
+        vae.record(run, {"beta": args.beta, **numbers, **measured}, file)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import console, flags, program
+from lib.run import flags, program
 
 BATCH_SIZE = 128
 EPOCHS = 30
@@ -55,7 +55,6 @@ from keras import layers
 
 from lib import vae
 from lib.data import datasets
-from lib.files import weights
 from lib.run.images import Source
 
 
@@ -100,11 +99,11 @@ def build_optimizer(steps):
 
 def main(args):
     source = Source(args, IMAGE_SHAPE, __file__)
-    folder = program.prepare(args, source.name(MODEL_NAME))
+    run = program.start(args, source.name(MODEL_NAME), __file__, epochs=args.epochs)
     encoder = build_encoder(args.latent_dim, source.shape)
     decoder = build_decoder(args.latent_dim, source.shape)
     model = build_vae(encoder, decoder, args.seed)
-    console.introduce(args, folder, "VAE with convolutions", "MNIST", encoder, decoder, model)
+    run.introduce("VAE with convolutions", "MNIST", encoder, decoder, model)
 
     def encode(x):
         return encoder.predict(x, batch_size=1000, verbose=0)
@@ -112,20 +111,22 @@ def main(args):
     def decode(codes, index=None):
         return decoder.predict(codes, batch_size=2000, verbose=0)
 
-    if args.weights:
-        weights.load(model, weights.find(args.weights, __file__))
+    file = run.to_load(args.weights, f"{MODEL_NAME}.h5")
+    if file:
+        run.load(model, file)
+    if run.exported({"-encoder": encoder, "-decoder": decoder}):
+        return
     (x_train, _), (x_test, y_test) = source.split(datasets.mnist, shown=vae.SHOWN)
-    if not args.weights:
-        data = x_train, x_train, (x_test, x_test)
-        vae.train(model, build_optimizer, *data, args, folder, folder.name, source.settings)
-    decoders = {"digits_over_latent.png": decode}
-    vae.draw(encode, decoders, x_test, y_test, args, folder, source.classes)
+    if not file:
+        run.settings |= source.settings
+        vae.train(run, model, build_optimizer, x_train, x_train, (x_test, x_test))
+    vae.draw(encode, {"digits_over_latent.png": decode}, x_test, y_test, run, source.classes)
     if source.own:
-        vae.draw_reconstructions(encode, decode, x_test, args, folder)
-    if args.weights or args.evaluate:
+        vae.draw_reconstructions(encode, decode, x_test, run)
+    if file or run.evaluate:
         numbers = vae.elbo(encode, decode, x_test, x_test, mse=args.mse)
         numbers["grid_seconds"] = vae.grid_seconds(decode, args.latent_dim)
-        vae.record(numbers, args, folder, folder.name)
+        vae.record(run, numbers, file)
 
 
 if __name__ == "__main__":

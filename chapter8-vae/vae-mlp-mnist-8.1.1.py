@@ -30,7 +30,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import console, flags, program
+from lib.run import flags, program
 
 BATCH_SIZE = 128
 EPOCHS = 50
@@ -52,7 +52,6 @@ from keras import layers
 
 from lib import vae
 from lib.data import datasets
-from lib.files import weights
 
 
 def build_encoder(latent_dim):
@@ -85,10 +84,10 @@ def build_optimizer(steps):
 
 
 def main(args):
-    folder = program.prepare(args, MODEL_NAME)
+    run = program.start(args, MODEL_NAME, __file__, epochs=args.epochs)
     encoder, decoder = build_encoder(args.latent_dim), build_decoder(args.latent_dim)
     model = build_vae(encoder, decoder, args.seed)
-    console.introduce(args, folder, "VAE with Dense layers", "MNIST", encoder, decoder, model)
+    run.introduce("VAE with Dense layers", "MNIST", encoder, decoder, model)
 
     def encode(x):
         return encoder.predict(x, batch_size=1000, verbose=0)
@@ -96,19 +95,21 @@ def main(args):
     def decode(codes, index=None):
         return decoder.predict(codes, batch_size=2000, verbose=0)
 
-    if args.weights:
-        weights.load(model, weights.find(args.weights, __file__))
+    file = run.to_load(args.weights, f"{MODEL_NAME}.h5")
+    if file:
+        run.load(model, file)
+    if run.exported({"-encoder": encoder, "-decoder": decoder}):
+        return
     (x_train, _), (x_test, y_test) = datasets.mnist()
     x_train, x_test = x_train.reshape(-1, PIXELS), x_test.reshape(-1, PIXELS)
-    if not args.weights:
-        data = x_train, x_train, (x_test, x_test)
-        vae.train(model, build_optimizer, *data, args, folder, MODEL_NAME)
+    if not file:
+        vae.train(run, model, build_optimizer, x_train, x_train, (x_test, x_test))
     decoders = {"digits_over_latent.png": lambda z: decode(z).reshape(-1, 28, 28, 1)}
-    vae.draw(encode, decoders, x_test, y_test, args, folder)
-    if args.weights or args.evaluate:
+    vae.draw(encode, decoders, x_test, y_test, run)
+    if file or run.evaluate:
         numbers = vae.elbo(encode, decode, x_test, x_test, mse=args.mse)
         numbers["grid_seconds"] = vae.grid_seconds(decode, args.latent_dim)
-        vae.record(numbers, args, folder, MODEL_NAME)
+        vae.record(run, numbers, file)
 
 
 if __name__ == "__main__":

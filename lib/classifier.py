@@ -1,6 +1,5 @@
 """Code that the classifier scripts share: load or train a network, test it, record and draw."""
 
-import argparse
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,9 +9,10 @@ import keras
 import numpy as np
 
 from lib.engine import backends
-from lib.files import records, weights
+from lib.files import weights
 from lib.measure import plots
 from lib.run import training
+from lib.run.program import Run
 from lib.run.training import Arrays
 
 # A batch of 1000 is not faster, and a DenseNet then needs 4 GB for the outputs of its layers.
@@ -21,73 +21,59 @@ TEST_BATCH_SIZE = 200
 Examples = tuple[Arrays, np.ndarray]  # inputs and labels
 
 
-def load_weights(model: keras.Model, args: argparse.Namespace, script: str | Path) -> None:
-    """Loads `args.weights`, if given.
-
-    Call it before loading the data, so that a bad file is an error at once.
-
-    Args:
-        model: the network.
-        args: the parsed flags, with `weights`.
-        script: the script's `__file__`.
-
-    Raises:
-        UserError: if the file is missing, damaged or of another network.
-    """
-    if args.weights:
-        weights.load(model, weights.find(args.weights, script))
-
-
 def train_and_test(
+    run: Run,
     model: keras.Model,
-    data: tuple[Examples, Examples],
-    args: argparse.Namespace,
-    folder: Path,
-    *,
-    name: str,
+    load_data: Callable[[], tuple[Examples, Examples]],
     compile_for: Callable[[int], None],
-    settings: dict[str, Any] | None = None,
+    given: str | None,
+    *,
+    printed: keras.Model | None = None,
     class_names: Sequence[str] | None = None,
     keep_best: bool = False,
     whole_batches: bool = False,
-) -> tuple[float, dict[str, Any]]:
-    """Trains `model`, unless `load_weights` has loaded it, and tests it.
+) -> None:
+    """Trains a classifier, or loads weights; then tests it.
 
-    A training run saves the weights next to `folder` and writes metrics.json into it; `--evaluate`
-    and `--weights` write evaluation.json and confusion-matrix.png.
+    A training run saves the weights next to its folder and writes metrics.json into it.
+    `--evaluate` and `--weights` write evaluation.json and confusion-matrix.png. `--export` only
+    writes the network with its weights.
 
     Args:
+        run: the run.
         model: network that returns class probabilities.
-        data: (x_train, y_train), (x_test, y_test), where x may be a tuple of inputs.
-        args: the parsed flags, with `weights`.
-        folder: of the figures.
-        name: of the weight file, without `.h5`.
+        load_data: returns (x_train, y_train), (x_test, y_test), where x may be a tuple of inputs.
+            It is called after the weights are loaded, so that a bad file is an error at once.
         compile_for: function of the number of training steps that compiles `model`.
-        settings: further hyper-parameters that a continuation must not change.
+        given: the weight file to test, None to train.
+        printed: the network to export, if `model` has layers for training only.
         class_names: for the confusion matrix, if the classes are not digits.
         keep_best: also save the weights of the epoch with the highest test accuracy, to
-            saved_models/`name`_model.NNN.h5 in `folder`.
+            saved_models/NAME_model.NNN.h5 in the folder.
         whole_batches: see `training.shuffled_epochs`.
-
-    Returns:
-        (the share of test images that are classified correctly, other facts of the run).
     """
-    (x_train, y_train), (x_test, y_test) = data
-    settings = settings or {}
-    part = "held_out" if getattr(args, "hold_out", 0) else "test"
+    network = printed if printed is not None and run.export else model
+    file = run.to_load(given, f"{run.name}.h5")
+    if file:
+        run.load(network, file)
+    span = (-0.5, 0.5) if class_names else (0.0, 1.0)  # CIFAR-10 less its pixel mean, or MNIST
+    if run.exported({"": network}, inputs=span):
+        return
+    (x_train, y_train), (x_test, y_test) = load_data()
+    part = "held_out" if run.settings.get("hold_out") else "test"
     facts = {}
     allow_compilation(model)
-    if args.weights:
+    if file:
         compile_for(1)
     else:
-        steps = training.steps_per_epoch(x_train, args.batch_size, whole_batches)
-        compile_for(args.epochs * steps)
+        steps = training.steps_per_epoch(x_train, run.batch_size, whole_batches)
+        compile_for(run.budget * steps)
 
         def test(epoch, logs):
             accuracy = training.evaluate(model, x_test, y_test, TEST_BATCH_SIZE)["accuracy"]
             print(f"epoch {epoch}: {part} accuracy {100 * accuracy:.2f} %", flush=True)
             if keep_best and accuracy > best.get(f"{part}_accuracy", 0):
-                _save_best(model, folder / "saved_models", name, epoch, best)
+                _save_best(model, run.folder / "saved_models", run.name, epoch, best)
                 best[f"{part}_accuracy"] = round(accuracy, 4)
             return {f"{part}_accuracy": accuracy}
 
@@ -96,20 +82,18 @@ def train_and_test(
             model,
             x_train,
             y_train,
-            args,
-            folder,
-            settings,
+            run,
             after_epoch=test,
             memory=best,
-            save=lambda: weights.save(model, args.output_dir / f"{name}.h5", about=settings),
+            save=lambda: run.save(model, f"{run.name}.h5"),
             whole_batches=whole_batches,
         )
-        facts["settings"] = settings
+        facts["settings"] = run.settings
         flops = forward_flops(model)
         if flops:
             # The gradients of the inputs and the weights each take as many operations as the
             # output.
-            images = args.epochs * min(steps * args.batch_size, len(y_train))
+            images = run.budget * min(steps * run.batch_size, len(y_train))
             facts["train_pflop"] = round(3 * flops * images / 1e15, 4)
         if keep_best:
             facts["best_epoch"] = best
@@ -122,20 +106,18 @@ def train_and_test(
         f"{part}_accuracy": round(accuracy, 4),
         f"{part}_loss": round(measured["loss"], 5),
     }
-    if not args.weights:
-        records.record(folder / "metrics.json", args, **numbers, **facts)
-    if args.weights or args.evaluate:
+    if not file:
+        run.record("metrics.json", **numbers, **facts)
+    if file or run.evaluate:
         confusion = confusion_matrix(model, x_test, y_test)
-        path = folder / "confusion-matrix.png"
-        plots.confusion_matrix(confusion, path, names=class_names, show=args.show)
-        records.record(
-            folder / "evaluation.json",
-            args,
-            weights=args.weights or f"{name}.h5",
+        path = run.folder / "confusion-matrix.png"
+        plots.confusion_matrix(confusion, path, names=class_names, show=run.show)
+        run.record(
+            "evaluation.json",
+            weights=file or f"{run.name}.h5",
             **numbers,
             confusion_matrix=confusion.tolist(),
         )
-    return accuracy, facts
 
 
 def allow_compilation(model: keras.Model) -> None:

@@ -1,20 +1,16 @@
 """Sweeps and measures of what a code or a noise vector controls, for chapter 6."""
 
-import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from lib import gan
+from lib.gan_training import NUM_LABELS, Inputs
 from lib.measure import digit_attributes, plots
 
 SWEEP_STEPS = 15
 SAMPLES = 3000
-
-# From digits (n,) to what a generator takes.
-Inputs = Callable[[np.ndarray], Sequence[np.ndarray]]
 
 
 def sweep(
@@ -47,9 +43,10 @@ def draw_sweep(
     trained: float,
     std: float,
     path: Path,
-    args: argparse.Namespace,
+    digit: int | None = None,
+    show: bool = False,
 ) -> None:
-    """Draws one row for each digit, or for `args.digit`; one input goes from -bound to bound.
+    """Draws one row for each digit, or for one; one input goes from -bound to bound.
 
     Args:
         generator: the network.
@@ -59,9 +56,10 @@ def draw_sweep(
         trained: values up to this one are common in training; the figure marks them.
         std: standard deviation of the input in training. The titles are in units of it.
         path: the PNG file.
-        args: the parsed flags.
+        digit: the digit of the only row, None for all.
+        show: also open a window.
     """
-    digits = np.arange(gan.NUM_LABELS) if args.digit is None else np.array([args.digit])
+    digits = np.arange(NUM_LABELS) if digit is None else np.array([digit])
     values = np.linspace(-bound, bound, SWEEP_STEPS)
     images = sweep(generator, inputs(digits), which, values)
     inside = np.flatnonzero(np.abs(values) <= trained)
@@ -72,13 +70,13 @@ def draw_sweep(
         titles=[f"{value:.1f}σ" for value in values / std],
         row_titles=[str(digit) for digit in digits],
         marked=(inside[0], inside[-1], f"trained range: ±{trained / std:.1f}σ"),
-        show=args.show,
+        show=show,
     )
 
 
 def digits_to_measure() -> np.ndarray:
     """SAMPLES digits, all equally often."""
-    return np.arange(SAMPLES) % gan.NUM_LABELS
+    return np.arange(SAMPLES) % NUM_LABELS
 
 
 def constant_noise_effect(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib.files.errors import UserError
 from lib.run import flags
+from lib.run.flags import Parser
 
 if TYPE_CHECKING:
     import keras
@@ -30,9 +31,7 @@ MOMENTUM = 0.9
 NOT_DECAYED = ("gamma", "beta", "bias")
 
 
-def add_flags(
-    parser: argparse.ArgumentParser, book: dict[str, Any], one_cycle: dict[str, Any]
-) -> None:
+def add_flags(parser: Parser, book: dict[str, Any], one_cycle: dict[str, Any]) -> None:
     """Adds the flags of the recipes to the parser of a training script.
 
     Args:
@@ -45,10 +44,10 @@ def add_flags(
         defaults = f"one-cycle: {one_cycle[name]}"
         if name in book:
             defaults = f"book: {book[name]}, {defaults}"
-        parser.add_argument(flag, type=read, help=f"{text} ({defaults})")
+        parser.add_setting(flag, type=read, help=f"{text} ({defaults})")
 
     epochs, batch_size = one_cycle["epochs"], one_cycle["batch_size"]
-    parser.add_argument(
+    parser.add_setting(
         "--recipe",
         choices=NAMES,
         default=NAMES[0],
@@ -60,8 +59,10 @@ def add_flags(
     add("--weight-decay", flags.not_negative, "weight decay of the kernels, as in the papers")
     add("--label-smoothing", flags.fraction, "probability spread over all classes")
     add("--shift", flags.fraction, "largest shift of an image, as a share of its width; 0: none")
-    parser.add_argument("--no-flip", action="store_true", help="do not mirror images at random")
-    parser.add_argument(
+    parser.add_setting(
+        "--no-flip", dest="flip", action="store_false", help="do not mirror images at random"
+    )
+    parser.add_setting(
         "--optimizer",
         choices=("sgd", "adam"),
         help=f"of one-cycle (default {one_cycle['optimizer']}); adam needs a --learning-rate "
@@ -72,9 +73,9 @@ def add_flags(
     parser.set_defaults(epochs=None, batch_size=None)
 
 
-def add_hold_out(parser: argparse.ArgumentParser) -> None:
+def add_hold_out(parser: Parser) -> None:
     """Adds the flag --hold-out, see `hold_out`."""
-    parser.add_argument(
+    parser.add_setting(
         "--hold-out",
         type=flags.reader(int, lambda value: value >= 0, "a whole number of at least 0"),
         default=0,
@@ -84,7 +85,7 @@ def add_hold_out(parser: argparse.ArgumentParser) -> None:
 
 
 def complete(
-    parser: argparse.ArgumentParser,
+    parser: Parser,
     args: argparse.Namespace,
     book: dict[str, Any],
     one_cycle: dict[str, Any],
@@ -99,39 +100,27 @@ def complete(
             parser.error(f"{flag} needs --recipe one-cycle")
 
 
-def settings(args: argparse.Namespace, one_cycle: dict[str, Any]) -> dict[str, Any]:
-    """The hyper-parameters of the run, for its record and for its continuation."""
-    names = [name for name in one_cycle if getattr(args, name) is not None]
-    return {
-        "recipe": args.recipe,
-        **{name: getattr(args, name) for name in names},
-        "flip": not args.no_flip,
-        "augmentation": not args.no_augmentation,
-        "hold_out": args.hold_out,
-    }
-
-
-def compile_one_cycle(model: keras.Model, steps: int, args: argparse.Namespace) -> None:
+def compile_one_cycle(model: keras.Model, steps: int, settings: dict[str, Any]) -> None:
     """Compiles a classifier with one cycle of the learning rate over `steps` steps.
 
-    `args.weight_decay` is that of the papers, which add weight_decay * kernel to the gradient.
-    Keras shrinks the kernel itself by learning rate * weight decay, which momentum does not
-    multiply, so Keras gets weight_decay / (1 - momentum). The regularizers of the network are
-    removed.
+    `settings` are those of the run. The weight decay is that of the papers, which add
+    weight_decay * kernel to the gradient. Keras shrinks the kernel itself by
+    learning rate * weight decay, which momentum does not multiply, so Keras gets
+    weight_decay / (1 - momentum). The regularizers of the network are removed.
     """
     import keras
 
     for variable in model.trainable_variables:
         variable.regularizer = None
-    warm_up = min(round(args.warm_up * steps), steps - 1)  # Keras needs a step for the fall
+    warm_up = min(round(settings["warm_up"] * steps), steps - 1)  # Keras needs a step for the fall
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0 if warm_up else args.learning_rate,
+        0.0 if warm_up else settings["learning_rate"],
         steps - warm_up,
-        warmup_target=args.learning_rate if warm_up else None,
+        warmup_target=settings["learning_rate"] if warm_up else None,
         warmup_steps=warm_up,
     )
-    decay = args.weight_decay / (1 - MOMENTUM)
-    if args.optimizer == "sgd":
+    decay = settings["weight_decay"] / (1 - MOMENTUM)
+    if settings["optimizer"] == "sgd":
         optimizer = keras.optimizers.SGD(
             schedule, momentum=MOMENTUM, nesterov=True, weight_decay=decay
         )
@@ -139,8 +128,8 @@ def compile_one_cycle(model: keras.Model, steps: int, args: argparse.Namespace) 
         optimizer = keras.optimizers.Adam(schedule, weight_decay=decay)
     optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
     loss: Any = "sparse_categorical_crossentropy"
-    if args.label_smoothing:
-        loss = smoothed_cross_entropy(args.label_smoothing)
+    if settings["label_smoothing"]:
+        loss = smoothed_cross_entropy(settings["label_smoothing"])
     model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
 
 
@@ -169,3 +158,12 @@ def hold_out(data: Data, count: int) -> Data:
     if count >= len(x_train):
         raise UserError(f"--hold-out: expected less than {len(x_train)}, found {count}")
     return (x_train[:-count], y_train[:-count]), (x_train[-count:], y_train[-count:])
+
+
+def less_pixel_mean(data: Data) -> Data:
+    """Returns (train, test) with images less the mean training image; changes the arrays."""
+    (x_train, y_train), (x_test, y_test) = data
+    pixel_mean = x_train.mean(axis=0)
+    x_train -= pixel_mean
+    x_test -= pixel_mean
+    return (x_train, y_train), (x_test, y_test)

@@ -1,7 +1,7 @@
 """Trains a table of the book: one classifier a row, with its accuracies next to the book's."""
 
-import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,21 @@ from lib.data.datasets import Data
 from lib.files import records
 from lib.files.errors import UserError
 from lib.run import training
+from lib.run.program import Run
 
 
-def run(
+def train(
     columns: Sequence[str],
     table: Sequence[Sequence[Any]],
     build: Callable[..., keras.Model],
     data: Data,
-    args: argparse.Namespace,
-    folder: Path,
+    run: Run,
     settings: dict[str, Any] | None = None,
 ) -> None:
     """Trains a classifier for each row of `table`, and prints its accuracies next to the book's.
 
-    `folder`/sweep.json is written after every row. With `args.resume` the rows in it are not
-    trained again, and one that was interrupted continues from its checkpoint.
+    sweep.json is written after every row. With `--resume` the rows in it are not trained again, and
+    one that was interrupted continues from its checkpoint.
 
     Args:
         columns: names of the settings that a row begins with.
@@ -33,27 +33,26 @@ def run(
             percent; the values are what json can hold.
         build: function of a row's values that returns the compiled model.
         data: (x_train, y_train), (x_test, y_test).
-        args: the parsed flags epochs, batch_size, seed, resume.
-        folder: of sweep.json.
+        run: the run, whose budget is the epochs of each row.
         settings: further hyper-parameters, of all rows, that a continuation must not change.
 
     Raises:
         UserError: if there is nothing to resume, or the rows belong to another sweep.
     """
     (x_train, y_train), (x_test, y_test) = data
-    path = folder / "sweep.json"
-    row_folder = folder / "sweep"
+    path = run.folder / "sweep.json"
+    row_folder = run.folder / "sweep"
     row_folder.mkdir(exist_ok=True)
     shared = {
-        "epochs": args.epochs,
-        "batch_size": args.batch_size,
+        "epochs": run.budget,
+        "batch_size": run.batch_size,
         "train_images": len(x_train),
         **(settings or {}),
     }
-    compared = {**shared, "seed": args.seed, "precision": keras.config.dtype_policy().name}
-    unfinished = args.resume and (row_folder / "restart.npz").exists()
-    done = _load(path, compared, unfinished) if args.resume else []
-    if path.exists() and not args.resume:
+    compared = {**shared, "seed": run.seed, "precision": keras.config.dtype_policy().name}
+    unfinished = run.resume and (row_folder / "restart.npz").exists()
+    done = _load(path, compared, unfinished) if run.resume else []
+    if path.exists() and not run.resume:
         print(f"Starting again; --resume would keep the rows in '{path}'.")
     rows: list[dict[str, Any]] = []
     for *values, book_train, book_test in table:
@@ -63,15 +62,18 @@ def run(
             print(f"row {len(rows) + 1} of {len(table)}: {row_settings}", flush=True)
             # A row does not depend on earlier rows, so a resumed sweep equals a whole one.
             keras.backend.clear_session()
-            keras.utils.set_random_seed(args.seed)
+            keras.utils.set_random_seed(run.seed)
             model = build(*values)
             facts = training.train_epochs(
                 model,
                 x_train,
                 y_train,
-                argparse.Namespace(**{**vars(args), "resume": unfinished}),
-                row_folder,
-                settings={**shared, **row_settings},
+                replace(
+                    run,
+                    folder=row_folder,
+                    resume=unfinished,
+                    settings={**shared, **row_settings},
+                ),
             )
             unfinished = False
             row = {
@@ -84,7 +86,7 @@ def run(
         rows.append({**row, **{name: round(percent / 100, 4) for name, percent in book.items()}})
         # Later rows of an earlier run must also survive a kill.
         later = [row for row in done if all(row["settings"] != r["settings"] for r in rows)]
-        records.record(path, args, **shared, rows=rows + later)
+        run.record(path.name, **shared, rows=rows + later)
     _print_table(columns, rows)
 
 

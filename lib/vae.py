@@ -8,12 +8,10 @@ values.
 Source: Kingma, Welling, Auto-Encoding Variational Bayes (2013), arXiv:1312.6114.
 """
 
-import argparse
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -23,9 +21,9 @@ from keras import layers, ops
 from lib.data.datasets import DIGITS
 from lib.engine import backends
 from lib.engine.backends import Tensor
-from lib.files import records, weights
 from lib.measure import digit_attributes, plots
 from lib.run import training
+from lib.run.program import Run
 from lib.run.training import Arrays, Logs
 
 LOG_2_PI = float(np.log(2 * np.pi))
@@ -127,31 +125,25 @@ def parts(model: keras.Model, logs: Logs) -> Logs:
 
 
 def train(
+    run: Run,
     model: keras.Model,
     optimizer: Callable[[int], keras.optimizers.Optimizer],
     x: Arrays,
     y: np.ndarray,
     test: tuple[Arrays, np.ndarray],
-    args: argparse.Namespace,
-    folder: Path,
-    name: str,
-    settings: dict[str, Any] | None = None,
 ) -> None:
-    """Trains a VAE for `args.epochs` epochs, saves it and writes metrics.json.
+    """Trains a VAE, saves it and writes metrics.json.
 
     Args:
+        run: the run, with the setting mse.
         model: see `compile_vae`.
         optimizer: function of the number of training steps that returns the optimizer.
         x: what the model takes, array or tuple of arrays.
         y: the images, in the shape that the model returns.
         test: (x, y) of the test images.
-        args: the parsed flags.
-        folder: of metrics.json.
-        name: of the weight file, without `.h5`.
-        settings: further hyper-parameters that a continuation must not change.
     """
-    steps = args.epochs * training.steps_per_epoch(x, args.batch_size)
-    compile_vae(model, optimizer(steps), args.mse)
+    steps = run.budget * training.steps_per_epoch(x, run.batch_size)
+    compile_vae(model, optimizer(steps), run.settings["mse"])
 
     def after_epoch(epoch, logs):
         found = parts(model, training.evaluate(model, *test))
@@ -162,30 +154,21 @@ def train(
         )
         return {"kl": parts(model, logs)["kl"], **{f"test_{k}": v for k, v in found.items()}}
 
-    settings = {
-        "epochs": args.epochs,
-        "mse": args.mse,
-        "latent_dim": args.latent_dim,
-        **(settings or {}),
-    }
     facts = training.train_epochs(
         model,
         x,
         y,
-        args,
-        folder,
-        settings,
+        run,
         after_epoch=after_epoch,
-        save=lambda: weights.save(model, args.output_dir / f"{name}.h5", about=settings),
+        save=lambda: run.save(model, f"{run.name}.h5"),
     )
     facts["train"] = parts(model, facts["train"])
     found = parts(model, training.evaluate(model, *test))
-    records.record(
-        folder / "metrics.json",
-        args,
+    run.record(
+        "metrics.json",
         parameters=model.count_params(),
         **{f"test_{name}": round(value, 3) for name, value in found.items()},
-        **{**settings, **facts},
+        **{**run.settings, **facts},
     )
 
 
@@ -277,8 +260,14 @@ def grid_seconds(
     return round(statistics.median(seconds[1:]), 3)
 
 
-def record(numbers: dict[str, Any], args: argparse.Namespace, folder: Path, name: str) -> None:
-    """Prints the numbers of `elbo` and writes them to evaluation.json."""
+def record(run: Run, numbers: dict[str, Any], file: str | None) -> None:
+    """Prints the numbers of `elbo` and writes them to evaluation.json.
+
+    Args:
+        run: the run.
+        numbers: of `elbo`, and further ones.
+        file: the loaded weight file, None after a training.
+    """
     print(
         f"Likelihood {numbers['likelihood']}: "
         f"test -ELBO {numbers['negative_elbo']:.2f} nats = reconstruction "
@@ -292,8 +281,7 @@ def record(numbers: dict[str, Any], args: argparse.Namespace, folder: Path, name
     if "conditional_accuracy" in numbers:
         print(f"predicted as requested: {100 * numbers['conditional_accuracy']:.2f} %")
     print(f"900 images over the plane: {numbers['grid_seconds']:.2f} s")
-    weights_file = args.weights or f"{name}.h5"
-    records.record(folder / "evaluation.json", args, weights=weights_file, **numbers)
+    run.record("evaluation.json", weights=file or f"{run.name}.h5", **numbers)
 
 
 def draw(
@@ -301,8 +289,7 @@ def draw(
     decoders: dict[str, Callable[[np.ndarray], np.ndarray]],
     x: Arrays,
     labels: np.ndarray,
-    args: argparse.Namespace,
-    folder: Path,
+    run: Run,
     classes: Sequence[str] = DIGITS,
 ) -> None:
     """Draws the codes of test images in the latent plane and the images decoded over it.
@@ -315,48 +302,45 @@ def draw(
         decoders: {file name: function of codes (m, 2) that returns images (m, 28, 28, 1)}.
         x: what `encode` takes.
         labels: digits (n,).
-        args: the parsed flags.
-        folder: of the figures.
+        run: the run.
         classes: the names of the labels.
     """
-    if not plots.is_plane(args.latent_dim):
+    if not plots.is_plane(run.settings["latent_dim"]):
         return
     mean, log_variance = encode(x)
     plots.latent_scatter(
         mean,
         labels,
-        folder / "vae_mean.png",
+        run.folder / "vae_mean.png",
         classes,
         limit=PLANE_LIMIT,
         kl=ops.convert_to_numpy(kl_divergence(mean, log_variance)).mean(axis=0),
-        show=args.show,
+        show=run.show,
     )
     for name, decode in decoders.items():
-        plots.digits_over_latent(decode, folder / name, show=args.show)
+        plots.digits_over_latent(decode, run.folder / name, show=run.show)
 
 
 def draw_reconstructions(
     encode: Encode,
     decode: Callable[[np.ndarray], np.ndarray],
     x: np.ndarray,
-    args: argparse.Namespace,
-    folder: Path,
+    run: Run,
 ) -> None:
     """Draws the first test images above the images decoded from the means of their codes.
 
     Args:
         encode, decode: see `elbo`.
         x: images (n, height, width, channels), at least SHOWN.
-        args: the parsed flags.
-        folder: of input_and_decoded.png.
+        run: the run, whose folder gets input_and_decoded.png.
     """
     mean, _ = encode(x[:SHOWN])
     plots.image_grid(
         np.concatenate([x[:SHOWN], decode(mean)]),
-        folder / "input_and_decoded.png",
+        run.folder / "input_and_decoded.png",
         columns=SHOWN,
         row_titles=("input", "decoded"),
-        show=args.show,
+        show=run.show,
     )
 
 

@@ -4,21 +4,20 @@
 it translates to.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
-from keras import layers
 
-from lib.cyclegan.domains import DOMAINS, HeldOut, as_color, model_name, own_shape
-from lib.files import records, safe_h5, weights
+from lib.cyclegan.domains import HeldOut, as_color
+from lib.cyclegan.tasks import DOMAINS, Task, form_of
+from lib.files import safe_h5, weights
 from lib.files.errors import UserError
 from lib.measure import digit_quality, image_quality, plots
-from lib.run.flags import LARGEST_IMAGE
+from lib.run.program import Run
 
 SHOWN = 100  # test images in a figure of the book
 QUICK_IMAGES = 500  # test images of each domain that are measured during training
@@ -65,7 +64,7 @@ def brightness_correlation(images: np.ndarray, translated: np.ndarray) -> float:
 
 
 def draw_cycles(
-    generators: Pair, held_out: HeldOut, task: str, path: Path, columns: int = 10
+    generators: Pair, held_out: HeldOut, task: Task, path: Path, columns: int = 10
 ) -> dict[str, np.ndarray]:
     """Draws test images in rows: source, target, source again; target, source, target again.
 
@@ -76,7 +75,7 @@ def draw_cycles(
     """
     source, target = held_out.source[:SHOWN], held_out.target[:SHOWN]
     made = translate(generators, source, target)
-    a, b = held_out.names or DOMAINS[task]
+    a, b = held_out.names or DOMAINS[task.name]
     rows = {
         a: source,
         f"→ {b}": made["predicted_target"],
@@ -91,25 +90,25 @@ def draw_cycles(
         columns=columns,
         row_titles=list(rows),
     )
-    if task == "cifar10" and brightness_correlation(source, made["predicted_target"]) < 0:
+    if task.name == "cifar10" and brightness_correlation(source, made["predicted_target"]) < 0:
         print("Inverted mapping: dark becomes bright. Start again with another --seed.")
     return made
 
 
-def draw_grids(generators: Pair, held_out: HeldOut, task: str, folder: Path, show: bool) -> None:
+def draw_grids(generators: Pair, held_out: HeldOut, task: Task, run: Run) -> None:
     """Draws the first test images of each domain, translated, and translated back.
 
     Ten of each domain in rows (cycles.png), and 100 in grids, as in the book.
     """
-    made = draw_cycles(generators, held_out, task, folder / "cycles.png")
+    made = draw_cycles(generators, held_out, task, run.folder / "cycles.png")
     source, target = held_out.source[:SHOWN], held_out.target[:SHOWN]
-    a, b = held_out.names or DOMAINS[task]
+    a, b = held_out.names or DOMAINS[task.name]
     grids = {a: source, f"→ {b}": made["predicted_target"]}
     grids[f"→ {b} → {a}"] = made["reconstructed_source"]
-    plots.grids_side_by_side(grids, folder / "source-to-target.png", show=show)
+    plots.grids_side_by_side(grids, run.folder / "source-to-target.png", show=run.show)
     grids = {b: target, f"→ {a}": made["predicted_source"]}
     grids[f"→ {a} → {b}"] = made["reconstructed_target"]
-    plots.grids_side_by_side(grids, folder / "target-to-source.png", show=show)
+    plots.grids_side_by_side(grids, run.folder / "target-to-source.png", show=run.show)
 
 
 def draw_comparison(
@@ -151,8 +150,9 @@ def evaluate(
     unaveraged: Pair | None,
     autoencoder: keras.Model | None,
     held_out: HeldOut,
-    args: argparse.Namespace,
-    folder: Path,
+    task: Task,
+    run: Run,
+    files: Sequence[str],
 ) -> None:
     """Measures the translated test images, prints the numbers and writes evaluation.json.
 
@@ -161,32 +161,27 @@ def evaluate(
         unaveraged: the pair of which `generators` is the moving average, None if it is not known.
         autoencoder: see `load_autoencoder`.
         held_out: the `HeldOut` images.
-        args: the parsed flags; args.generators are the names of the weight files.
-        folder: folder of evaluation.json and label_flips.png.
+        task: the task.
+        run: the run, whose folder gets evaluation.json and label_flips.png.
+        files: names of the weight files, for the record.
     """
-    numbers = _measure(generators, autoencoder, held_out, args, folder / "label_flips.png")
+    path = run.folder / "label_flips.png"
+    numbers = _measure(generators, autoencoder, held_out, task, path, run.show)
     if unaveraged is not None:
-        measured = _measure(unaveraged, None, held_out, args, None)
+        measured = _measure(unaveraged, None, held_out, task)
         numbers["unaveraged"] = {k: v for k, v in measured.items() if k not in REFERENCES}
     _print(numbers)
-    records.record(
-        folder / "evaluation.json",
-        args,
-        weights=args.generators,
-        test_images=[len(held_out.source), len(held_out.target)],
-        **numbers,
-    )
+    test_images = [len(held_out.source), len(held_out.target)]
+    run.record("evaluation.json", weights=list(files), test_images=test_images, **numbers)
 
 
-def quick_measures(
-    generators: Pair, held_out: HeldOut, args: argparse.Namespace
-) -> dict[str, float]:
+def quick_measures(generators: Pair, held_out: HeldOut, task: Task) -> dict[str, float]:
     """Measures QUICK_IMAGES test images of each domain, for log.csv during training.
 
     Args:
         generators: the pair.
         held_out: the `HeldOut` images. Their first ones are always the measured ones.
-        args: the parsed flags.
+        task: the task.
 
     Returns:
         A dict of numbers, which `evaluate` also writes. cycle_mae_source and cycle_mae_target are
@@ -194,7 +189,7 @@ def quick_measures(
         numbers of `compare_colors` as to_color_mse, to_color_mae, ... Digits add label_flip_rate
         and kept_after_cycle.
     """
-    numbers = _measure(generators, None, held_out.first(QUICK_IMAGES), args, None)
+    numbers = _measure(generators, None, held_out.first(QUICK_IMAGES), task)
     colors = {f"to_color_{name}": value for name, value in numbers.pop("cyclegan", {}).items()}
     if "true_colorfulness" in numbers:
         colors["true_colorfulness"] = numbers["true_colorfulness"]
@@ -205,16 +200,17 @@ def _measure(
     generators: Pair,
     autoencoder: keras.Model | None,
     held_out: HeldOut,
-    args: argparse.Namespace,
-    path: Path | None,
+    task: Task,
+    path: Path | None = None,
+    show: bool = False,
 ) -> dict[str, Any]:
     made = translate(generators, held_out.source, held_out.target)
-    if args.task == "cifar10":
+    if task.name == "cifar10":
         numbers = measure_colors(made, autoencoder, held_out)
-    elif args.task == "images":
+    elif task.name == "images":
         numbers = {}  # nothing is known of one's own images but what the cycle should return
     else:
-        numbers = measure_digits(made, held_out, path, args.show)
+        numbers = measure_digits(made, held_out, path, show)
     for domain in ("source", "target"):
         error = image_quality.mae(getattr(held_out, domain), made[f"reconstructed_{domain}"]).mean()
         numbers[f"cycle_mae_{domain}"] = round(error, 5)
@@ -295,101 +291,27 @@ def predicted_digits(images: np.ndarray) -> np.ndarray:
 # Files
 
 
-def save_generators(generators: Pair, args: argparse.Namespace, settings: dict[str, Any]) -> None:
-    """Saves the pair to the files args.generators in the output directory, in half precision.
+def load_generators(build: Callable[[Task], Pair], task: Task, run: Run) -> list[keras.Model]:
+    """Loads the files of a task, each into a generator of the form that the file shows.
 
     Args:
-        generators: the pair.
-        args: the parsed flags.
-        settings: dict of the hyper-parameters that the files record.
-    """
-    for generator, file in zip(generators, args.generators, strict=True):
-        about = {
-            "method": "cyclegan",
-            "network": generator.name,
-            "task": args.task,
-            "seed": args.seed,
-            "steps": args.train_steps,
-            **settings,
-        }
-        weights.save(generator, args.output_dir / file, half=True, about=about)
-
-
-def form_of(path: Path) -> dict[str, Any]:
-    """The settings of a generator in a weight file, {} if its format does not show them.
-
-    Returns:
-        The dict that `weights.save` recorded. For older `.h5` files, and files of Keras 2, the
-        shapes of the arrays decide {"normalization": ..., "identity": ...}.
-    """
-    if not h5py.is_hdf5(path):
-        return {}
-    recorded = weights.about(path)
-    if recorded:
-        return recorded
-    shapes = []
-
-    def add(name, item):
-        if isinstance(item, h5py.Dataset):
-            shapes.append(item.shape)
-
-    with safe_h5.opened(path) as file:
-        file.get("model_weights", file).visititems(add)
-    kernels = [shape for shape in shapes if len(shape) == 4]
-    vectors = [shape for shape in shapes if len(shape) == 1]
-    # 8 biases, and gain and offset of 6 normalizations, or of 7 if the image is normalized.
-    normalization = "channel" if len(vectors) < 8 + 2 * 7 else "channel-and-image"
-    if vectors.count((1,)) >= 2 * 7:
-        normalization = "book"
-    identity = bool(kernels) and min(kernel[2] for kernel in kernels) == 3
-    return {"normalization": normalization, "identity": identity}
-
-
-def adopt_settings(args: argparse.Namespace, script: str | Path) -> None:
-    """Sets the task and the flags of training as the files in args.generators record them.
-
-    Args:
-        args: the parsed flags.
-        script: path of the script, whose folder has the pretrained weights.
-
-    Raises:
-        UserError: if a file is missing or records a size that no image can have.
-    """
-    form = form_of(weights.find(args.generators[0], script))
-    args.identity = form.get("identity", args.identity)
-    args.patchgan = form.get("patchgan", args.patchgan)
-    if args.task == "images":
-        if form.get("image_size", args.image_size) not in range(8, LARGEST_IMAGE + 1, 8):
-            raise UserError(f"'{args.generators[0]}' was trained on images of no usable size")
-        args.image_size = form.get("image_size", args.image_size)
-        args.color = form.get("color", args.color)
-    if args.task == "svhn" and not args.target and form.get("task") == "mnist-m":
-        args.task = "mnist-m"
-
-
-def load_generators(
-    build: Callable[..., Pair], args: argparse.Namespace, script: str | Path
-) -> list[keras.Model]:
-    """Loads the files in args.generators.
-
-    Args:
-        build: function of (task, normalization, identity) that returns (g_source, g_target).
-        args, script: see `adopt_settings`.
+        build: function of a task that returns (g_source, g_target).
+        task: the task with its files.
+        run: the run, next to whose script are the pretrained files.
 
     Raises:
         UserError: if a file is missing, broken, or holds another network.
     """
-    paths = [weights.find(file, script) for file in args.generators]
-    return [_load(i, path, build, args) for i, path in enumerate(paths)]
+    assert task.files is not None
+    paths = [weights.find(file, run.script) for file in task.files]
+    return [_load(i, path, build, task) for i, path in enumerate(paths)]
 
 
-def _load(
-    index: int, path: Path, build: Callable[..., Pair], args: argparse.Namespace
-) -> keras.Model:
+def _load(index: int, path: Path, build: Callable[[Task], Pair], task: Task) -> keras.Model:
     """Loads g_source (index 0) or g_target (index 1) in the form that its file shows."""
-    form = {"normalization": args.normalization, "identity": args.identity, **form_of(path)}
-    shape = own_shape(args)
-    generator = build(args.task, form["normalization"], form["identity"], **shape)[index]
+    form = form_of(path)
+    known = {k: form[k] for k in ("normalization", "identity") if k in form}
+    generator = build(replace(task, **known))[index]
     if form.get("network", generator.name) != generator.name:
         raise UserError(f"'{path}' holds {form['network']}, expected {generator.name}")
     weights.load(generator, path)
@@ -397,13 +319,12 @@ def _load(
 
 
 def compare_methods(
-    build: Callable[..., Pair],
+    build: Callable[[Task], Pair],
     g_target: keras.Model,
     autoencoder: keras.Model | None,
     held_out: HeldOut,
-    args: argparse.Namespace,
-    folder: Path,
-    script: str | Path,
+    task: Task,
+    run: Run,
 ) -> None:
     """Draws the colors of the autoencoder and of both kinds of CycleGAN to comparison.png.
 
@@ -412,52 +333,42 @@ def compare_methods(
 
     Args:
         build: see `load_generators`.
-        g_target: the generator of the kind that args.patchgan names.
+        g_target: the generator of the kind that `task.patchgan` names.
         autoencoder: see `load_autoencoder`.
         held_out: the `HeldOut` images.
-        args, script: see `adopt_settings`.
-        folder: folder of the figure.
+        task, run: see `load_generators`.
     """
     other = None
-    name = f"{model_name(args.task, not args.patchgan)}-g_target.h5"
+    name = f"{replace(task, patchgan=not task.patchgan).model_name}-g_target.h5"
     reason = f"no {name}"
-    for path in (args.output_dir / name, Path(script).resolve().parent / "weights" / name):
+    for path in (run.output_dir / name, run.script.resolve().parent / "weights" / name):
         if other is None and path.exists():
             try:
-                other = _load(1, path, build, args)
+                other = _load(1, path, build, task)
             except UserError as error:
                 reason = str(error)
     if other is None:
         print(f"Only one kind of discriminator is shown: {reason}")
-    plain, patchgan = (other, g_target) if args.patchgan else (g_target, other)
+    plain, patchgan = (other, g_target) if task.patchgan else (g_target, other)
     networks = {
         "autoencoder": autoencoder,
         "CycleGAN, plain": plain,
         "CycleGAN, PatchGAN": patchgan,
     }
-    draw_comparison(networks, held_out, folder / "comparison.png", args.show)
+    draw_comparison(networks, held_out, run.folder / "comparison.png", run.show)
 
 
 def load_autoencoder() -> keras.Model | None:
-    """The autoencoder of listing 3.4.1 with its weights, or None if the file is missing."""
+    """The autoencoder of listing 3.4.1, or None if its pretrained file is missing.
+
+    The architecture also comes from this file, which is a part of the repository.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
     path = Path(__file__).resolve().parents[2] / AUTOENCODER_FILE
     if not path.exists():
         print(f"The autoencoder is left out: no {AUTOENCODER_FILE}")
         return None
-    autoencoder = build_autoencoder()
-    weights.load(autoencoder, path)
-    return autoencoder
-
-
-def build_autoencoder() -> keras.Model:
-    """Listing 3.4.1: gray images (batch, 32, 32, 1) -> color images (batch, 32, 32, 3)."""
-    images = keras.Input((32, 32, 1), name="images")
-    x = images
-    for filters in (64, 128, 256):
-        x = layers.Conv2D(filters, 3, strides=2, activation="relu", padding="same")(x)
-    x = layers.Dense(256)(layers.Flatten()(x))
-    x = layers.Reshape((4, 4, 256))(layers.Dense(4 * 4 * 256)(x))
-    for filters in (256, 128, 64):
-        x = layers.Conv2DTranspose(filters, 3, strides=2, activation="relu", padding="same")(x)
-    x = layers.Conv2DTranspose(3, 3, padding="same", activation="sigmoid", dtype="float32")(x)
-    return keras.Model(images, x, name="autoencoder")
+    with safe_h5.opened(path):
+        return keras.models.load_model(path, compile=False)

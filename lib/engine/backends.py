@@ -18,6 +18,7 @@ elif BACKEND == "torch":
 else:
     raise ImportError("expected tensorflow, jax or torch in KERAS_BACKEND")
 
+Tensor = backend.Tensor
 StepModel = backend.StepModel
 apply = backend.apply
 build_metrics = backend.build_metrics

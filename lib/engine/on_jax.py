@@ -1,4 +1,4 @@
-"""The engine on JAX; the functions are documented in on_tensorflow.py, where the names are the same.
+"""The engine on JAX; on_tensorflow.py documents the functions of the same names.
 
 A training step on JAX is a function of the values of all variables. A `keras.StatelessScope` holds
 these values; reading or assigning a variable reads or changes them in the scope.
@@ -46,6 +46,8 @@ class _Pass(keras.StatelessScope):
     A layer may assign a variable that is being optimized, as spectral normalization does. The
     gradient is then that of the assigned value, as on TensorFlow and PyTorch.
     """
+
+    state_mapping: dict[int, Tensor]  # {id of a variable: its value}
 
     def __init__(self, scope, variables, values):
         super().__init__(list(zip(variables, values, strict=True)))
@@ -117,7 +119,7 @@ def build_metrics(model: keras.Model, x: Any, y: Any) -> None:
 
 
 def feed(arrays: dict[str, Any], batch_size: int, parts: int = 1) -> dict[str, Any]:
-    """What `fit` takes to run once through `arrays`; several processes get a share of each batch."""
+    """What `fit` takes to run once through `arrays`; each process gets its share of a batch."""
 
     def share(array):
         batches = (array[i : i + batch_size] for i in range(0, len(array), batch_size))

@@ -1,6 +1,4 @@
-"""The engine on PyTorch; the functions are documented in on_tensorflow.py, where the names are the
-same.
-"""
+"""The engine on PyTorch; on_tensorflow.py documents the functions of the same names."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

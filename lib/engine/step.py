@@ -24,8 +24,7 @@ from keras import ops
 
 from lib.engine import backends
 from lib.engine.averaging import MovingAverage
-
-Tensor = Any
+from lib.engine.backends import Tensor
 
 MOST_LOGGED = 16  # values; Keras wants their means to exist before the first step
 
@@ -225,6 +224,8 @@ class AlternatingModel(backends.StepModel):
         """Runs `step` on one batch and returns the means of what it has logged."""
         self.trace.begin()
         self.step(*batch)
+        if not self.trace.means:
+            raise ValueError("step logged nothing: log at least one loss")
         self.optimizer.iterations.assign_add(1)
         return {name: mean.result() for name, mean in self.trace.means.items()}
 

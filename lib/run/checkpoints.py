@@ -75,8 +75,9 @@ def load_restart(
         ) from None
     except Exception as error:
         raise UserError(f"'{path}' is not a usable checkpoint: {error}") from None
-    for name, value in settings.items():
-        if found.get(name) != value:
+    for name, value in json.loads(json.dumps(settings)).items():
+        # An older checkpoint does not know the settings that came later.
+        if found.get(name, value) != value:
             raise UserError(
                 f"'{path}' belongs to a run with {name} {found.get(name)}, this one has {value}; "
                 "give the same flags as that run, or start without --resume"

@@ -130,18 +130,18 @@ class Run:
 
         weights.load(network, weights.find(file, self.script))
 
-    def save(self, network: keras.Model, file: str, half: bool = False, **about: Any) -> None:
+    def save(self, model: keras.Model, file: str, half: bool = False, **about: Any) -> None:
         """Writes a weight file into the output folder, with the settings and `about` as its record.
 
         Args:
-            network: the Keras model.
+            model: the Keras model.
             file: the name of the file.
             half: see `weights.save`.
             about: further json values that say what the weights are.
         """
         from lib.files import weights
 
-        weights.save(network, self.output_dir / file, half=half, about={**about, **self.settings})
+        weights.save(model, self.output_dir / file, half=half, about={**about, **self.settings})
 
     def exported(self, networks: dict[str, keras.Model], **inputs: Any) -> bool:
         """With `--export`, writes networks as ONNX files; returns whether there is that flag.
@@ -201,15 +201,13 @@ def start(args: argparse.Namespace, name: str, script: str | Path = "", **settin
         UserError: if the folder cannot be made or written, or has no checkpoint to resume from.
     """
     import keras
-    import matplotlib
 
     from lib.engine import backends, devices, processes
     from lib.run import logs
 
     given = vars(args)
     backends.speed_up_batch_normalization()
-    if not given.get("show"):
-        matplotlib.use("Agg")
+    choose_display(given.get("show", False))
     if given.get("tensorboard"):
         logs.check_tensorboard()
     if given.get("devices", 1) > 1 or processes.processes() > 1:
@@ -260,6 +258,14 @@ def start(args: argparse.Namespace, name: str, script: str | Path = "", **settin
             if name in given
         },
     )
+
+
+def choose_display(show: bool) -> None:
+    """Lets figures be drawn without a window system, unless they are to be shown."""
+    import matplotlib
+
+    if not show:
+        matplotlib.use("Agg")
 
 
 def _write_nothing(output_dir, name):

@@ -1,0 +1,159 @@
+"""What a CycleGAN translates, and by which networks; the flags that choose it."""
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from lib.data import image_folders
+from lib.files import safe_h5, weights
+from lib.files.errors import UserError
+from lib.run.flags import LARGEST_IMAGE
+
+IMAGE_SIZE = 32
+# Tasks are named after their target domain, or "images" for the images of two folders.
+MODEL_NAMES = {
+    "cifar10": "cyclegan_cifar10",
+    "svhn": "cyclegan_mnist_svhn",
+    "mnist-m": "cyclegan_mnist_m",
+}
+DOMAINS = {
+    "cifar10": ("gray", "color"),
+    "svhn": ("MNIST", "SVHN"),
+    "mnist-m": ("MNIST", "MNIST-M"),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is translated, and the form of the networks.
+
+    Attributes:
+        name: a key of MODEL_NAMES, or "images".
+        patchgan: discriminators with an output for each patch.
+        normalization: see the script.
+        identity: with identity loss; gray images then have three channels.
+        files: the weight files of g_source and g_target, None to train.
+        folders: of your own source and target images.
+        size: height and width of the images.
+        channels: of your own images.
+    """
+
+    name: str
+    patchgan: bool = True
+    normalization: str = "channel"
+    identity: bool = False
+    files: tuple[str, str] | None = None
+    folders: tuple[Path, ...] = ()
+    size: int = IMAGE_SIZE
+    channels: int | None = None
+
+    @property
+    def model_name(self) -> str:
+        """The name of the output folder and the start of the names of the weight files."""
+        if self.name == "images":
+            folders = map(image_folders.folder_name, self.folders)
+            name = "-".join(["cyclegan", *map(image_folders.plain, folders)])
+        else:
+            name = MODEL_NAMES[self.name]
+        return name + ("" if self.patchgan else "_plain")
+
+    def with_recorded(self, path: Path) -> "Task":
+        """The task with the form of the networks that a weight file records.
+
+        Raises:
+            UserError: if the file records a size that no image can have.
+        """
+        form = form_of(path)
+        found = replace(
+            self,
+            identity=form.get("identity", self.identity),
+            patchgan=form.get("patchgan", self.patchgan),
+            normalization=form.get("normalization", self.normalization),
+        )
+        if self.name == "images":
+            size = form.get("image_size", self.size)
+            if size not in range(8, LARGEST_IMAGE + 1, 8):
+                raise UserError(f"'{path.name}' was trained on images of no usable size")
+            channels = {True: 3, False: 1, None: self.channels}[form.get("color")]
+            found = replace(found, size=size, channels=channels)
+        if self.name == "svhn" and form.get("task") == "mnist-m":
+            found = replace(found, name="mnist-m")
+        return found
+
+
+def form_of(path: Path) -> dict[str, Any]:
+    """The settings of a generator in a weight file, {} if its format does not show them.
+
+    Returns:
+        The dict that `weights.save` recorded. For older `.h5` files, and files of Keras 2, the
+        shapes of the arrays decide {"normalization": ..., "identity": ...}.
+    """
+    if not h5py.is_hdf5(path):
+        return {}
+    recorded = weights.about(path)
+    if recorded:
+        return recorded
+    shapes = []
+
+    def add(name, item):
+        if isinstance(item, h5py.Dataset):
+            shapes.append(item.shape)
+
+    with safe_h5.opened(path) as file:
+        file.get("model_weights", file).visititems(add)
+    kernels = [shape for shape in shapes if len(shape) == 4]
+    vectors = [shape for shape in shapes if len(shape) == 1]
+    # 8 biases, and gain and offset of 6 normalizations, or of 7 if the image is normalized.
+    normalization = "channel" if len(vectors) < 8 + 2 * 7 else "channel-and-image"
+    if vectors.count((1,)) >= 2 * 7:
+        normalization = "book"
+    identity = bool(kernels) and min(kernel[2] for kernel in kernels) == 3
+    return {"normalization": normalization, "identity": identity}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that choose a task, and those that load its trained generators."""
+    parser.add_argument("-c", "--cifar10", action="store_true", help="gray <-> color CIFAR-10")
+    parser.add_argument("-m", "--mnist-svhn", action="store_true", help="MNIST <-> SVHN")
+    parser.add_argument(
+        "--target", choices=("svhn", "mnist-m"), help="target of --mnist-svhn (default: svhn)"
+    )
+    for task in ("cifar10", "mnist_svhn", "images"):
+        for domain in ("source", "target"):
+            parser.add_argument(
+                f"--{task}_g_{domain}",
+                metavar="FILE",
+                help=f"translate to the {domain} domain with these weights, do not train",
+            )
+
+
+def choose(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Task:
+    """The task that the flags choose; a contradiction ends the program."""
+    given, wanted = vars(args), []
+    for name in ("cifar10", "mnist_svhn", "images"):
+        files = [given[f"{name}_g_{domain}"] for domain in ("source", "target")]
+        if any(files) and not all(files):
+            parser.error(f"expected both --{name}_g_source and --{name}_g_target, found one")
+        if given[name] or any(files):
+            wanted.append((name, tuple(files) if all(files) else None))
+    if len(wanted) != 1:
+        found = {0: "none", 2: "both"}.get(len(wanted), "all")
+        parser.error(f"expected one task, --images, --cifar10 or --mnist-svhn, found {found}")
+    [(name, chosen)] = wanted
+    if name != "mnist_svhn" and args.target:
+        parser.error("--target goes with --mnist-svhn")
+    if name == "images" and not args.images:
+        parser.error("--images_g_source needs --images: two folders of images to translate")
+    return Task(
+        (args.target or "svhn") if name == "mnist_svhn" else name,
+        args.patchgan,
+        args.normalization,
+        args.identity,
+        chosen,
+        tuple(args.images or ()),
+        args.image_size or IMAGE_SIZE,
+        (3 if args.color else 1) if args.images else None,
+    )
