@@ -110,9 +110,10 @@ def build_generator(image_shape=IMAGE_SHAPE, num_labels=NUM_LABELS):
 def build_acgan(seed, ema=EMA, image_shape=IMAGE_SHAPE, num_labels=NUM_LABELS):
     """The model ready to train."""
     images = keras.Input(image_shape, name="images")
+    discriminator = gan.discriminator(images, activation="linear", num_labels=num_labels)
     return ACGAN(
         build_generator(image_shape, num_labels),
-        gan.discriminator(images, activation="linear", num_labels=num_labels),
+        discriminator,
         (rmsprop(LEARNING_RATE, DECAY), rmsprop(LEARNING_RATE / 2, DECAY / 2)),
         LATENT_SIZE,
         seed,

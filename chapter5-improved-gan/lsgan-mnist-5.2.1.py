@@ -84,9 +84,10 @@ def build_generator(image_shape=IMAGE_SHAPE):
 def build_lsgan(seed, ema=EMA, image_shape=IMAGE_SHAPE):
     """The model ready to train."""
     images = keras.Input(image_shape, name="images")
+    discriminator = gan.discriminator(images, activation="linear")
     return LSGAN(
         build_generator(image_shape),
-        gan.discriminator(images, activation="linear"),
+        discriminator,
         (rmsprop(LEARNING_RATE, DECAY), rmsprop(LEARNING_RATE / 2, DECAY / 2)),
         LATENT_SIZE,
         seed,
