@@ -54,13 +54,12 @@ class Row:
     @property
     def chapter(self) -> int:
         """The chapter that the number of the listing begins with."""
-        return int(self.script.rpartition("-")[2].partition(".")[0])
+        return chapter_of(self.script)
 
     @property
     def path(self) -> str:
         """The path of the script, relative to the root."""
-        (folder,) = ROOT.glob(f"chapter{self.chapter}-*")
-        return f"{folder.name}/{self.script}.py"
+        return path_of(self.script)
 
     @property
     def record_name(self) -> str:
@@ -89,6 +88,17 @@ class Row:
             return cells.cell(found, self.key, self.format)
         except UserError as error:
             raise UserError(f"tools/{REGISTRY.name}, {self.script}: {error}") from None
+
+
+def chapter_of(script: str) -> int:
+    """The chapter that the number of a listing begins with."""
+    return int(script.rpartition("-")[2].partition(".")[0])
+
+
+def path_of(script: str) -> str:
+    """The path of a script, relative to the root."""
+    (folder,) = ROOT.glob(f"chapter{chapter_of(script)}-*")
+    return f"{folder.name}/{script}.py"
 
 
 def rows(chapter: int | None = None, script: str = "") -> list[Row]:
