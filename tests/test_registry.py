@@ -35,19 +35,23 @@ def add(path, line):
 
 def test_a_new_listing_needs_the_line_that_the_error_tells(copy):
     assert registry.omissions() == []
-    (copy / "chapter5-improved-gan/hinge-mnist-5.4.1.py").touch()
+    (copy / "chapter5-improved-gan/new-mnist-5.99.1.py").touch()
     (error,) = registry.omissions()
     told, _, line = error.partition(": ")
-    assert told == "hinge-mnist-5.4.1.py has no row; add to tools/registry.csv"
+    assert told == "new-mnist-5.99.1.py has no row; add to tools/registry.csv"
     add(copy / "registry.csv", line)
     assert registry.omissions() == []
     # All else follows from that row: the tiny run and the tables, where nothing is measured yet.
-    command = "chapter5-improved-gan/hinge-mnist-5.4.1.py --train-steps 2 --batch-size 4"
+    command = "chapter5-improved-gan/new-mnist-5.99.1.py --train-steps 2 --batch-size 4"
     assert command in registry.tiny()
     for name in ("results-5", "gans-10000", "gans-40000"):
-        (row,) = (line for line in readme.TABLES[name]().splitlines() if "hinge" in line.lower())
+        (row,) = (
+            line
+            for line in readme.TABLES[name]().splitlines()
+            if "new-mnist" in line or "| NEW " in line
+        )
         assert cells.NOT_MEASURED in row, name
-    assert "hinge" not in readme.published()
+    assert "new-mnist" not in readme.published()
 
 
 @pytest.mark.parametrize("chapter", range(1, 11))
@@ -61,13 +65,13 @@ def test_the_line_for_a_listing_of_each_chapter_is_complete(chapter, copy):
 
 
 def test_a_weight_file_without_a_row_and_a_row_without_a_file_are_told(copy):
-    (copy / "chapter5-improved-gan/weights/hinge_mnist.h5").touch()
+    (copy / "chapter5-improved-gan/weights/new_mnist.h5").touch()
     (error,) = registry.omissions()
     assert error == (
-        "chapter5-improved-gan/weights/hinge_mnist.h5 is in no row; write it into the columns "
+        "chapter5-improved-gan/weights/new_mnist.h5 is in no row; write it into the columns "
         "files and flags of tools/registry.csv"
     )
-    (copy / "chapter5-improved-gan/weights/hinge_mnist.h5").unlink()
+    (copy / "chapter5-improved-gan/weights/new_mnist.h5").unlink()
     (copy / "chapter5-improved-gan/weights/lsgan_mnist.h5").unlink()
     (error,) = registry.omissions()
     assert error.startswith("no weights 'lsgan_mnist.h5' of lsgan-mnist-5.2.1; train them, or")
