@@ -225,7 +225,7 @@ def export_models(folder):
     missing = [name for name in MODELS if not (folder / f"{name}.onnx").exists()]
     names = [name for name in networks.PRETRAINED if any(made_by(name, file) for file in missing)]
     if names:
-        networks.export_all(names, lambda name, suffix: folder / f"{name}{suffix}.onnx")
+        networks.export_all(names, folder)
 
 
 def made_by(name, file):
