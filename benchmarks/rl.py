@@ -35,8 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import rounds
 from lib.run import flags, program
-from tools.networks import ROOT
-from tools.scripts import load_script
+from tools.scripts import ROOT, load_script
 
 ROUNDS = 5
 EPISODES = 500

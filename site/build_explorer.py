@@ -25,8 +25,8 @@ sys.path.insert(0, str(ROOT))
 
 from lib.files.errors import UserError  # noqa: E402
 from lib.run import flags, program  # noqa: E402
-from tools import networks, scripts  # noqa: E402
-from tools.tables.cells import record, value_at  # noqa: E402
+from tools import networks, registry, scripts  # noqa: E402
+from tools.tables.cells import NOT_MEASURED, cell, record  # noqa: E402
 
 SOURCE = ROOT / "site/explorer"
 RUNTIME = ROOT / "site/node_modules/onnxruntime-web"
@@ -61,27 +61,27 @@ MODELS = (
 
 
 def _accuracy(script, name):
-    return script, name, "test accuracy", script, "test_accuracy", 100, ".2f", "%"
+    return script, name, "test accuracy", script, "test_accuracy", ".2%", ""
 
 
 def _fid(script, name):
-    return script, name, "FID-MNIST", f"{script}-evaluate", "fid_mnist", 1, ".1f", ""
+    return _evaluated(script, name, "FID-MNIST", "fid_mnist", ".1f")
 
 
-def _evaluated(script, name, measure, key, scale=1, form=".2f", unit=""):
-    return script, name, measure, f"{script}-evaluate", key, scale, form, unit
+def _evaluated(script, name, measure, key, form=".2f", unit=""):
+    return script, name, measure, f"{script}-evaluate", key, form, unit
 
 
 def _requested(script, name):
-    return _evaluated(script, name, "digit as requested", "conditional_accuracy", 100, ".1f", "%")
+    return _evaluated(script, name, "digit as requested", "conditional_accuracy", ".1%")
 
 
 def _reward(method, name):
     script = "policygradient-car-10.1.1"
-    return script, name, "reward", f"{script}-{method}", "test_reward/mean", 1, ".1f", ""
+    return script, name, "reward", f"{script}-{method}", "test_reward/mean", ".1f", ""
 
 
-# {panel: rows of (script, method, measure, record in results/, key, factor, format, unit)}
+# {panel: rows of (script, method, measure, record in results/, key, format, unit)}
 MEASURED = {
     "draw": (
         _accuracy("mlp-mnist-1.3.2", "MLP"),
@@ -93,35 +93,28 @@ MEASURED = {
             "Denoising",
             "PSNR at noise 0.5",
             "noise_levels/0.5/psnr",
-            form=".1f",
-            unit="dB",
+            ".1f",
+            "dB",
         ),
         _evaluated(
             "denoising-autoencoder-mnist-3.3.1",
             "noisy input",
             "PSNR",
             "noise_levels/0.5/corrupted/psnr",
-            form=".1f",
-            unit="dB",
+            ".1f",
+            "dB",
         ),
     ),
     "color": (
         _evaluated(
-            "colorization-autoencoder-cifar10-3.4.1",
-            "Autoencoder",
-            "PSNR",
-            "psnr",
-            form=".1f",
-            unit="dB",
+            "colorization-autoencoder-cifar10-3.4.1", "Autoencoder", "PSNR", "psnr", ".1f", "dB"
         ),
         _evaluated(
             "colorization-autoencoder-cifar10-3.4.1", "Autoencoder", "colorfulness", "colorfulness"
         ),
-        _evaluated("cyclegan-7.1.1", "CycleGAN", "PSNR", "cyclegan/psnr", form=".1f", unit="dB"),
+        _evaluated("cyclegan-7.1.1", "CycleGAN", "PSNR", "cyclegan/psnr", ".1f", "dB"),
         _evaluated("cyclegan-7.1.1", "CycleGAN", "colorfulness", "cyclegan/colorfulness"),
-        _evaluated(
-            "cyclegan-7.1.1", "gray picture", "PSNR", "gray_copy/psnr", form=".1f", unit="dB"
-        ),
+        _evaluated("cyclegan-7.1.1", "gray picture", "PSNR", "gray_copy/psnr", ".1f", "dB"),
         _evaluated("cyclegan-7.1.1", "true colors", "colorfulness", "true_colorfulness"),
     ),
     "noise": (
@@ -151,20 +144,10 @@ MEASURED = {
     ),
     "plane": (
         _evaluated(
-            "vae-mlp-mnist-8.1.1",
-            "Dense layers",
-            "negative ELBO",
-            "negative_elbo",
-            form=".1f",
-            unit="nats",
+            "vae-mlp-mnist-8.1.1", "Dense layers", "negative ELBO", "negative_elbo", ".1f", "nats"
         ),
         _evaluated(
-            "vae-cnn-mnist-8.1.2",
-            "Convolutions",
-            "negative ELBO",
-            "negative_elbo",
-            form=".1f",
-            unit="nats",
+            "vae-cnn-mnist-8.1.2", "Convolutions", "negative ELBO", "negative_elbo", ".1f", "nats"
         ),
     ),
     "car": (
@@ -181,22 +164,17 @@ def measured(panel):
     if panel == "qlearning":
         return _measure_q_learning()
     rows = []
-    for script, method, measure, name, key, scale, form, unit in MEASURED[panel]:
-        text = f"{scale * value_at(record(name), key):{form}} {unit}".strip()
-        rows.append(
-            {
-                "script": networks.path_of(script),
-                "method": method,
-                "measure": measure,
-                "value": text,
-            }
-        )
+    for script, method, measure, name, key, form, unit in MEASURED[panel]:
+        value = cell(record(name), key, form)
+        text = value if value == NOT_MEASURED else f"{value} {unit}".strip()
+        path = registry.path_of(script)
+        rows.append({"script": path, "method": method, "measure": measure, "value": text})
     return rows
 
 
 def _measure_q_learning():
     """Trains the table of listing 9.3.1 as its --train does; it takes a tenth of a second."""
-    path = networks.path_of("q-learning-9.3.1")
+    path = registry.path_of("q-learning-9.3.1")
     script = scripts.load_script(path)
     agent = script.QAgent(seed=0)
     wins = 0
@@ -247,7 +225,7 @@ def export_models(folder):
     missing = [name for name in MODELS if not (folder / f"{name}.onnx").exists()]
     names = [name for name in networks.PRETRAINED if any(made_by(name, file) for file in missing)]
     if names:
-        networks.export_all(names, lambda name, suffix: folder / f"{name}{suffix}.onnx")
+        networks.export_all(names, folder)
 
 
 def made_by(name, file):

@@ -25,7 +25,8 @@ SOURCE = BUILD / "source"
 HTML = BUILD / "html"
 sys.path.insert(0, str(ROOT))
 
-from tools.tables import cells, overview  # noqa: E402
+from tools import registry  # noqa: E402
+from tools.tables import cells  # noqa: E402
 
 LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))|(?<=src=\")([^\"]+)(?=\")")
 CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
@@ -191,18 +192,17 @@ def code_page(path, extra=""):
 
 def results_of(script):
     """Returns the measured results of a script as a Markdown table, or an empty text."""
-    rows = cells.read_rows(overview.ROWS, script=script.stem)
+    rows = registry.published(script=script.stem)
     if not rows:
         return ""
-    lines = [[row["measure"], overview.published(row), row["book"]] for row in rows]
+    lines = [[row.measure, row.value(), row.book] for row in rows]
     return "## Results\n\n" + cells.table(["measure", "here", "the book"], lines)
 
 
 def figures_of(script):
     """Returns the figures of a script as Markdown, or an empty text."""
-    rows = cells.read_rows(ROOT / "tools/redrawn.csv")
-    rows = [row for row in rows if row["command"].split()[0] == script.name]
-    found = {row["figure"]: row["command"] for row in rows}
+    rows = registry.rows(script=script.stem)
+    found = {figure: row.command for row in rows for figure in row.figures().values()}
     method = script.stem.partition("-")[0]
     evolution = script.parent / "figures" / f"{method}-evolution.png"
     if evolution.exists():

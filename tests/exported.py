@@ -2,7 +2,10 @@
 
 import fcntl
 import os
+from pathlib import Path
+from unittest import mock
 
+from lib.run import export
 from tools import networks
 
 
@@ -12,6 +15,14 @@ def shared_folder(tmp_path_factory):
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
+def networks_of(name):
+    """{suffix of the exported file: Keras model} of pretrained weights; no file is written."""
+    kept = {}
+    with mock.patch.object(export, "write", lambda found, *_, **__: kept.update(found)):
+        networks.export_all([name], Path())
+    return kept
+
+
 def export_once(name, root):
     """Exports the networks of a pretrained model into root/onnx, unless they are there already.
 
@@ -19,14 +30,13 @@ def export_once(name, root):
         dict: {path: largest difference from Keras}.
     """
     folder = root / "onnx"
-    folder.mkdir(exist_ok=True)
     with (root / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         record = root / f"{name}.txt"
         if not record.exists():
-            found = networks.export_all(
-                [name], lambda name, suffix: folder / f"{name}{suffix}.onnx"
-            )
+            found, write = {}, export.write
+            with mock.patch.object(export, "write", lambda *a, **k: found.update(write(*a, **k))):
+                networks.export_all([name], folder)
             lines = [f"{path.name} {difference}" for path, difference in found.items()]
             record.write_text("\n".join(lines))
         lines = [line.split() for line in record.read_text().splitlines()]

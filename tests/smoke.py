@@ -18,45 +18,13 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tools import registry  # noqa: E402
 
 AT_ONCE = 2  # runs; each takes most of its time to start, on one core
 
-TINY_GAN = "--train-steps 2 --batch-size 4"
-TINY_CLASSIFIER = "--epochs 1 --batch-size 16"
-RUNS = (
-    "chapter1-keras-quick-tour/mnist-sampler-1.3.1.py",
-    f"chapter1-keras-quick-tour/mlp-mnist-1.3.2.py {TINY_CLASSIFIER}",
-    f"chapter1-keras-quick-tour/cnn-mnist-1.4.1.py {TINY_CLASSIFIER}",
-    f"chapter1-keras-quick-tour/rnn-mnist-1.5.1.py {TINY_CLASSIFIER}",
-    f"chapter2-deep-networks/cnn-functional-2.1.1.py {TINY_CLASSIFIER}",
-    f"chapter2-deep-networks/cnn-y-network-2.1.2.py {TINY_CLASSIFIER}",
-    f"chapter2-deep-networks/resnet-cifar10-2.2.1.py {TINY_CLASSIFIER} --n 1",
-    f"chapter2-deep-networks/densenet-cifar10-2.4.1.py {TINY_CLASSIFIER} --depth 10",
-    f"chapter3-autoencoders/autoencoder-mnist-3.2.1.py {TINY_CLASSIFIER}",
-    f"chapter3-autoencoders/autoencoder-2dim-mnist-3.2.2.py {TINY_CLASSIFIER}",
-    f"chapter3-autoencoders/denoising-autoencoder-mnist-3.3.1.py {TINY_CLASSIFIER}",
-    f"chapter3-autoencoders/colorization-autoencoder-cifar10-3.4.1.py {TINY_CLASSIFIER}",
-    f"chapter4-gan/dcgan-mnist-4.2.1.py {TINY_GAN}",
-    f"chapter4-gan/cgan-mnist-4.3.1.py {TINY_GAN}",
-    f"chapter5-improved-gan/wgan-mnist-5.1.2.py {TINY_GAN}",
-    f"chapter5-improved-gan/lsgan-mnist-5.2.1.py {TINY_GAN}",
-    f"chapter5-improved-gan/acgan-mnist-5.3.1.py {TINY_GAN}",
-    f"chapter6-disentangled-gan/infogan-mnist-6.1.1.py {TINY_GAN}",
-    f"chapter6-disentangled-gan/stackedgan-mnist-6.2.1.py {TINY_GAN}",
-    f"chapter7-cross-domain-gan/cyclegan-7.1.1.py {TINY_GAN} --cifar10",
-    f"chapter7-cross-domain-gan/cyclegan-7.1.1.py {TINY_GAN} --mnist-svhn --target mnist-m",
-    f"chapter8-vae/vae-mlp-mnist-8.1.1.py {TINY_CLASSIFIER}",
-    f"chapter8-vae/vae-cnn-mnist-8.1.2.py {TINY_CLASSIFIER}",
-    f"chapter8-vae/cvae-cnn-mnist-8.2.1.py {TINY_CLASSIFIER} --beta 7",
-    "chapter9-drl/q-learning-9.3.1.py --train",
-    "chapter9-drl/q-frozenlake-9.5.1.py --slippery --episodes 100 --record gif",
-    "chapter9-drl/dqn-cartpole-9.6.1.py --episodes 5",
-    "chapter9-drl/dqn-cartpole-9.6.1.py --episodes 5 --ddqn --book -r --record gif",
-    *(
-        f"chapter10-policy/policygradient-car-10.1.1.py -e car_encoder.h5 --episodes 2{method}"
-        for method in ("", " --baseline", " --actor-critic", " --a2c")
-    ),
-)
+RUNS = registry.tiny()
 
 
 def write_data(folder):

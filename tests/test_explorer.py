@@ -20,7 +20,7 @@ from tools import networks
 for package in (*export.PACKAGES, "playwright"):
     pytest.importorskip(package, reason="requirements-dev.txt is not installed")
 
-from exported import export_once, shared_folder  # noqa: E402
+from exported import export_once, networks_of, shared_folder  # noqa: E402
 from playwright.sync_api import sync_playwright  # noqa: E402
 
 sys.path.insert(0, str(ROOT / "site"))
@@ -194,7 +194,7 @@ def test_everything_that_can_be_used_has_a_name(page):
 def keras_output(model, inputs):
     """What Keras computes for the inputs of an exported file."""
     (name,) = (name for name in networks.PRETRAINED if build_explorer.made_by(name, model))
-    network = networks.build(name)[model.removeprefix(name)]
+    network = networks_of(name)[model.removeprefix(name)]
     arrays = [
         np.array(inputs[tensor]["data"], "float32").reshape(inputs[tensor]["dims"])
         for tensor in export.tensor_names(network)[0]

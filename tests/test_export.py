@@ -18,7 +18,7 @@ pytest.importorskip("tf2onnx", reason="requirements-export.txt is not installed"
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from exported import export_once, shared_folder  # noqa: E402
+from exported import export_once, networks_of, shared_folder  # noqa: E402
 
 
 @pytest.fixture
@@ -55,7 +55,8 @@ def test_a_file_differs_from_keras_by_less_than_the_tolerance(name, shared):
 
 
 def test_every_pretrained_file_is_exported_or_belongs_to_training():
-    exported = {file for entry in networks.PRETRAINED.values() for file in entry.files}
+    flags = [flag for row in networks.PRETRAINED.values() for flag in row.flags.split()]
+    exported = {flag.rpartition("=")[2].rpartition("/")[2] for flag in flags if ".h5" in flag}
     shipped = {path.name for path in ROOT.glob("chapter*/weights/*.h5")}
     assert exported <= shipped
     # Only training needs the value network.
@@ -83,7 +84,7 @@ def test_a_script_exports_its_network(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "differs from Keras by at most" in done.stdout
     (values,) = session(tmp_path / "new/q.onnx").run(None, {"states": np.zeros((1, 4), "f")})
-    expected = networks.build("ddqn_cartpole")[""](np.zeros((1, 4), "f"))
+    expected = networks_of("ddqn_cartpole")[""](np.zeros((1, 4), "f"))
     np.testing.assert_allclose(values, expected, atol=1e-5)
 
 
@@ -125,7 +126,7 @@ def test_a_missing_package_is_one_line(package, monkeypatch):
 
 def test_an_unknown_name_is_one_line(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sys, "argv", ["export.py"])
-    args = argparse.Namespace(names=["dcgan"], output_dir=tmp_path, no_check=False)
+    args = argparse.Namespace(names=["dcgan"], output_dir=tmp_path)
     with pytest.raises(SystemExit) as stopped:
         program.run(networks.main, args)
     assert stopped.value.code == 2
@@ -134,36 +135,46 @@ def test_an_unknown_name_is_one_line(monkeypatch, tmp_path, capsys):
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").touch()
-    args = argparse.Namespace(names=[], output_dir=tmp_path / "file")
+    args = argparse.Namespace(names=["dqn_cartpole"], output_dir=tmp_path / "file")
     with pytest.raises(UserError, match=r"cannot write to '.*file': File exists"):
         networks.main(args)
 
 
 def test_a_network_that_differs_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(networks, "difference", lambda *_: float("nan"))
+    monkeypatch.setattr(export, "difference", lambda *_: float("nan"))
     with pytest.raises(UserError, match="differs from Keras by nan"):
-        networks.export_all(["dqn_cartpole"], lambda *_: tmp_path / "q.onnx")
+        networks.export_all(["dqn_cartpole"], tmp_path)
 
 
-CHOICES = [
-    ("resnet-cifar10-2.2.1", {"weights": "cifar10_resnet56v2.h5"}, "cifar10_resnet56v2"),
-    ("resnet-cifar10-2.2.1", {"weights": None}, "cifar10_resnet20v1"),
-    ("policygradient-car-10.1.1", {"method": "a2c"}, "car_a2c"),
-    ("cyclegan-7.1.1", {"task": "mnist-m", "patchgan": False}, "cyclegan_mnist_m_plain"),
-    ("cyclegan-7.1.1", {"task": "cifar10", "patchgan": True}, "cyclegan_cifar10"),
-]
+CAR, CYCLE = "policygradient-car-10.1.1.py", "cyclegan-7.1.1.py"
+CHOICES = {
+    "resnet-cifar10-2.2.1.py": {"cifar10_resnet20v1.h5"},
+    "resnet-cifar10-2.2.1.py --n 6 --version 2 --weights=cifar10_resnet56v2.h5": {
+        "cifar10_resnet56v2.h5"
+    },
+    f"{CAR} -c": {"car_encoder.h5", "car_a2c_actor.h5"},
+    f"{CYCLE} --cifar10": {f"cyclegan_cifar10-g_{side}.h5" for side in ("source", "target")},
+    f"{CYCLE} --mnist-svhn --target mnist-m --no-patchgan": {
+        f"cyclegan_mnist_m_plain-g_{side}.h5" for side in ("source", "target")
+    },
+}
 
 
-@pytest.mark.parametrize(("script", "flags", "expected"), CHOICES)
-def test_the_flags_choose_the_network(script, flags, expected):
-    entries = {k: v for k, v in networks.PRETRAINED.items() if v.script.endswith(f"{script}.py")}
-    if "task" in flags:
-        flags = {"generators": None, **flags}
-    assert networks.chosen(entries, argparse.Namespace(**flags)) == expected
+@pytest.mark.parametrize("command", CHOICES)
+def test_the_flags_choose_the_weights(command, monkeypatch, tmp_path):
+    load, loaded = weights.load, set()
+
+    def note(network, path, *args, **kwargs):
+        loaded.add(path.name)
+        return load(network, path, *args, **kwargs)
+
+    monkeypatch.setattr(weights, "load", note)
+    monkeypatch.setattr(export, "write", lambda *args, **kwargs: {})
+    networks.export_with(command, tmp_path / "network.onnx")
+    assert loaded == CHOICES[command]
 
 
-def test_a_cycle_without_pretrained_weights_is_one_line():
-    entries = {k: v for k, v in networks.PRETRAINED.items() if "cyclegan" in k}
-    args = argparse.Namespace(generators=None, task="svhn", patchgan=True)
-    with pytest.raises(UserError, match="no pretrained weights for 'cyclegan_mnist_svhn'"):
-        networks.chosen(entries, args)
+def test_a_cycle_without_pretrained_weights_is_one_line(tmp_path):
+    script = "chapter7-cross-domain-gan/cyclegan-7.1.1.py"
+    done = run_script(script, "--mnist-svhn", "--export=c.onnx", folder=tmp_path, data=tmp_path)
+    assert_one_line_error(done, "cyclegan_mnist_svhn")

@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from lib.files.errors import UserError
 from lib.measure import plots
 from tools import curves, readme
-from tools.tables import cards, cells
+from tools.tables import cells
 
 
 def test_every_number_is_that_of_its_json():
@@ -45,7 +45,7 @@ def prose(tmp_path, monkeypatch):
     return write
 
 
-def test_numbers_in_sentences_are_rewritten_and_the_rest_is_kept(tmp_path, prose):
+def test_numbers_in_sentences_are_rewritten_and_the_rest_is_kept(tmp_path, prose, monkeypatch):
     content = {"accuracy": 0.99417, "levels": {"0.5": {"psnr": 17.916}}, "rows": [{"ms": 1300}]}
     (tmp_path / "run.json").write_text(json.dumps(content))
     prose(
@@ -61,22 +61,24 @@ def test_numbers_in_sentences_are_rewritten_and_the_rest_is_kept(tmp_path, prose
         "It has an accuracy\nof 99.42 % (the book: 99.4 %) or a PSNR of 17.9 dB. "
         "A step takes 1,300 ms.\n"
     )
-    assert readme.updated(text, "a.md", tmp_path) == new
-    assert readme.updated(new, "a.md", tmp_path) == new
+    monkeypatch.setattr(cells, "RESULTS", tmp_path)
+    assert readme.updated(text, "a.md") == new
+    assert readme.updated(new, "a.md") == new
 
 
-def test_a_number_without_a_json_is_refused(tmp_path, prose):
+def test_a_number_without_a_json_is_refused(tmp_path, prose, monkeypatch):
+    monkeypatch.setattr(cells, "RESULTS", tmp_path)
     prose("a.md,it has,none,x,d")
-    with pytest.raises(UserError, match=r"no results/none\.json"):
-        readme.updated("it has 1", "a.md", tmp_path)
+    with pytest.raises(UserError, match=r"a\.md, 'it has': no results/none\.json"):
+        readme.updated("it has 1", "a.md")
     (tmp_path / "run.json").write_text('{"y": 1}')
     prose("a.md,it has,run,x,d")
-    with pytest.raises(UserError, match=r"no 'x' in results/run\.json"):
-        readme.updated("it has 1", "a.md", tmp_path)
+    with pytest.raises(UserError, match=r"a\.md, 'it has': no 'x' in results/run\.json"):
+        readme.updated("it has 1", "a.md")
     prose("a.md,it has,run,y,d")
     for text, times in (("it had 1", 0), ("it has 1, it has 2", 2)):
         with pytest.raises(UserError, match=f"'it has' and a number once, found it {times} times"):
-            readme.updated(text, "a.md", tmp_path)
+            readme.updated(text, "a.md")
 
 
 def numbers_in(content):
@@ -183,7 +185,9 @@ def test_curves_show_the_measured_steps(tmp_path):
     assert curves.read(tmp_path / "run-log.csv", "fid_mnist") == ([1000, 2000], [30.0, 20.0])
     curves.draw({"run": "run"}, tmp_path / "curve.png", tmp_path)
     assert imread(tmp_path / "curve.png").std() > 0
-    for runs in curves.RUNS.values():
+    runs_of = curves.gan_runs()
+    assert sum(map(len, runs_of.values())) == 7
+    for runs in runs_of.values():
         for name in runs.values():
             steps, values = curves.read(ROOT / "results" / f"{name}-log.csv", "fid_mnist")
             assert len(steps) == len(values) > 10
@@ -209,7 +213,8 @@ def test_curves_that_show_the_same_are_left_as_they_are(tmp_path, monkeypatch, c
     picture = tmp_path / "chapter4-gan/figures/fid-curves.png"
     picture.parent.mkdir(parents=True)
     monkeypatch.setattr(curves, "ROOT", tmp_path)
-    monkeypatch.setattr(curves, "RUNS", {"chapter4-gan": curves.RUNS["chapter4-gan"]})
+    runs = {"chapter4-gan": curves.gan_runs()["chapter4-gan"]}
+    monkeypatch.setattr(curves, "gan_runs", lambda: runs)
     for name in ("draw_translations", "draw_dqn", "draw_policies"):
         monkeypatch.setattr(curves, name, lambda path: [])
     curves.main(None)
@@ -259,18 +264,6 @@ def test_curves_of_cyclegan_show_the_measures_of_each_run(tmp_path, monkeypatch)
         [0.04, 0.03, 0.025],
     ]
     np.testing.assert_allclose(drawn, expected)
-
-
-def test_every_weight_file_has_a_card_and_every_card_a_file():
-    for chapter in range(1, 11):
-        (folder,) = ROOT.glob(f"chapter{chapter}-*")
-        files = {path.name for path in folder.glob("weights/*") if path.suffix in (".h5", ".npy")}
-        found = [set(folder.glob(f"weights/{row['files']}")) for row in cards.rows(chapter)]
-        assert all(found), chapter
-        described = {path.name for paths in found for path in paths}
-        if chapter == 10:
-            described.add("car_encoder.h5")  # all four policies use it
-        assert described == files, chapter
 
 
 def test_the_map_of_the_top_page_names_every_module():

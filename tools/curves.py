@@ -15,22 +15,10 @@ from functools import partial
 from pathlib import Path
 
 from lib.run import flags, program
-from tools import figures
+from tools import figures, registry
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
-RUNS = {
-    "chapter4-gan": {"DCGAN": "dcgan-mnist-4.2.1", "CGAN": "cgan-mnist-4.3.1"},
-    "chapter5-improved-gan": {
-        "WGAN": "wgan-mnist-5.1.2",
-        "LSGAN": "lsgan-mnist-5.2.1",
-        "ACGAN": "acgan-mnist-5.3.1",
-    },
-    "chapter6-disentangled-gan": {
-        "InfoGAN": "infogan-mnist-6.1.1",
-        "StackedGAN": "stackedgan-mnist-6.2.1",
-    },
-}
 CYCLEGAN = "cyclegan-7.1.1"
 ERROR = "mean abs. error (white: 1)"
 # Title, vertical axis and {label: column of the log} of each panel.
@@ -40,6 +28,15 @@ CYCLEGAN_PANELS = (
     ("color to gray", ERROR, {"": "to_gray_mae"}),
     ("cycle reconstruction", ERROR, {"color": "cycle_mae_target", "gray": "cycle_mae_source"}),
 )
+
+
+def gan_runs() -> dict[str, dict[str, str]]:
+    """Returns {folder of the chapter: {run: its name in results/}} of the GANs with a log."""
+    found: dict[str, dict[str, str]] = {}
+    for label, row in registry.runs((4, 5, 6)).items():
+        if (RESULTS / f"{row.script}-log.csv").exists():
+            found.setdefault(row.path.partition("/")[0], {})[label] = row.script
+    return found
 
 
 def read(path: Path, column: str) -> tuple[list[int], list[float]]:
@@ -165,7 +162,7 @@ def main(args: argparse.Namespace) -> None:
     drawers: dict[str, Callable[[Path], object]] = {
         **{
             f"{chapter}/figures/fid-curves.png": partial(draw, runs)
-            for chapter, runs in RUNS.items()
+            for chapter, runs in gan_runs().items()
         },
         "chapter7-cross-domain-gan/figures/curves.png": draw_translations,
         "chapter9-drl/figures/dqn-rewards.png": draw_dqn,

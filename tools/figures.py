@@ -8,7 +8,6 @@ Strips of a training, videos and comparisons of several trainings need the train
 """
 
 import argparse
-import csv
 import shutil
 import subprocess
 import sys
@@ -22,10 +21,9 @@ import numpy as np
 from lib.data import datasets
 from lib.files.errors import UserError
 from lib.run import flags, program
+from tools import registry
+from tools.scripts import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
-# Its columns: chapter, command, picture that the command draws, figure that it replaces.
-DRAWN = ROOT / "tools/redrawn.csv"
 CIFAR10_CHAPTERS = (2, 3, 7)
 MNIST_CHAPTERS = range(1, 9)
 TEST_DIGITS = 10_000
@@ -36,13 +34,11 @@ ROUNDING = 8  # largest difference that another processor makes
 
 def commands(chapters: Container[int] | None = None) -> dict[tuple[int, str], dict[str, str]]:
     """Returns {(chapter, command): {picture that it draws: figure}} of some or all chapters."""
-    found: dict[tuple[int, str], dict[str, str]] = {}
-    with DRAWN.open(newline="") as file:
-        for row in csv.DictReader(file):
-            if chapters is None or int(row["chapter"]) in chapters:
-                key = int(row["chapter"]), row["command"]
-                found.setdefault(key, {})[row["drawn"]] = row["figure"]
-    return found
+    return {
+        (row.chapter, row.command): row.figures()
+        for row in registry.rows()
+        if row.pictures and (chapters is None or row.chapter in chapters)
+    }
 
 
 def check_data(chapters: Container[int]) -> None:
@@ -85,9 +81,10 @@ def redraw(chapter: int, command: str, pictures: dict[str, str], check: bool = F
             *_, reason = ["no message", *done.stderr.strip().splitlines()]
             raise UserError(f"'{command}' failed: {reason}")
         for drawn, figure in pictures.items():
-            source, target = Path(output) / drawn, folder / "figures" / figure
-            if not source.exists():
-                if f"no {source.name}: " not in done.stdout:  # of `plots.model_diagram`
+            source = next(Path(output).glob(f"*/{drawn}"), None)
+            target = folder / "figures" / figure
+            if source is None:
+                if f"no {drawn}: " not in done.stdout:  # of `plots.model_diagram`
                     raise UserError(f"'{command}' has not drawn '{drawn}'")
                 print(f"{figure} is unchanged: drawing it needs Graphviz (apt install graphviz)")
                 continue

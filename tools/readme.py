@@ -5,20 +5,21 @@
 
 A table between `<!-- table NAME -->` and `<!-- end of table -->` is written whole, see
 `tools.tables`. The few numbers in sentences are in tools/prose.csv. Its columns are the page, the
-words before the number, the file in results/, the key there, and the format of Python. Slashes
-separate the levels of a key.
+words before the number, and its record, key and format as in tools/registry.csv. What the last
+lines of a run show is written to lib/run/published.csv.
 """
 
 import argparse
+import csv
+import io
 import itertools
-import json
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 from lib.files.errors import UserError
-from lib.run import flags, program
+from lib.run import console, flags, program
+from tools import registry
 from tools.tables import (
     agents,
     autoencoders,
@@ -31,7 +32,7 @@ from tools.tables import (
     translation,
     vaes,
 )
-from tools.tables.cells import read_rows, shown, value_at
+from tools.tables.cells import NOT_MEASURED, cell, read_rows, record
 
 ROOT = Path(__file__).resolve().parents[1]
 PROSE = ROOT / "tools/prose.csv"
@@ -57,29 +58,12 @@ SETTINGS = ("dropout", "L2", "what it shows")
 RESULT = re.compile(r"\d[\d,]*\.\d+|\d+ %")
 
 
-def value(file: str, key: str, results: Path) -> Any:
-    """The number `key` in the json `file` of the folder `results`.
-
-    Raises:
-        UserError: if there is none.
-    """
-    try:
-        found = json.loads((results / f"{file}.json").read_text())
-    except FileNotFoundError:
-        raise UserError(f"no results/{file}.json") from None
-    try:
-        return value_at(found, key)
-    except (KeyError, IndexError, ValueError, TypeError):
-        raise UserError(f"no '{key}' in results/{file}.json") from None
-
-
-def updated(text: str, page: str = "", results: Path = ROOT / "results") -> str:
-    """`text` with all its tables and numbers as the folder `results` has them.
+def updated(text: str, page: str = "") -> str:
+    """`text` with all its tables and numbers as in results/.
 
     Args:
         text: of the page.
         page: its path in the repository, which selects the rows of PROSE.
-        results: folder of the records.
 
     Raises:
         UserError: if the text names a table that does not exist, or PROSE a number that the text or
@@ -93,7 +77,10 @@ def updated(text: str, page: str = "", results: Path = ROOT / "results") -> str:
 
     text = TABLE.sub(made, text)
     for row in read_rows(PROSE, page=page):
-        number = shown(value(row["record"], row["key"], results), row["format"])
+        try:
+            number = cell(_existing(row["record"]), row["key"], row["format"])
+        except UserError as error:
+            raise UserError(f"{page}, '{row['before']}': {error}") from None
         words = r"\s+".join(map(re.escape, row["before"].split()))
         found = [*re.finditer(rf"{words}\s*{NUMBER}", text)]
         if len(found) != 1:
@@ -102,6 +89,23 @@ def updated(text: str, page: str = "", results: Path = ROOT / "results") -> str:
             )
         text = text[: found[0].start(1)] + number + text[found[0].end(1) :]
     return text
+
+
+def _existing(name):
+    found = record(name)
+    if not found:
+        raise UserError(f"no results/{name}.json")
+    return found
+
+
+def published() -> str:
+    """The contents of the file that the last lines of a run are read from."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(("script", "measure", "value", "book"))
+    rows = [(row.script, row.measure, row.value(), row.book) for row in registry.published()]
+    lines.writerows(row for row in rows if NOT_MEASURED not in row)
+    return text.getvalue()
 
 
 def differences(path: Path) -> list[str]:
@@ -140,6 +144,10 @@ def pages() -> list[Path]:
     return [*pages, *sorted(ROOT.glob("chapter*/README.md"))]
 
 
+def _read(path):
+    return path.read_text() if path.exists() else ""
+
+
 def main(args: argparse.Namespace) -> None:
     """Rewrites the pages, or prints the differences."""
     if args.check:
@@ -147,6 +155,9 @@ def main(args: argparse.Namespace) -> None:
         for path in pages():
             cells = unproven(path.read_text())
             found += [f"{path.relative_to(ROOT)}: no result behind '{cell}'" for cell in cells]
+        if _read(console.PUBLISHED) != published():
+            found.append(f"{console.PUBLISHED.relative_to(ROOT)} differs")
+        found += registry.omissions()
         print("\n".join(found) or "All numbers are those of results/.")
         raise SystemExit(bool(found))
     for path in pages():
@@ -154,6 +165,9 @@ def main(args: argparse.Namespace) -> None:
         if updated(text, page) != text:
             path.write_text(updated(text, page))
             print(f"{page} rewritten")
+    if _read(console.PUBLISHED) != published():
+        console.PUBLISHED.write_text(published())
+        print(f"{console.PUBLISHED.relative_to(ROOT)} rewritten")
 
 
 if __name__ == "__main__":

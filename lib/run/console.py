@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
 import time
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     import keras
 
 STARTED = time.time()
+# What `python3 -m tools.readme` writes: script, measure, value and the book's value, as texts.
+PUBLISHED = Path(__file__).with_name("published.csv")
 
 
 def introduce(
@@ -56,13 +59,13 @@ def conclude(args: argparse.Namespace, folder: Path) -> None:
         args: the parsed flags.
         folder: of the figures. The weights are next to it.
     """
-    from tools.tables import cells, overview
-
-    rows = cells.read_rows(overview.ROWS, script=Path(sys.argv[0]).stem)
-    for row in [] if getattr(args, "images", None) else rows:
-        without_number = {"pictures": "the book shows pictures", "-": "not in the book"}
-        book = without_number.get(row["book"], f"the book: {row['book']}")
-        print(f"Published: {row['measure']} {overview.published(row)} ({book})")
+    if PUBLISHED.exists() and not getattr(args, "images", None):
+        with PUBLISHED.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["script"] == Path(sys.argv[0]).stem]
+        for row in rows:
+            without_number = {"pictures": "the book shows pictures", "-": "not in the book"}
+            book = without_number.get(row["book"], f"the book: {row['book']}")
+            print(f"Published: {row['measure']} {row['value']} ({book})")
     for place in dict.fromkeys((folder, args.output_dir)):
         written = sorted(
             path.name

@@ -2,8 +2,18 @@
 
 import statistics
 
-from lib.measure.intervals import format_interval, welch, with_interval
-from tools.tables.cells import record, recorded, spread, table
+from lib.files.errors import UserError
+from lib.measure.intervals import welch, with_interval
+from tools.tables.cells import (
+    NOT_MEASURED,
+    cell,
+    interval,
+    record,
+    recorded,
+    spread,
+    table,
+    value_at,
+)
 
 LAKE = "q-frozenlake-9.5.1"
 LAKES = {"not slippery": "", "slippery": "-slippery"}
@@ -16,8 +26,8 @@ PRINTED = {"none": "", "--book=epsilon": "-book-epsilon", "--book=rate": "-book-
 PRINTED |= {"--book=gamma": "-book-gamma", "--book": "-book"}
 
 
-def _median(found: dict[str, float]) -> list[str]:
-    return [f"{100 * found[key]:.1f} %" for key in ("median", "least", "greatest")]
+def _median(found, key):
+    return [cell(found, f"{key}/{part}", ".1%") for part in ("median", "least", "greatest")]
 
 
 def lake() -> str:
@@ -25,8 +35,8 @@ def lake() -> str:
     rows = []
     for lake, name in LAKES.items():
         for kind, (suffix, key, book) in LAKE_KINDS.items():
-            found = record(f"{LAKE}{name}{suffix}")[key]
-            rows.append([f"{kind}, {lake}", *_median(found), book[name]])
+            found = record(f"{LAKE}{name}{suffix}")
+            rows.append([f"{kind}, {lake}", *_median(found, key), book[name]])
     return table(header, rows)
 
 
@@ -36,7 +46,7 @@ def lake_printed() -> str:
     for lake, name in reversed(LAKES.items()):
         for flag, suffix in PRINTED.items():
             for found in recorded([f"{LAKE}{name}{suffix}"]):
-                rows.append([flag, lake, *_median(found["exact_success"])])
+                rows.append([flag, lake, *_median(found, "exact_success")])
     return table(header, rows)
 
 
@@ -49,6 +59,10 @@ DQNS = {
 }
 
 
+def _solved(found):
+    return f"{found['solved_runs']} of {found['runs']}" if found else NOT_MEASURED
+
+
 def dqn() -> str:
     header = ["CartPole-v0", "episodes", "the book", "solved", "updates", "steps", "test reward"]
     rows = []
@@ -57,12 +71,12 @@ def dqn() -> str:
         rows.append(
             [
                 label,
-                format_interval(found["episodes"], ",.0f"),
-                str(found["book_episodes"]),
-                f"{found['solved_runs']} of {found['runs']}",
-                format_interval(found["updates"], ",.0f"),
-                format_interval(found["environment_steps"], ",.0f"),
-                format_interval(found["test_reward"]),
+                interval(found, "episodes", ",.0f"),
+                cell(found, "book_episodes", "d"),
+                _solved(found),
+                interval(found, "updates", ",.0f"),
+                interval(found, "environment_steps", ",.0f"),
+                interval(found, "test_reward"),
             ]
         )
     return table(header, rows)
@@ -72,8 +86,11 @@ def dqn_welch() -> str:
     header = ["DQN less double DQN", "episodes", "Welch's t", "p"]
     rows = []
     for label, name in (("default settings", ""), ("--book", "-book")):
-        pair = [record(f"{CARTPOLE}{method}{name}")["seeds"] for method in ("", "-ddqn")]
-        episodes = [[seed["episodes"] for seed in seeds.values()] for seeds in pair]
+        pair = recorded(f"{CARTPOLE}{method}{name}" for method in ("", "-ddqn"))
+        if len(pair) < 2:
+            rows.append([label, *[NOT_MEASURED] * 3])
+            continue
+        episodes = [[seed["episodes"] for seed in found["seeds"].values()] for found in pair]
         difference = statistics.mean(episodes[0]) - statistics.mean(episodes[1])
         t, p = welch(*episodes)
         rows.append([label, f"{difference:.1f}", f"{t:.2f}", f"{p:.2f}"])
@@ -97,15 +114,17 @@ def dqn_ablation() -> str:
     header = ["switched off", "episodes", "solved", "updates", "test reward"]
     rows = []
     for name, label in DQN_ABLATIONS.items():
-        seeds = [*record(f"{CARTPOLE}{name}")["seeds"].values()][:5]
-        means = {k: with_interval([seed[k] for seed in seeds]) for k in seeds[0]}
+        seeds = [*record(f"{CARTPOLE}{name}").get("seeds", {}).values()][:5]
+        means = {k: with_interval([seed[k] for seed in seeds]) for k in seeds[0]} if seeds else {}
+        solved = sum(seed["solved"] for seed in seeds)
+        counts = {"solved_runs": solved, "runs": len(seeds)} if seeds else {}
         rows.append(
             [
                 label,
-                format_interval(means["episodes"], ",.0f"),
-                f"{sum(seed['solved'] for seed in seeds)} of {len(seeds)}",
-                format_interval(means["updates"], ",.0f"),
-                format_interval(means["test_reward"]),
+                interval(means, "episodes", ",.0f"),
+                _solved(counts),
+                interval(means, "updates", ",.0f"),
+                interval(means, "test_reward"),
             ]
         )
     return table(header, rows)
@@ -113,25 +132,37 @@ def dqn_ablation() -> str:
 
 def agent_speed() -> str:
     header = ["times as fast as", "DQN", "A2C", "REINFORCE"]
-    times = record("rl")["times_as_fast"]
+    found = record("rl")
     labels = {"torch": "PyTorch", "book": "the book's loop", "environment": "random actions"}
     rows = []
     for who, label in labels.items():
-        found = [times[task].get(who) for task in ("dqn", "a2c", "reinforce")]
-        medians = [None if each is None else each["median"] for each in found]
-        # Two digits, without an exponent.
-        values = ["-" if m is None else f"{float(f'{m:.2g}'):,g}" for m in medians]
-        rows.append([label, *values])
+        keys = [f"times_as_fast/{task}/{who}/median" for task in ("dqn", "a2c", "reinforce")]
+        rows.append([label, *(_if_any(found, key, _two_digits) for key in keys)])
     return table(header, rows)
 
 
-def _rate(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+def _if_any(found, key, show):
+    """The value of a record as `show` writes it, "-" if the record does not have it."""
+    if not found:
+        return NOT_MEASURED
+    try:
+        return show(value_at(found, key))
+    except UserError:
+        return "-"
+
+
+def _two_digits(value):
+    """Two digits, without an exponent."""
+    return f"{float(f'{value:.2g}'):,g}"
+
+
+def _rate(value):
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
 def agent_rates() -> str:
     header = ["per second", "here", "PyTorch", "the book's loop", "random actions"]
-    found = record("rl")["contenders"]
+    found = record("rl")
     rows = []
     for label, task, rate in (
         ("DQN, steps of acting", "dqn", "steps_per_second_of_acting"),
@@ -139,12 +170,11 @@ def agent_rates() -> str:
         ("A2C, steps", "a2c", "steps_per_second"),
         ("REINFORCE, steps", "reinforce", "steps_per_second"),
     ):
-        values = [found.get(f"{task} {who}", {}).get(rate) for who in ("ours", "torch", "book")]
-        bare = None
-        if rate != "updates_per_second_of_learning":
-            environment = "dqn environment" if task == "dqn" else "a2c environment"
-            bare = found[environment]["steps_per_second"]
-        rows.append([label, *map(_rate, (*values, bare))])
+        keys = [f"contenders/{task} {who}/{rate}" for who in ("ours", "torch", "book")]
+        environment = "dqn environment" if task == "dqn" else "a2c environment"
+        learns = rate == "updates_per_second_of_learning"
+        keys.append("-" if learns else f"contenders/{environment}/steps_per_second")
+        rows.append([label, *(_if_any(found, key, _rate) for key in keys)])
     return table(header, rows)
 
 
@@ -165,15 +195,15 @@ def policy_gradients() -> str:
         rows.append(
             [
                 label,
-                f"{100 * found['flag_reached']['mean']:.1f}",
-                format_interval(found["reward_last"]),
-                format_interval(found["test_reward"]),
-                f"{found['solved_runs']} of {found['runs']}",
+                cell(found, "flag_reached/mean", ".1f", 100),
+                interval(found, "reward_last"),
+                interval(found, "test_reward"),
+                _solved(found),
             ]
         )
     random = record(f"{CAR}-random")
-    flags = f"{100 * random['flags'] / random['episodes']:.1f}"
-    rows.append(["random actions", flags, f"{random['mean_reward']:.1f}", "-", "-"])
+    flags = cell(random, "flags", ".1f", 100 / random["episodes"]) if random else NOT_MEASURED
+    rows.append(["random actions", flags, cell(random, "mean_reward", ".1f"), "-", "-"])
     return table(header, rows)
 
 

@@ -1,34 +1,29 @@
 """Tables of the autoencoders of chapter 3."""
 
-from tools.tables.cells import records, spread, table
+from tools import registry
+from tools.tables.cells import cell, record, records, spread, table
 
 DENOISING = "denoising-autoencoder-mnist-3.3.1"
 COLORIZATION = "colorization-autoencoder-cifar10-3.4.1"
-# Name of the records, where they have the measures, the book's MSE, and the number of seeds.
-AUTOENCODERS = {
-    "16 numbers": ("autoencoder-mnist-3.2.1", "", "0.01", 3),
-    "2 numbers": ("autoencoder-2dim-mnist-3.2.2", "", "pictures", 3),
-    "denoising, noise 0.5": (DENOISING, "noise_levels/0.5/", "pictures", 3),
-    "colorization": (COLORIZATION, "", "pictures", 3),
-    "colorization, --chroma": (f"{COLORIZATION}-chroma", "", "-", 3),
-}
 
 
 def autoencoders() -> str:
     """The autoencoders of the whole chapter, over their seeds; minutes of the shipped weights."""
     header = ["", "test MSE", "the book", "PSNR, dB", "seeds", "epochs", "minutes"]
     rows = []
-    for label, (name, where, book, seeds) in AUTOENCODERS.items():
-        found, trained = records(name, seeds=seeds), records(name, "train")[0]
+    for label, row in registry.runs([3]).items():
+        name = row.record_name.rstrip("-")
+        found, trained = records(name, seeds=3), record(f"{name}-train")
+        where = row.key.rpartition("/")[0] + "/" if "/" in row.key else ""
         rows.append(
             [
                 label,
                 spread(found, f"{where}mse", ".5f"),
-                book,
+                row.book,
                 spread(found, f"{where}psnr", ".2f"),
-                str(seeds),
-                str(trained["epochs"]),
-                f"{trained['minutes']:.1f}",
+                str(len(found)),
+                cell(trained, "epochs", "d"),
+                cell(trained, "minutes", ".1f"),
             ]
         )
     return table(header, rows)
@@ -36,9 +31,9 @@ def autoencoders() -> str:
 
 def denoising() -> str:
     header = ["noise", "corrupted, PSNR in dB", "denoised, PSNR in dB", "denoised, MSE"]
-    (found,) = records(DENOISING)
+    found = record(f"{DENOISING}-evaluate")
     rows = []
-    for level, measures in found["noise_levels"].items():
+    for level, measures in found.get("noise_levels", {}).items():
         pair = (measures["corrupted"]["psnr"], measures["psnr"])
         rows.append([level, *(f"{psnr:.1f}" for psnr in pair), f"{measures['mse']:.4f}"])
     return table(header, rows)

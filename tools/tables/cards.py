@@ -3,31 +3,25 @@
 from functools import partial
 from typing import Any
 
-from tools.tables.cells import RESULTS, measured_and_trained, read_rows, shown, table, value_at
-
-# Its columns: chapter, files, data, record (see `measured_and_trained`), measure, key in the
-# record, format.
-ROWS = RESULTS.parent / "tools/weights.csv"
-
-
-def rows(chapter: int) -> list[dict[str, str]]:
-    """Returns the rows of ROWS of a chapter as dicts."""
-    return read_rows(ROWS, chapter=chapter)
+from tools import registry
+from tools.tables.cells import NOT_MEASURED, cell, measured_and_trained, table
 
 
 def cards(chapter: int) -> str:
     """Files, data, length and seed of the training, and the measure of a chapter's weights."""
     lines = []
-    for row in rows(chapter):
-        measured, trained = measured_and_trained(row["record"])
-        value = shown(value_at(measured, row["key"]), row["format"])
-        files, seed = f"`{row['files']}`", str(trained["seed"])
-        lines.append([files, row["data"], length(trained), seed, row["measure"], value])
+    # Tables of values (.npy) follow the networks.
+    for row in sorted(registry.pretrained(chapter), key=lambda row: row.files.endswith(".npy")):
+        trained = measured_and_trained(row.record_name)[1]
+        described = [row.data, length(trained), cell(trained, "seed", "d")]
+        lines.append([f"`{row.files}`", *described, row.card or row.measure, row.value()])
     return table(["file", "data", "training", "seed", "measure", "value"], lines)
 
 
 def length(trained: dict[str, Any]) -> str:
     """Returns the length of a training in its own unit."""
+    if not trained:
+        return NOT_MEASURED
     for key, unit in (("train_steps", "steps"), ("epochs", "epochs")):
         if key in trained:
             return f"{trained[key]:,} {unit if trained[key] > 1 else unit[:-1]}"

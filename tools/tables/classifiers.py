@@ -1,52 +1,51 @@
 """Tables of the classifiers of chapters 1 and 2."""
 
 from operator import itemgetter
+from typing import Any
 
-from tools.tables.cells import minutes_on, record, recorded, spread, table
+from tools import registry
+from tools.tables.cells import NOT_MEASURED, cell, minutes_on, record, recorded, spread, table
 
-CLASSIFIERS = {
-    "MLP": ("mlp-mnist-1.3.2", "98.5 %"),
-    "CNN": ("cnn-mnist-1.4.1", "99.4 %"),
-    "RNN": ("rnn-mnist-1.5.1", "98 %"),
-}
 SEEDS = ("", "-seed1", "-seed2")
 MEASURES = ("train_accuracy", "book_train", "test_accuracy", "book_test")
 
 
-def percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
+def sweep(name: str) -> list[dict[str, Any]]:
+    """The rows of a sweep, none if it has no record."""
+    return record(name).get("rows", [])
 
 
 def chapter1() -> str:
     header = ["", "parameters", "test accuracy", "the book", "epochs", "minutes"]
     rows = []
-    for label, (name, book) in CLASSIFIERS.items():
-        found = record(name)
-        accuracy, minutes = percent(found["test_accuracy"]), f"{found['minutes']:.1f}"
-        parameters, epochs = f"{found['parameters']:,}", str(found["epochs"])
-        rows.append([label, parameters, accuracy, book, epochs, minutes])
+    for label, row in registry.runs([1]).items():
+        found = record(row.script)
+        accuracy, minutes = cell(found, "test_accuracy", ".2%"), cell(found, "minutes", ".1f")
+        parameters, epochs = cell(found, "parameters", ","), cell(found, "epochs", "d")
+        rows.append([label, parameters, accuracy, row.book, epochs, minutes])
     return table(header, rows)
 
 
 def departures() -> str:
     header = ["test accuracy, %", "default", "seeds", "as printed", "seeds", "no shifts"]
-    printed = {
-        "MLP": [record(f"mlp-mnist-1.3.2-printed{s}") for s in ("", "-seed1")],
-        "CNN": [record("cnn-mnist-1.4.1-sweep")["rows"][2]],
-        "RNN": [record("rnn-mnist-1.5.1-printed")],
+    printed: dict[str, list[Any]] = {
+        "MLP": recorded(f"mlp-mnist-1.3.2-printed{s}" for s in ("", "-seed1")),
+        "CNN": sweep("cnn-mnist-1.4.1-sweep")[2:3],
+        "RNN": recorded(["rnn-mnist-1.5.1-printed"]),
     }
     shifts = {"MLP": "mlp-mnist-1.3.2-no-shift", "CNN": "cnn-mnist-1.4.1-no-shift"}
     rows = []
-    for label, (name, _) in CLASSIFIERS.items():
-        found = [record(f"{name}{seed}") for seed in SEEDS]
+    for label, listed in registry.runs([1]).items():
+        found = recorded(f"{listed.script}{seed}" for seed in SEEDS)
+        as_printed = printed.get(label, [])
         unshifted = [record(shifts[label])] if label in shifts else []
         rows.append(
             [
                 label,
                 spread(found, "test_accuracy", ".2f", 100),
                 str(len(found)),
-                spread(printed[label], "test_accuracy", ".2f", 100),
-                str(len(printed[label])),
+                spread(as_printed, "test_accuracy", ".2f", 100) if label in printed else "-",
+                str(len(as_printed)),
                 spread(unshifted, "test_accuracy", ".2f", 100) if unshifted else "-",
             ]
         )
@@ -56,11 +55,10 @@ def departures() -> str:
 def mlp_sweep() -> str:
     header = ["layers", "dropout", "L2", "optimizer", "train", "book", "test", "book", "SGD 0.1"]
     faster = {
-        tuple(row["settings"].values()): row
-        for row in record("mlp-mnist-1.3.2-sweep-sgd-0.1")["rows"]
+        tuple(row["settings"].values()): row for row in sweep("mlp-mnist-1.3.2-sweep-sgd-0.1")
     }
     rows = []
-    for row in record("mlp-mnist-1.3.2-sweep")["rows"]:
+    for row in sweep("mlp-mnist-1.3.2-sweep"):
         settings = row["settings"]
         key = tuple(settings.values())
         optimizer = settings["optimizer"] + ("" if settings["relu"] else ", no ReLU")
@@ -71,7 +69,7 @@ def mlp_sweep() -> str:
                 str(settings["l2"]),
                 optimizer,
                 *(f"{100 * row[measure]:.2f}" for measure in MEASURES),
-                f"{100 * faster[key]['test_accuracy']:.2f}"
+                cell(faster.get(key, {}), "test_accuracy", ".2f", 100)
                 if settings["optimizer"] == "sgd"
                 else "-",
             ]
@@ -92,13 +90,13 @@ GAP = {
 def mlp_gap() -> str:
     rows = []
     for label, (name, row, book) in GAP.items():
-        found = record(name) if row is None else record(name)["rows"][row]
-        rows.append([label, percent(found["test_accuracy"]), book])
+        key = "test_accuracy" if row is None else f"rows/{row}/test_accuracy"
+        rows.append([label, cell(record(name), key, ".2%"), book])
     return table(["256-256-256, dropout 0.45", "test", "the book"], rows)
 
 
 def cnn_sweep() -> str:
-    sgd = percent(record("cnn-mnist-1.4.1-sgd-0.1")["test_accuracy"])
+    sgd = cell(record("cnn-mnist-1.4.1-sgd-0.1"), "test_accuracy", ".2%")
     further = ["sgd, rate 0.1", "0.2", "-", "-", sgd, "-"]
     return printed_table("cnn-mnist-1.4.1-sweep", "optimizer", "dropout", further)
 
@@ -111,9 +109,9 @@ def printed_table(name: str, first: str, second: str, *further: list[str]) -> st
     """Accuracies of a sweep next to the book's, with two of its settings and further rows."""
     header = [first, second, "train", "the book", "test", "the book"]
     rows = []
-    for row in record(name)["rows"]:
+    for row in sweep(name):
         settings = [str(row["settings"][key]) for key in (first, second)]
-        rows.append([*settings, *(percent(row[key]) for key in MEASURES)])
+        rows.append([*settings, *(cell(row, key, ".2%") for key in MEASURES)])
     return table(header, [*rows, *further])
 
 
@@ -139,7 +137,8 @@ def chapter2() -> str:
     for label, (name, book, epochs) in DEEP.items():
         found = recorded(f"{name}{seed}" for seed in SEEDS)
         accuracy, seeds = spread(found, "test_accuracy", ".2f", 100), str(len(found))
-        here, minutes = str(found[0]["epochs"]), f"{found[0]['minutes']:.1f}"
+        first = found[0] if found else {}
+        here, minutes = cell(first, "epochs", "d"), cell(first, "minutes", ".1f")
         rows.append([label, accuracy, seeds, book, here, str(epochs), minutes])
     return table(header, rows)
 
@@ -154,8 +153,8 @@ def shifts() -> str:
     header = ["ResNet20 v1", "whole pixels", "between pixels"]
     rows = []
     for label, suffixes in SHIFTS.items():
-        found = [record(f"{RESNET}20v1{suffix}")["test_accuracy"] for suffix in suffixes]
-        rows.append([label, *map(percent, found)])
+        found = [record(f"{RESNET}20v1{suffix}") for suffix in suffixes]
+        rows.append([label, *(cell(each, "test_accuracy", ".2%") for each in found)])
     return table(header, rows)
 
 
@@ -211,8 +210,7 @@ def ablation() -> str:
     rows = []
     for label, name in ABLATION.items():
         found = record(name)
-        accuracies = found["test_accuracy"], found["train"]["accuracy"]
-        rows.append([label, *map(percent, accuracies)])
+        rows.append([label, *(cell(found, k, ".2%") for k in ("test_accuracy", "train/accuracy"))])
     return table(header, rows)
 
 
@@ -230,8 +228,8 @@ def held_out() -> str:
     rows = []
     for label, name in TUNED.items():
         found = recorded(f"{name}{seed}" for seed in SEEDS)
-        each = ", ".join(f"{100 * run['held_out_accuracy']:.2f}" for run in found)
-        rows.append([label, spread(found, "held_out_accuracy", ".2f", 100), each])
+        each = ", ".join(cell(run, "held_out_accuracy", ".2f", 100) for run in found)
+        rows.append([label, spread(found, "held_out_accuracy", ".2f", 100), each or NOT_MEASURED])
     return table(["ResNet20 v1, 80 epochs", "held-out accuracy, %", "seeds 0 and 1"], rows)
 
 

@@ -1,23 +1,16 @@
 """Tables of the GANs of chapters 4 to 6."""
 
-from tools.tables.cells import records, spread, table
+from tools import registry
+from tools.tables.cells import cell, record, records, spread, table
 
-GANS = {
-    "DCGAN": "dcgan-mnist-4.2.1",
-    "CGAN": "cgan-mnist-4.3.1",
-    "WGAN": "wgan-mnist-5.1.2",
-    "LSGAN": "lsgan-mnist-5.2.1",
-    "ACGAN": "acgan-mnist-5.3.1",
-    "InfoGAN": "infogan-mnist-6.1.1",
-    "StackedGAN": "stackedgan-mnist-6.2.1",
-}
+GANS = (4, 5, 6)  # chapters
 
 
 def gans_10000() -> str:
     header = ["10,000 steps", "FID-MNIST", "not averaged", "KID x 1000", "recall", "requested, %"]
     rows = []
-    for label, name in GANS.items():
-        found = records(f"{name}-10000-steps", seeds=3)
+    for label, row in registry.runs(GANS).items():
+        found = records(f"{row.script}-10000-steps", seeds=3)
         rows.append(
             [
                 label,
@@ -34,12 +27,12 @@ def gans_10000() -> str:
 def gans_40000() -> str:
     header = ["long run", "steps", "FID-MNIST", "not averaged", "unsure, %", "requested, %"]
     rows = []
-    for label, name in GANS.items():
-        found = records(name)
+    for label, row in registry.runs(GANS).items():
+        found = records(row.script)
         rows.append(
             [
                 label,
-                f"{records(name, 'train')[0]['train_steps']:,}",
+                cell(record(f"{row.script}-train"), "train_steps", ","),
                 spread(found, "fid_mnist"),
                 spread(found, "unaveraged/fid_mnist"),
                 spread(found, "low_confidence", ".1f", 100),
@@ -111,9 +104,9 @@ def infogan_codes() -> str:
 
 
 def _codes(label: str, name: str) -> list[str]:
-    (found,) = records(name)
-    pairs = [" / ".join(f"{v:.2f}" for v in found["codes"][k]) for k in ("thickness", "slant")]
-    return [label, *pairs, *(f"{found['codes'][k]:.2f}" for k in ("gap", "mig"))]
+    found = record(f"{name}-evaluate")
+    pairs = [cell(found, f"codes/{k}", ".2f").replace("and", "/") for k in ("thickness", "slant")]
+    return [label, *pairs, *(cell(found, f"codes/{k}", ".2f") for k in ("gap", "mig"))]
 
 
 STACKED = {
@@ -145,9 +138,10 @@ def stackedgan() -> str:
 
 def stackedgan_noise() -> str:
     header = ["constant noise", "range", "thickness", "slant", "width"]
-    (found,) = records("stackedgan-mnist-6.2.1")
+    found = record("stackedgan-mnist-6.2.1-evaluate")
+    keys = [f"{attribute}/0" for attribute in ("thickness", "slant", "width")]
     rows = [
-        [level, limits, *(f"{found[level][k][0]:.2f}" for k in ("thickness", "slant", "width"))]
+        [level, limits, *(cell(found, f"{level}/{key}", ".2f") for key in keys)]
         for level, limits in (("z0", "-4 to 4"), ("z1", "-1 to 1"))
     ]
     return table(header, rows)

@@ -1,6 +1,6 @@
 """Tables of what benchmarks measured."""
 
-from tools.tables.cells import record, table
+from tools.tables.cells import cell, record, table
 
 NETWORKS = {
     "mlp": "MLP",
@@ -20,11 +20,9 @@ NETWORKS = {
 def scaling() -> str:
     header = ["network", "gradients, MB", "GFLOP per image", "hidden at batch"]
     rows = []
-    for name, network in record("devices")["networks"].items():
-        two = network["devices"]["2"]
-        numbers = (network["gradient_megabytes"], network["gflop_per_image"])
-        hidden = f"{two['hidden_batch']:,}"
-        rows.append([NETWORKS[name], *(f"{value:.3g}" for value in numbers), hidden])
+    for name, network in record("devices").get("networks", {}).items():
+        numbers = [cell(network, key, ".3g") for key in ("gradient_megabytes", "gflop_per_image")]
+        rows.append([NETWORKS[name], *numbers, cell(network, "devices/2/hidden_batch", ",")])
     return table(header, rows)
 
 
@@ -43,11 +41,10 @@ def epochs(name: str, networks: dict[str, str], players: dict[str, str] = PLAYER
         networks: {title of a column: network in the record}.
         players: {title of a row: contender}.
     """
-    found = record(name)["contenders"]
-    rows = [
-        [label, *(f"{found[f'{n} {who}']['seconds_per_epoch']:.1f}" for n in networks.values())]
-        for label, who in players.items()
-    ]
+    found, rows = record(name), []
+    for label, who in players.items():
+        keys = [f"contenders/{network} {who}/seconds_per_epoch" for network in networks.values()]
+        rows.append([label, *(cell(found, key, ".1f") for key in keys)])
     return table(["seconds per epoch", *networks], rows)
 
 
@@ -63,7 +60,7 @@ OPERATIONS = {
 
 def dcgan_operations() -> str:
     """Milliseconds of a DCGAN step by kind of operation."""
-    found = record("operations-dcgan")["contenders"]
+    found = record("operations-dcgan").get("contenders", {})
     columns = {
         "1 core": "dcgan ours 1",
         "PyTorch": "dcgan torch 1",
@@ -73,6 +70,7 @@ def dcgan_operations() -> str:
     rows = [
         [label, *(f"{sum(found[name][kind] for kind in kinds):.0f}" for name in columns.values())]
         for label, kinds in OPERATIONS.items()
+        if found
     ]
     return table(["ms per step, profiled", *columns], rows)
 
@@ -108,12 +106,11 @@ def chapter8() -> str:
 
 def _steps(name: str, players: dict[str, str]) -> str:
     """Rows of gan_step.py: {title: "gan who precision"} of the record."""
-    found = record(name)["contenders"]
-    rows = []
+    forms = {"median_ms": ",.0f", "gflop_per_step": ".1f", "share_of_peak": ".0%"}
+    found, rows = record(name), []
     for label, who in players.items():
-        row = found[who]
-        share = f"{100 * row['share_of_peak']:.0f} %"
-        rows.append([label, f"{row['median_ms']:,.0f}", f"{row['gflop_per_step']:.1f}", share])
+        values = (cell(found, f"contenders/{who}/{key}", form) for key, form in forms.items())
+        rows.append([label, *values])
     return table(["", "ms per step", "GFLOP per step", "of the peak"], rows)
 
 

@@ -1,6 +1,6 @@
 """Tables of the CycleGANs of chapter 7."""
 
-from tools.tables.cells import recorded, records, table
+from tools.tables.cells import NOT_MEASURED, cell, record, table
 
 CYCLEGAN = "cyclegan-7.1.1"
 
@@ -9,18 +9,18 @@ def colors() -> str:
     header = ["method", "PSNR, dB", "mean abs. error", "colorfulness", "its distance", "steps"]
     forms = {"psnr": ".1f", "mae": ".4f", "colorfulness": ".3f", "colorfulness_distance": ".3f"}
 
-    def row(label: str, part: dict, steps: str) -> list[str]:
-        return [label, *(f"{part[key]:{form}}" for key, form in forms.items()), steps]
+    def row(label: str, name: str, part: str, steps: str) -> list[str]:
+        found = record(f"{name}-evaluate")
+        return [label, *(cell(found, f"{part}/{key}", form) for key, form in forms.items()), steps]
 
     rows = []
     for length in ("-12000-steps", ""):
         for kind, end in (("PatchGAN", ""), ("plain", "-plain")):
             name = f"{CYCLEGAN}{end}{length}"
-            (found,), (trained,) = records(name), records(name, "train")
-            rows.append(row(f"CycleGAN, {kind}", found["cyclegan"], f"{trained['train_steps']:,}"))
-    (found,) = records(f"{CYCLEGAN}-plain")
-    rows.append(row("autoencoder, chapter 3", found["autoencoder"], "-"))
-    rows.append(row("gray image", found["gray_copy"], "-"))
+            steps = cell(record(f"{name}-train"), "train_steps", ",")
+            rows.append(row(f"CycleGAN, {kind}", name, "cyclegan", steps))
+    rows.append(row("autoencoder, chapter 3", f"{CYCLEGAN}-plain", "autoencoder", "-"))
+    rows.append(row("gray image", f"{CYCLEGAN}-plain", "gray_copy", "-"))
     return table(header, rows)
 
 
@@ -31,8 +31,8 @@ def errors() -> str:
         "cycle_mae_source": "gray to color and back",
         "cycle_mae_target": "color to gray and back",
     }
-    pair = [records(name)[0] for name in (CYCLEGAN, f"{CYCLEGAN}-plain")]
-    rows = [[label, *(f"{found[key]:.4f}" for found in pair)] for key, label in labels.items()]
+    pair = [record(f"{CYCLEGAN}{kind}-evaluate") for kind in ("", "-plain")]
+    rows = [[label, *(cell(found, key, ".4f") for found in pair)] for key, label in labels.items()]
     return table(header, rows)
 
 
@@ -41,15 +41,15 @@ def orientation() -> str:
     for label, name in (("default", ""), ("--no-orientation", "-no-orientation")):
         rows.append([label])
         for seed in range(5):
-            found = recorded([f"{CYCLEGAN}{name}-seed{seed}-evaluate"])
-            rows[-1].append(f"{found[0]['to_gray_mae']:.3f}" if found else "same run")
+            found = cell(record(f"{CYCLEGAN}{name}-seed{seed}-evaluate"), "to_gray_mae", ".3f")
+            rows[-1].append(found.replace(NOT_MEASURED, "same run"))
     return table(["seed", *map(str, range(5))], rows)
 
 
 def mnist_m() -> str:
-    (found,) = records(f"{CYCLEGAN}-mnist-m-plain")
+    found = record(f"{CYCLEGAN}-mnist-m-plain-evaluate")
     rows = [
-        [key, f"{found[key]:.3f}" if "mae" in key else f"{100 * found[key]:.1f} %"]
+        [key, cell(found, key, ".3f" if "mae" in key else ".1%")]
         for key in (
             "label_flip_rate",
             "kept_after_cycle",
