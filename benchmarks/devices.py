@@ -85,11 +85,12 @@ def contender(name, args):
     import keras
 
     from lib.engine import backends
+    from lib.engine.devices import use_devices
 
     network, devices, form = name.split()
     devices = int(devices)
     if devices > 1 and form != "share":
-        backends.use_devices(devices)
+        use_devices(devices)
     backends.speed_up_batch_normalization()
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
@@ -99,7 +100,10 @@ def contender(name, args):
         size = batch_of(base, devices, form)
         model = gan.build(load_script(gan.script))
         flop = 2 * gan.multiply_adds(model)
-        gradients = sum(turn.times * count(turn.variables) for turn in model.turns)
+        gradients = sum(
+            count(part.trainable_variables) * (gan.n_critic if "discrim" in part.name else 1)
+            for part in gan.networks(model)
+        )
         arrays = {"x": gan.joined(rng, size, args.steps)}
     else:
         from lib.classifier import forward_flops

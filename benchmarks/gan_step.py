@@ -51,6 +51,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import rounds
 from benchmarks.rounds import milliseconds
+from lib.cyclegan.tasks import Task
 from lib.data import datasets
 from lib.files.errors import UserError
 from lib.run import flags, program
@@ -106,7 +107,7 @@ def cyclegan_batch(rng, size):
 
 
 def build_stackedgan(script):
-    return script.build_stackedgan(*script.build_encoder()[:2])
+    return script.StackedGAN(*script.build_encoder()[:2])
 
 
 @dataclass
@@ -174,7 +175,7 @@ class CycleGan(Gan):
 GANS = {
     "dcgan": Gan(
         "chapter4-gan/dcgan-mnist-4.2.1.py",
-        lambda script: script.build_dcgan(0),
+        lambda script: script.DCGAN(0),
         mnist_batch,
         contenders=(
             "ours float32",
@@ -186,7 +187,7 @@ GANS = {
     ),
     "cgan": Gan(
         "chapter4-gan/cgan-mnist-4.3.1.py",
-        lambda script: script.build_cgan(0),
+        lambda script: script.CGAN(0),
         labeled_mnist_batch,
     ),
     "wgan": Gan(
@@ -218,7 +219,7 @@ GANS = {
     ),
     "cyclegan": CycleGan(
         "chapter7-cross-domain-gan/cyclegan-7.1.1.py",
-        lambda script: script.build_cyclegan("cifar10"),
+        lambda script: script.build_cyclegan(Task("cifar10")),
         cyclegan_batch,
     ),
 }
@@ -332,14 +333,14 @@ def ours(gan, precision, args):
     """The script's own model under `fit`."""
     import keras
 
-    from lib.engine import backends
+    from lib.engine import backends, devices
 
     keras.utils.set_random_seed(0)
     backends.speed_up_batch_normalization()
     if precision == "bfloat16":
         keras.config.set_dtype_policy("mixed_bfloat16")
     model = gan.build(load_script(gan.script))
-    model.steps_per_execution = backends.steps_per_execution()
+    model.steps_per_execution = devices.steps_per_execution()
     rng = np.random.default_rng(0)
     # The progress line of a training run also reads the logs of each step.
     look = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
@@ -523,9 +524,9 @@ def peak(args):
     """Large plain convolutions, forward: GFLOP/s for each shape and precision."""
     from keras import ops, random
 
-    from lib.engine import backends
+    from lib.engine import devices
 
-    calls = PEAK_CALLS * backends.steps_per_execution()
+    calls = PEAK_CALLS * devices.steps_per_execution()
 
     def convolve(x, kernel):
         for _ in range(calls):

@@ -77,13 +77,14 @@ def growth(rows):
 
 def long_run(model, batch, folder, args):
     """Trains once and returns the usage after each interval."""
-    from lib import gan
+    from lib import gan_training
     from lib.run import training
 
     rows = []
 
     def after_interval(step, logs):
-        gan.plot_images(model.generator, gan.sample_noise(0, 16, 100), folder / "sample.png")
+        noise = gan_training.sample_noise(0, 16, 100)
+        gan_training.plot_images(model.generator, noise, folder / "sample.png")
         rows.append({"step": step, **usage()})
 
     training.train(

@@ -102,11 +102,10 @@ def wasserstein_loss(label, score):
 class WGAN(gan.GAN):
     """The critic's and the generator's losses, and the training step of algorithm 1."""
 
-    parts = N_CRITIC  # of a batch
-
     def __init__(self, *args, form="penalty", joint=False, **kwargs):
         super().__init__(*args, **kwargs)
         self.form, self.joint = form, joint
+        self.parts = N_CRITIC  # of a batch
 
     def step(self, images):
         """N_CRITIC updates of the critic, each on its part of the batch, then one generator's."""

@@ -42,7 +42,7 @@ def load_script(path):
 WARM = multiprocessing.get_context("forkserver")
 WARM.set_forkserver_preload(["keras", "matplotlib.pyplot"])
 # In the scripts of GANs, thousands of samples take longer than the training of a test.
-FEW_SAMPLES = {"lib.gan": {"QUICK_SAMPLES": 40}, "lib.latent_codes": {"SAMPLES": 60}}
+FEW_SAMPLES = {"lib.gan_training": {"QUICK_SAMPLES": 40}, "lib.latent_codes": {"SAMPLES": 60}}
 
 
 def run_script(path, *flags, folder, data, fresh=False, patch=None, edits=None, **environment):

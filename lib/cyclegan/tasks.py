@@ -39,6 +39,7 @@ class Task:
         folders: of your own source and target images.
         size: height and width of the images.
         channels: of your own images.
+        fixed: keep the name, whatever a weight file records.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Task:
     folders: tuple[Path, ...] = ()
     size: int = IMAGE_SIZE
     channels: int | None = None
+    fixed: bool = False
 
     @property
     def model_name(self) -> str:
@@ -79,7 +81,7 @@ class Task:
                 raise UserError(f"'{path.name}' was trained on images of no usable size")
             channels = {True: 3, False: 1, None: self.channels}[form.get("color")]
             found = replace(found, size=size, channels=channels)
-        if self.name == "svhn" and form.get("task") == "mnist-m":
+        if self.name == "svhn" and not self.fixed and form.get("task") == "mnist-m":
             found = replace(found, name="mnist-m")
         return found
 
@@ -156,4 +158,5 @@ def choose(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Task:
         tuple(args.images or ()),
         args.image_size or IMAGE_SIZE,
         (3 if args.color else 1) if args.images else None,
+        fixed=args.target is not None,
     )

@@ -11,19 +11,20 @@ from lib.engine.step import AlternatingModel
 RATE = 0.1
 
 
+def sgd():
+    return keras.optimizers.SGD(RATE)
+
+
 class Game(AlternatingModel):
     """x -> left -> y -> right -> z, without biases: right wants z = 0, left wants z = 1."""
 
-    def __init__(self, *order, optimizer=None, step=None, seed=0):
+    def __init__(self, *order, optimizer=sgd, step=None, seed=0):
         super().__init__("game")
         keras.utils.set_random_seed(seed)
         self.left = keras.Sequential([keras.Input((2,)), layers.Dense(3, use_bias=False)])
         self.right = keras.Sequential([keras.Input((3,)), layers.Dense(1, use_bias=False)])
         self.order, self.own_step = order, step
-        self.optimizers = {
-            name: self.bind(optimizer or keras.optimizers.SGD(RATE), getattr(self, name))
-            for name in order
-        }
+        self.optimizers = {name: self.bind(optimizer(), getattr(self, name)) for name in order}
 
     def step(self, x):
         if self.own_step is not None:
@@ -101,7 +102,7 @@ def test_updates_in_alternation_equal_a_numpy_loop():
 def test_rmsprop_with_decay_equals_a_numpy_loop():
     rate, decay = 0.05, 0.5
     schedule = keras.optimizers.schedules.InverseTimeDecay(rate, 1, decay)
-    game = Game("right", optimizer=keras.optimizers.RMSprop(schedule))
+    game = Game("right", optimizer=lambda: keras.optimizers.RMSprop(schedule))
     w, v = game.matrices()
     x = batches(3, 4)
     play(game, x, 4)
@@ -170,7 +171,7 @@ def test_losses_are_averaged_over_the_steps_of_one_fit():
 
 def test_the_learning_rate_of_a_loss_has_its_name():
     schedule = keras.optimizers.schedules.InverseTimeDecay(0.5, 1, 1.0)
-    game = Game("right", optimizer=keras.optimizers.SGD(schedule))
+    game = Game("right", optimizer=lambda: keras.optimizers.SGD(schedule))
     play(game, batches(3, 4), 4)
     rates = {name: float(ops.convert_to_numpy(r)) for name, r in game.learning_rates().items()}
     assert rates == {"right": pytest.approx(0.5 / 4)}

@@ -4,7 +4,7 @@ This file is also the program that trains each network, or those that are named,
 a number of devices. Or it trains them on one device with numbers in place of random ones, which XLA
 draws otherwise, and with plain or xla as the compiler:
 
-    KERAS_BACKEND=jax python3 tests/test_devices.py DEVICES|plain|xla FOLDER [NAME ...]
+    KERAS_BACKEND=jax python3 tests/lib/engine/test_devices.py DEVICES|plain|xla FOLDER [NAME ...]
 """
 
 import importlib.util
@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from conftest import run_script
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 STEPS, SIZE, RATE = 4, 8, 1e-3
 NAMES = ["mlp", "resnet8", "autoencoder", "dcgan", "wgan", "infogan", "stackedgan", "cyclegan"]
 NAMES += ["vae", "cvae"]
@@ -42,6 +42,7 @@ def networks(names):
     import keras
 
     from lib import gan
+    from lib.cyclegan.tasks import Task
     from lib.vae import compile_vae
 
     rng = np.random.default_rng(0)
@@ -78,7 +79,7 @@ def networks(names):
     def dcgan():
         script = load(4, "dcgan")
         script.GENERATOR_FILTERS, script.DISCRIMINATOR_FILTERS = (16, 8), (8, 16)
-        return script.build_dcgan(0, bn="separate", ema=0.9), ((digits,),)
+        return script.DCGAN(0, bn="separate", ema=0.9), ((digits,),)
 
     # The networks of chapters 5 and 6 as well: TensorFlow traces half as many operations.
     gan.GENERATOR_FILTERS, gan.DISCRIMINATOR_FILTERS = (16, 8), (8, 16)
@@ -94,13 +95,13 @@ def networks(names):
 
     def stackedgan():
         script = load(6, "stackedgan")
-        model = script.build_stackedgan(*script.build_encoder()[:2])
+        model = script.StackedGAN(*script.build_encoder()[:2])
         return model, ((digits, features, labels, *noise, joint),)
 
     def cyclegan():
         script = load(7, "cyclegan")
         script.ENCODER_FILTERS, script.DISCRIMINATOR_FILTERS = (8, 16), (8, 16)
-        model = script.build_cyclegan("cifar10", ema=0.9)
+        model = script.build_cyclegan(Task("cifar10"), ema=0.9)
         return model, ((photos[..., :1], photos[::-1]),)
 
     def variational(chapter_script, images):
@@ -145,6 +146,7 @@ def main(devices, folder, names):
     import keras
 
     from lib.engine import backends, optimizers
+    from lib.engine import devices as engine_devices
 
     # Plain gradient descent: adaptive optimizers turn rounding into whole steps, because they
     # divide the smallest gradients by their own size.
@@ -153,7 +155,7 @@ def main(devices, folder, names):
     if devices in ("plain", "xla"):
         backends.draw = waves
     elif int(devices) > 1:
-        backends.use_devices(int(devices))
+        engine_devices.use_devices(int(devices))
     backends.speed_up_batch_normalization()
     for name, model, arrays in networks(names):
         keras.utils.set_random_seed(0)
@@ -243,20 +245,21 @@ def test_xla_computes_what_tensorflow_computes(tmp_path):
 # Trains a DCGAN to a step on some devices, from the checkpoint in the folder if there is one.
 CONTINUED = f"""
 import os, sys
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}, {str(ROOT / "tests/lib/engine")!r}]
 devices, steps, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 import keras, numpy as np
 from test_devices import RATE, load
 from lib.engine import backends, optimizers
+from lib.engine.devices import use_devices
 from lib.run import training
 optimizers.rmsprop = lambda *args, **kwargs: keras.optimizers.SGD(RATE)
 if devices > 1:
-    backends.use_devices(devices)
+    use_devices(devices)
 backends.speed_up_batch_normalization()
 keras.utils.set_random_seed(0)
 script = load(4, "dcgan")
 script.GENERATOR_FILTERS, script.DISCRIMINATOR_FILTERS = (16, 8), (8, 16)
-model = script.build_dcgan(0, ema=0.9)
+model = script.DCGAN(0, ema=0.9)
 
 def batch(step):
     return {{"x": (np.random.default_rng(step).random((8, 28, 28, 1), dtype="float32"),)}}
@@ -340,7 +343,7 @@ def test_jax_with_either_version_of_cuda_has_gpus(plugin, tmp_path):
     if importlib.util.find_spec("jax") is None:
         pytest.skip("jax is not installed")
     (tmp_path / f"{plugin}.py").touch()
-    code = "from lib.engine import backends; print(backends._gpus_of_jax())"
+    code = "from lib.engine import backends; print(backends.backend._gpus())"
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": path}
     done = subprocess.run(
@@ -351,14 +354,15 @@ def test_jax_with_either_version_of_cuda_has_gpus(plugin, tmp_path):
 
 def test_several_processes_need_jax_and_a_multiple_of_devices(tmp_path, monkeypatch):
     from lib.engine import backends
+    from lib.engine.devices import use_devices
     from lib.files.errors import UserError
 
     monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
     with pytest.raises(UserError, match="expected a multiple of the 2 processes"):
-        backends.use_devices(3)
+        use_devices(3)
     if backends.BACKEND == "tensorflow":
         with pytest.raises(UserError, match="KERAS_BACKEND=jax"):
-            backends.use_devices(2)
+            use_devices(2)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import pytest
 from conftest import assert_one_line_error, load_script, read_json, run_script
 from PIL import Image
 
-from lib.cyclegan import domains, translation
+from lib.cyclegan import domains
+from lib.cyclegan.tasks import Task
 from lib.data import image_folders
 from lib.files import weights
 from lib.files.errors import UserError
@@ -239,24 +240,20 @@ def test_flags_that_do_not_go_together(script, flags, parts, monkeypatch, capsys
 
 
 def test_both_domains_of_a_cyclegan(folder):
-    args = SimpleNamespace(
-        images=[folder / "cats", folder / "dogs"], image_size=8, color=False, batch_size=2
-    )
+    task = Task("images", folders=(folder / "cats", folder / "dogs"), size=8, channels=1)
     for name in ("cats", "dogs"):
         for i in range(10, 20):
             write(folder / name / f"{i}.png", np.full((8, 8, 3), i, np.uint8))
-    (source, target), held_out = domains.load("images", args=args)
+    (source, target), held_out = domains.load(task, batch_size=2)
     assert source.shape == target.shape == (8, 8, 8, 1)
     assert held_out.source.shape == (8, 8, 8, 1)
     assert held_out.names == ("cats", "dogs")
     assert held_out.record["image_count"] == [16, 16]
-    assert domains.model_name("images", True, args.images) == "cyclegan-cats-dogs"
+    assert task.model_name == "cyclegan-cats-dogs"
     # A batch of 8 and 8 test images are all there are.
-    args.batch_size = 8
-    domains.load("images", args=args)
-    args.batch_size = 9
+    domains.load(task, batch_size=8)
     with pytest.raises(UserError, match=r"at least 17 images .* found 16"):
-        domains.load("images", args=args)
+        domains.load(task, batch_size=9)
 
 
 @pytest.mark.parametrize(("size", "fits"), [(16, True), (20, False), (10**6, False), ("a", False)])
@@ -264,15 +261,13 @@ def test_a_cyclegan_takes_size_and_color_from_its_file(tmp_path, size, fits):
     network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     path = tmp_path / "g_source.h5"
     weights.save(network, path, about={"image_size": size, "color": True})
-    args = SimpleNamespace(
-        task="images", generators=[path], identity=False, patchgan=True, image_size=32, color=False
-    )
+    task = Task("images", channels=1)
     if fits:
-        translation.adopt_settings(args, __file__)
-        assert (args.image_size, args.color) == (16, True)
+        found = task.with_recorded(path)
+        assert (found.size, found.channels) == (16, 3)
     else:
         with pytest.raises(UserError, match="no usable size"):
-            translation.adopt_settings(args, __file__)
+            task.with_recorded(path)
 
 
 def test_dcgan_trains_resumes_and_draws(folder, tmp_path, data_dir):

@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 from conftest import ROOT, run_script
 from keras import layers, ops
-from test_alternating import Game
+from test_step import Game
 
 from lib.engine import backends
 from lib.run import training
 
 # Refusals do not depend on the backend.
-SELECTED = "test_alternating or killed and game or ctrl_c_stops or outlives"
+SELECTED = "test_step or killed and game or ctrl_c_stops or outlives"
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_engine_and_training_pass_on(backend):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    files = ("tests/test_alternating.py", "tests/test_training.py")
+    files = ("tests/lib/engine/test_step.py", "tests/lib/run/test_training.py")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n0", *files, "-k", SELECTED],
         cwd=ROOT,
@@ -42,7 +42,7 @@ def test_engine_and_training_pass_on(backend):
 # Trains a game until Ctrl-C in step 6, and leaves a checkpoint.
 INTERRUPTED = f"""
 import sys
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}, {str(ROOT / "tests/lib/engine")!r}]
 from test_backends import weights_after
 weights_after(sys.argv[1], stop=6)
 """
@@ -54,11 +54,7 @@ def weights_after(folder, stop=None, resume=False):
             os.kill(os.getpid(), signal.SIGINT)
         return {"x": (np.random.default_rng(step).normal(size=(4, 2)).astype("float32"),)}
 
-    game = Game()
-    turns = [game.turn("right"), game.turn("left")]
-    for turn in turns:
-        turn.optimizer = keras.optimizers.RMSprop(0.01)
-    game.compile(turns, share=game.left_output)
+    game = Game("right", "left", optimizer=lambda: keras.optimizers.RMSprop(0.01))
     # The same on every backend.
     rng = np.random.default_rng(0)
     for network in (game.left, game.right):
@@ -141,6 +137,7 @@ assert not changed, changed
 from lib.engine import backends
 for _ in range(3):
     backends.speed_up_batch_normalization()
+    importlib.reload(backends.backend)
     importlib.reload(backends)
     backends.speed_up_batch_normalization()
 model = keras.Sequential([keras.Input((4, 4, 3)), layers.BatchNormalization()])
@@ -158,7 +155,7 @@ def test_importing_lib_leaves_keras_as_it_was_and_the_faster_kernel_can_be_insta
 
 def test_synchronized_batch_normalization_keeps_its_own_code(monkeypatch):
     if keras.backend.backend() != "tensorflow":
-        pytest.skip("lib/backends.py replaces only TensorFlow's")
+        pytest.skip("lib/engine replaces only TensorFlow's")
     monkeypatch.setattr(layers.BatchNormalization, "call", layers.BatchNormalization.call)
     backends.speed_up_batch_normalization()
     faster, used = layers.BatchNormalization.call, []
@@ -171,10 +168,14 @@ def test_synchronized_batch_normalization_keeps_its_own_code(monkeypatch):
     assert used == [1]
 
 
-def test_only_backends_imports_a_backend():
+def test_only_the_engine_imports_a_backend():
     named = re.compile(r"^\s*(import|from) (tensorflow|jax|torch)\b", re.MULTILINE)
     paths = [*ROOT.rglob("lib/**/*.py"), *ROOT.glob("tools/**/*.py"), *ROOT.glob("chapter*/*.py")]
-    assert [path.name for path in paths if named.search(path.read_text())] == ["backends.py"]
+    assert sorted(path.name for path in paths if named.search(path.read_text())) == [
+        "on_jax.py",
+        "on_tensorflow.py",
+        "on_torch.py",
+    ]
 
 
 NORMALIZATION = """
@@ -187,8 +188,8 @@ if sys.argv[1] == "lib":
     sys.path.insert(0, sys.argv[2])
     from lib.engine import backends
     backends.speed_up_batch_normalization()
-    normalize = backends._normalize
-    backends._normalize = lambda *args: used.append(1) or normalize(*args)
+    normalize = backends.backend._normalize
+    backends.backend._normalize = lambda *args: used.append(1) or normalize(*args)
 x = np.random.default_rng(0).normal(2, 3, (8, 5, 4, 6)).astype("float32")
 for case in sys.argv[4:]:
     channels, policy = case.split()
@@ -211,7 +212,7 @@ for case in sys.argv[4:]:
 
 def test_batch_normalization_learns_as_keras_own_does(tmp_path):
     if keras.backend.backend() != "tensorflow":
-        pytest.skip("lib/backends.py replaces only TensorFlow's")
+        pytest.skip("lib/engine replaces only TensorFlow's")
     tolerances = {"3 float32": 1e-4, "16 float32": 1e-4, "3 mixed_bfloat16": 0.03}
     script = tmp_path / "normalization.py"
     script.write_text(NORMALIZATION)

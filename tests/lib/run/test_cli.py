@@ -171,28 +171,28 @@ def test_every_script_answers_in_under_a_second(path, flag, code):
     assert best < 1
 
 
-def arguments(*flags):
-    return flags.training_parser("", batch_size=1, epochs=1).parse_args(list(flags))
+def arguments(*words):
+    return flags.training_parser("", batch_size=1, epochs=1).parse_args(list(words))
 
 
-def test_prepare_makes_the_folder_and_leaves_nothing_in_it(tmp_path):
-    folder = program.prepare(arguments(f"--output-dir={tmp_path}/a/b"), "model")
+def test_start_makes_the_folder_and_leaves_nothing_in_it(tmp_path):
+    folder = program.start(arguments(f"--output-dir={tmp_path}/a/b"), "model").folder
     assert folder == tmp_path / "a" / "b" / "model"
     assert list(folder.iterdir()) == []
 
 
-def test_prepare_keeps_what_is_in_the_folder(tmp_path):
+def test_start_keeps_what_is_in_the_folder(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "00500.png").write_text("kept")
-    program.prepare(arguments(f"--output-dir={tmp_path}"), "model")
+    program.start(arguments(f"--output-dir={tmp_path}"), "model")
     assert (tmp_path / "model" / "00500.png").read_text() == "kept"
 
 
-def test_prepare_refuses_a_folder_that_cannot_be_written(tmp_path):
+def test_start_refuses_a_folder_that_cannot_be_written(tmp_path):
     # Below a regular file, since a folder without permissions does not stop root.
     (tmp_path / "file").touch()
     with pytest.raises(UserError) as error:
-        program.prepare(arguments(f"--output-dir={tmp_path}/file/below"), "model")
+        program.start(arguments(f"--output-dir={tmp_path}/file/below"), "model")
     message = str(error.value)
     assert f"{tmp_path}/file/below/model" in message
     assert "Not a directory" in message
@@ -200,9 +200,9 @@ def test_prepare_refuses_a_folder_that_cannot_be_written(tmp_path):
     assert "\n" not in message
 
 
-def test_prepare_makes_random_numbers_repeat(tmp_path):
+def test_start_makes_random_numbers_repeat(tmp_path):
     def draw(seed):
-        program.prepare(arguments(f"--output-dir={tmp_path}", f"--seed={seed}"), "model")
+        program.start(arguments(f"--output-dir={tmp_path}", f"--seed={seed}"), "model")
         return [*np.random.random(3), *keras.ops.convert_to_numpy(keras.random.uniform((3,)))]
 
     assert draw(1) == draw(1)
@@ -212,9 +212,9 @@ def test_prepare_makes_random_numbers_repeat(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "policy"), [((), "float32"), (("--mixed-precision",), "mixed_bfloat16")]
 )
-def test_prepare_sets_the_precision_asked_for(tmp_path, flags, policy):
+def test_start_sets_the_precision_asked_for(tmp_path, flags, policy):
     try:
-        program.prepare(arguments(f"--output-dir={tmp_path}", *flags), "model")
+        program.start(arguments(f"--output-dir={tmp_path}", *flags), "model")
         assert keras.config.dtype_policy().name == policy
     finally:
         keras.config.set_dtype_policy("float32")
@@ -234,7 +234,7 @@ def test_run_turns_what_is_raised_into_one_line_and_an_exit_code(capsys, raised,
         raise raised
 
     with pytest.raises(SystemExit) as exit_:
-        program.run(main, None)
+        program.run(main, argparse.Namespace())
     assert exit_.value.code == code
     assert capsys.readouterr().err == text
 
@@ -244,4 +244,4 @@ def test_run_hands_the_arguments_on_and_lets_a_bug_through():
         raise ZeroDivisionError(args)
 
     with pytest.raises(ZeroDivisionError, match="the arguments"):
-        program.run(main, "the arguments")
+        program.run(main, argparse.Namespace(word="the arguments"))

@@ -1,9 +1,10 @@
-"""Chapter 7: normalization, networks, losses, turns, data, measures, files, and the script."""
+"""Chapter 7: normalization, networks, losses, steps, data, measures, files, and the script."""
 
 import hashlib
 import os
 import threading
 from argparse import Namespace
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
@@ -13,16 +14,18 @@ import keras
 import numpy as np
 import pytest
 import scipy.io
-from conftest import load_script, numbers, read_csv, read_json, run_script
+from conftest import ROOT, load_script, numbers, read_csv, read_json, run_script
 from keras import layers, ops
 from matplotlib.image import imread
 
 from lib.cyclegan import domains, translation
 from lib.cyclegan.instance_normalization import InstanceNormalization
+from lib.cyclegan.tasks import Task, form_of
 from lib.data import datasets
 from lib.files import weights
 from lib.files.errors import UserError
 from lib.measure import image_quality
+from lib.run.program import Run
 
 CYCLEGAN = "chapter7-cross-domain-gan/cyclegan-7.1.1.py"
 # Networks of two levels instead of four, for which TensorFlow traces half as many operations.
@@ -140,7 +143,7 @@ def convolutions(kernel_size, *channels):
 @pytest.mark.parametrize("identity", [False, True])
 def test_generators_have_the_books_layers(script, task, kernel, identity):
     source = 3 if identity else 1
-    generators = script.build_generators(task, identity=identity)
+    generators = script.build_generators(Task(task, identity=identity))
     for generator, ins, outs in zip(generators, (3, source), (source, 3), strict=True):
         assert generator.input_shape == (None, 32, 32, ins)
         assert generator.output_shape == (None, 32, 32, outs)
@@ -156,14 +159,14 @@ def test_generators_have_the_books_layers(script, task, kernel, identity):
 
 @pytest.mark.parametrize("form, size", [("channel", 864), ("channel-and-image", 867), ("book", 7)])
 def test_forms_of_normalization(script, form, size):
-    generator, _ = script.build_generators("cifar10", form)
+    generator, _ = script.build_generators(Task("cifar10", normalization=form))
     gains = [layer.gamma for layer in generator.layers if hasattr(layer, "gamma")]
     assert sum(gamma.shape[0] for gamma in gains) == size
 
 
 @pytest.mark.parametrize("form", ["channel", "channel-and-image", "book"])
 def test_only_a_normalized_image_loses_its_brightness_and_contrast(script, form):
-    _, g_target = script.build_generators("cifar10", form)
+    _, g_target = script.build_generators(Task("cifar10", normalization=form))
     x = np.random.default_rng(1).random((2, 32, 32, 1), "float32")
     outputs = numbers(g_target(x))
     difference = np.abs(outputs - numbers(g_target(0.6 * x + 0.3))).max() / outputs.std()
@@ -186,7 +189,7 @@ def test_discriminators(script, channels, kernel):
         assert real.activation.__name__ == "linear" and real.output.dtype == "float32"
 
 
-# Losses and turns
+# Losses and steps
 
 NETWORKS = ("d_target", "d_source", "g_source", "g_target")
 
@@ -198,26 +201,29 @@ def images(seed=0, channels=(1, 3), size=3):
 
 @pytest.mark.parametrize("patchgan", [False, True])
 def test_discriminators_losses(script, patchgan):
-    model = script.build_cyclegan("cifar10", patchgan)
-    batch = (*images(), *reversed(images(1)))
-    source, target, fake_target, fake_source = batch
-    for network, loss, reals, fakes in (
-        (model.d_target, model.d_target_loss, target, fake_target),
-        (model.d_source, model.d_source_loss, source, fake_source),
+    model = script.build_cyclegan(Task("cifar10", patchgan))
+    source, target = images()
+    fake_target, fake_source = reversed(images(1))
+    for network, reals, fakes in (
+        (model.d_target, target, fake_target),
+        (model.d_source, source, fake_source),
     ):
         real, fake = numbers(network(reals)), numbers(network(fakes))
         expected = (((1 - real) ** 2).mean() + (fake**2).mean()) / 2
-        assert float(loss(*batch)) == pytest.approx(expected, rel=1e-4)
+        loss = float(script.discriminator_loss(network, reals, fakes))
+        assert loss == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("identity", [False, True])
 def test_generators_loss(script, identity):
     weight = (2.0, 3.0, 5.0)
-    model = script.build_cyclegan("cifar10", True, identity=identity, loss_weights=weight)
+    model = script.build_cyclegan(Task("cifar10", identity=identity), loss_weights=weight)
     channels = (3, 3) if identity else (1, 3)
     source, target = images(0, channels)
     fake_target, fake_source = reversed(images(1, channels))
-    found = [float(v) for v in model.generators_loss(source, target, fake_target, fake_source)]
+    loss, named = model.generators_loss(source, target, fake_target, fake_source)
+    found = [float(v) for v in (loss, *named.values())]
+    assert list(named) == ["adversarial", "cycle", "identity"][: 3 if identity else 2]
 
     def error(a, b):
         return np.abs(a - numbers(b)).mean()
@@ -233,67 +239,88 @@ def test_generators_loss(script, identity):
     assert found[0] == pytest.approx(sum(np.multiply(parts, weight[: len(parts)])), rel=1e-4)
 
 
-def test_each_turn_moves_its_own_networks_and_no_other(shallow):
-    model = shallow.build_cyclegan("cifar10")
-    turns = model.turns
-    assert [turn.name for turn in turns] == ["d_target", "d_source", "generators"]
-    for turn, own in zip(turns, (NETWORKS[:1], NETWORKS[1:2], NETWORKS[2:]), strict=True):
-        before = {name: getattr(model, name).get_weights() for name in NETWORKS}
-        model.compile([turn], share=model.fakes)
+def test_each_update_moves_its_own_networks_and_no_other(shallow, monkeypatch):
+    updates = {
+        "t_optimizer": NETWORKS[:1],
+        "s_optimizer": NETWORKS[1:2],
+        "g_optimizer": NETWORKS[2:],
+    }
+    for name, own in updates.items():
+        model = shallow.build_cyclegan(Task("cifar10"))
+        before = {network: getattr(model, network).get_weights() for network in NETWORKS}
+        minimize = model.minimize
+
+        def only(optimizer, loss, *inputs, minimize=minimize, one=getattr(model, name)):
+            if optimizer is one:
+                return minimize(optimizer, loss, *inputs)
+            return (ops.zeros(()), {}) if "generators" in loss.__name__ else ops.zeros(())
+
+        monkeypatch.setattr(model, "minimize", only)
         model.fit(x=tuple(images()), verbose=0)
-        for name, old in before.items():
-            new = getattr(model, name).get_weights()
+        for network, old in before.items():
+            new = getattr(model, network).get_weights()
             still = [np.array_equal(a, b) for a, b in zip(old, new, strict=True)]
-            assert not any(still) if name in own else all(still), (turn.name, name)
+            assert not any(still) if network in own else all(still), (name, network)
+
+
+def test_the_updates_come_in_the_order_of_the_book(shallow):
+    model = shallow.build_cyclegan(Task("cifar10"))
+    model.fit(x=tuple(images()), verbose=0)
+    assert list(model.learning_rates()) == ["d_target", "d_source", "generators"]
 
 
 def test_no_network_passes_twice_over_what_it_can_pass_over_once(script):
-    model = script.build_cyclegan("cifar10", identity=True)
+    model = script.build_cyclegan(Task("cifar10", identity=True))
     passes = dict.fromkeys(NETWORKS, 0)
 
     def counted(name):
         network = getattr(model, name)
 
-        def call(x):
-            passes[name] += len(x)
-            return network(x)
+        class Counted:
+            trainable_variables = network.trainable_variables
 
-        return call
+            def __call__(self, x, **kwargs):
+                passes[name] += len(x)
+                return network(x, **kwargs)
+
+        Counted.name = name
+        return Counted()
 
     for name in NETWORKS:
         # Bypasses Keras, which tracks the networks among the attributes.
         object.__setattr__(model, name, counted(name))
-    model.play(images(channels=(3, 3)))
+    model.run_step(images(channels=(3, 3)))
     # Three pairs of images. A generator makes fake, cycle and identity; a discriminator sees the
     # real and the fake images, and the fakes again for the generators.
     assert passes == {"g_source": 9, "g_target": 9, "d_source": 9, "d_target": 9}
 
 
 def test_learning_rates_decay_as_in_the_book(script):
-    model = script.build_cyclegan("cifar10")
+    model = script.build_cyclegan(Task("cifar10"))
     rates = [(2e-4, 6e-8), (2e-4, 6e-8), (1e-4, 3e-8)]
-    for turn, (rate, decay) in zip(model.turns, rates, strict=True):
-        found = float(turn.optimizer._learning_rate(100_000))
+    optimizers = model.t_optimizer, model.s_optimizer, model.g_optimizer
+    for optimizer, (rate, decay) in zip(optimizers, rates, strict=True):
+        found = float(optimizer._learning_rate(100_000))
         assert found == pytest.approx(rate / (1 + decay * 100_000), rel=1e-6)
 
 
 def test_figures_and_files_get_the_averaged_generators(shallow):
-    model = shallow.build_cyclegan("cifar10", ema=0.5)
-    for average, network in zip(model.translators(), (model.g_source, model.g_target), strict=True):
+    model = shallow.build_cyclegan(Task("cifar10"), ema=0.5)
+    for average, network in zip(model.samplers, (model.g_source, model.g_target), strict=True):
         assert average is not network and average.name == network.name
         start = average.get_weights()
         for old, new in zip(start, network.get_weights(), strict=True):
             np.testing.assert_array_equal(old, new)
-    starts = [network.get_weights() for network in model.translators()]
+    starts = [network.get_weights() for network in model.samplers]
     model.fit(x=tuple(images()), verbose=0)
     for average, network, start in zip(
-        model.translators(), (model.g_source, model.g_target), starts, strict=True
+        model.samplers, (model.g_source, model.g_target), starts, strict=True
     ):
         # The first update keeps min(0.5, 1 / 10) of the start.
         for mean, new, old in zip(average.get_weights(), network.get_weights(), start, strict=True):
             np.testing.assert_allclose(mean, 0.1 * old + 0.9 * new, atol=1e-6)
-    plain = shallow.build_cyclegan("cifar10")
-    assert plain.translators() == (plain.g_source, plain.g_target)
+    plain = shallow.build_cyclegan(Task("cifar10"))
+    assert list(plain.samplers) == [plain.g_source, plain.g_target]
 
 
 def photographs(size, seed=0):
@@ -309,7 +336,7 @@ def test_untrained_generators_keep_bright_pixels_bright(script, seed):
 
     def correlations(images):
         keras.utils.set_random_seed(seed)
-        model = script.build_cyclegan("cifar10", images=images)
+        model = script.build_cyclegan(Task("cifar10"), images=images)
         return [
             translation.brightness_correlation(inputs, numbers(generator(inputs)))
             for generator, inputs in ((model.g_source, color), (model.g_target, gray))
@@ -327,7 +354,7 @@ def test_the_seeds_need_orientation(script):
     signs = []
     for seed in range(5):
         keras.utils.set_random_seed(seed)
-        _, g_target = script.build_generators("cifar10")
+        _, g_target = script.build_generators(Task("cifar10"))
         outputs = numbers(g_target(gray))
         signs.append(np.sign(translation.brightness_correlation(gray, outputs)))
     assert set(signs) == {-1, 1}
@@ -375,28 +402,6 @@ def test_digits_on_photographs_are_absolute_differences():
     np.testing.assert_array_equal(domains.MnistM(digits, photographs, seed=0)[:], blended[:])
 
 
-def task_args(task, **changes):
-    return Namespace(
-        **{
-            "task": task,
-            "target": None,
-            "identity": False,
-            "patchgan": True,
-            "orientation": True,
-            "loss_weights": (1, 10, 0.5),
-            "ema": 0.9,
-            "show": False,
-            "summary": False,
-            "seed": 0,
-            "batch_size": 2,
-            "normalization": "channel",
-            "tensorboard": False,
-            "steps_per_execution": None,
-            **changes,
-        }
-    )
-
-
 def write_svhn(folder, n=12):
     """Tiny train_32x32.mat and test_32x32.mat as the official ones: images last, digit 0 as 10."""
     rng = np.random.default_rng(0)
@@ -410,7 +415,7 @@ def write_svhn(folder, n=12):
 @pytest.mark.parametrize("task", ["cifar10", "svhn", "mnist-m"])
 def test_data_of_each_task(data_dir, task, identity):
     write_svhn(data_dir)
-    (source, target), test = domains.load(task, three_channels=identity)
+    (source, target), test = domains.load(Task(task, identity=identity))
     channels = 3 if identity else 1
     assert source[:2].shape == test.source[:2].shape == (2, 32, 32, channels)
     assert target[:2].shape == test.target[:2].shape == (2, 32, 32, 3)
@@ -448,10 +453,11 @@ def test_the_distance_of_colorfulness_is_that_of_histograms():
 @pytest.mark.parametrize("patchgan", [False, True])
 def test_the_comparison_shows_both_kinds(script, tmp_path, monkeypatch, identity, patchgan):
     # The other kind may have been trained without the identity loss, or with it.
-    _, other = script.build_generators("cifar10", identity=not identity)
-    name = f"{domains.model_name('cifar10', not patchgan)}-g_target.h5"
+    _, other = script.build_generators(Task("cifar10", identity=not identity))
+    task = Task("cifar10", patchgan, identity=identity)
+    name = f"{Task('cifar10', not patchgan).model_name}-g_target.h5"
     weights.save(randomized(other), tmp_path / name)
-    _, own = script.build_generators("cifar10", identity=identity)
+    _, own = script.build_generators(task)
     color = np.random.default_rng(0).random((4, 32, 32, 3), "float32")
     gray = color.mean(axis=-1, keepdims=True)
     held_out = domains.HeldOut(domains.as_color(gray) if identity else gray, color)
@@ -462,10 +468,8 @@ def test_the_comparison_shows_both_kinds(script, tmp_path, monkeypatch, identity
         drawn.update(zip(row_titles, np.split(images, len(row_titles)), strict=True))
 
     monkeypatch.setattr(translation.plots, "image_grid", image_grid)
-    args = task_args("cifar10", patchgan=patchgan, identity=identity, output_dir=tmp_path)
-    translation.compare_methods(
-        script.build_generators, own, None, held_out, args, tmp_path, tmp_path / "script.py"
-    )
+    run = Run(tmp_path / "script.py", tmp_path, tmp_path)
+    translation.compare_methods(script.build_generators, own, None, held_out, task, run)
     kinds = ["CycleGAN, plain", "CycleGAN, PatchGAN"]
     assert list(drawn) == ["true colors", "gray", *kinds]
     for network, kind in ((own, kinds[patchgan]), (other, kinds[not patchgan])):
@@ -495,17 +499,17 @@ def test_an_inverted_mapping_gets_a_warning(tmp_path, capsys, inverted, identity
         return 1 - tinted if inverted else tinted
 
     generators = Network(lambda images: images.mean(axis=-1, keepdims=True)), Network(to_color)
-    translation.draw_cycles(generators, held_out, "cifar10", tmp_path / "00500.png")
+    translation.draw_cycles(generators, held_out, Task("cifar10"), tmp_path / "00500.png")
     assert ("Inverted mapping" in capsys.readouterr().out) == inverted
     # Digits on photographs are darker as often as brighter.
-    translation.draw_cycles(generators, held_out, "mnist-m", tmp_path / "00500.png")
+    translation.draw_cycles(generators, held_out, Task("mnist-m"), tmp_path / "00500.png")
     assert capsys.readouterr().out == ""
 
 
 def test_flipped_labels_are_counted(monkeypatch, tmp_path):
     # Images of one value, which is the predicted digit.
     monkeypatch.setattr(
-        translation.metrics, "predicted_digits", lambda x: x[:, 0, 0, 0].round().astype(int)
+        translation.digit_quality, "predicted_digits", lambda x: x[:, 0, 0, 0].round().astype(int)
     )
 
     def digits(*values):
@@ -535,9 +539,8 @@ def test_measures_of_the_log_are_those_of_the_first_test_images(monkeypatch):
         return 0.9 * images.max(axis=-1, keepdims=True)
 
     generators = Network(to_gray), Network(to_color)
-    found = translation.quick_measures(
-        generators, domains.HeldOut(gray, color), task_args("cifar10")
-    )
+    held_out = domains.HeldOut(gray, color)
+    found = translation.quick_measures(generators, held_out, Task("cifar10"))
     source, target = gray[:5], color[:5]
     colored, grayed = to_color(source), to_gray(target)
 
@@ -564,7 +567,7 @@ def test_measures_of_the_log_are_those_of_the_first_test_images(monkeypatch):
 def test_measures_of_the_log_of_a_task_with_digits(monkeypatch):
     monkeypatch.setattr(translation, "QUICK_IMAGES", 3)
     monkeypatch.setattr(
-        translation.metrics, "predicted_digits", lambda x: x[:, 0, 0, 0].round().astype(int)
+        translation.digit_quality, "predicted_digits", lambda x: x[:, 0, 0, 0].round().astype(int)
     )
     source = np.ones((4, 32, 32, 1)) * np.reshape([1, 2, 3, 4], (-1, 1, 1, 1))
     target = domains.as_color(source)
@@ -573,7 +576,7 @@ def test_measures_of_the_log_of_a_task_with_digits(monkeypatch):
         Network(lambda images: np.minimum(images[..., :1], 2)),
         Network(lambda images: domains.as_color(images) - 0.25),
     )
-    found = translation.quick_measures(generators, held_out, task_args("mnist-m"))
+    found = translation.quick_measures(generators, held_out, Task("mnist-m"))
     # A 3 becomes a 2; the last image would add a flip.
     assert found == {
         "label_flip_rate": round(1 / 3, 4),
@@ -624,17 +627,17 @@ def write_keras_2(model, path):
                 group[text] = ops.convert_to_numpy(variable)
 
 
-def load(script, domain, path, args):
+def load(script, domain, path, task):
     """The generator to a domain in one file."""
     index = ("source", "target").index(domain)
-    return translation._load(index, path, script.build_generators, args)
+    return translation._load(index, path, script.build_generators, task)
 
 
 @pytest.mark.parametrize("domain, channels", [("source", (3, 1)), ("target", (1, 3))])
 def test_generators_that_keras_2_wrote_load_as_they_are(script, tmp_path, domain, channels):
     written = randomized(keras_2_generator(*channels, 5, axis=-1))
     write_keras_2(written, tmp_path / "old.h5")
-    loaded = load(script, domain, tmp_path / "old.h5", task_args("svhn"))
+    loaded = load(script, domain, tmp_path / "old.h5", Task("svhn"))
     x = np.random.default_rng(1).random((3, 32, 32, channels[0]), "float32")
     np.testing.assert_allclose(numbers(loaded(x)), numbers(written(x)), atol=1e-5)
 
@@ -643,16 +646,17 @@ def test_generators_that_keras_2_wrote_load_as_they_are(script, tmp_path, domain
 @pytest.mark.parametrize("identity", [False, True])
 @pytest.mark.parametrize("form", ["channel", "channel-and-image", "book"])
 def test_a_file_shows_its_form(script, tmp_path, form, identity, recorded):
-    generators = script.build_generators("cifar10", form, identity)
+    built = Task("cifar10", normalization=form, identity=identity)
+    generators = script.build_generators(built)
     about = {"normalization": form, "identity": identity} if recorded else {}
     paths = [tmp_path / f"{generator.name}.h5" for generator in generators]
     for generator, path in zip(generators, paths, strict=True):
         weights.save(randomized(generator), path, half=recorded, about=about)
-        assert translation.form_of(path) == {"normalization": form, "identity": identity}
-    args = task_args("cifar10", generators=paths)
-    translation.adopt_settings(args, "script.py")
-    assert args.identity == identity
-    loaded = translation.load_generators(script.build_generators, args, "script.py")
+        assert form_of(path) == {"normalization": form, "identity": identity}
+    task = Task("cifar10", files=tuple(map(str, paths))).with_recorded(paths[0])
+    assert (task.identity, task.normalization) == (identity, form)
+    run = Run(Path("script.py"), tmp_path, tmp_path)
+    loaded = translation.load_generators(script.build_generators, task, run)
     for ours, theirs in zip(loaded, generators, strict=True):
         assert ours.name == theirs.name
         for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
@@ -661,30 +665,28 @@ def test_a_file_shows_its_form(script, tmp_path, form, identity, recorded):
 
 def test_settings_in_a_file_replace_the_flags(script, tmp_path):
     about = {"task": "mnist-m", "patchgan": False, "identity": True, "normalization": "channel"}
-    generators = script.build_generators("mnist-m", identity=True)
+    generators = script.build_generators(Task("mnist-m", identity=True))
     for generator in generators:
         path = tmp_path / f"{generator.name}.h5"
         weights.save(generator, path, about={**about, "network": generator.name})
     paths = [tmp_path / "g_source.h5", tmp_path / "g_target.h5"]
-    args = task_args("svhn", generators=paths)
-    translation.adopt_settings(args, "script.py")
-    assert (args.task, args.patchgan, args.identity) == ("mnist-m", False, True)
-    # A target that was asked for stays.
-    args = task_args("svhn", target="svhn", generators=paths)
-    translation.adopt_settings(args, "script.py")
-    assert args.task == "svhn"
-    args.generators = paths[::-1]
+    task = Task("svhn").with_recorded(paths[0])
+    assert (task.name, task.patchgan, task.identity) == ("mnist-m", False, True)
+    # A target that a flag names stays.
+    task = Task("svhn", fixed=True).with_recorded(paths[0])
+    assert task.name == "svhn"
+    task = replace(task, files=tuple(map(str, paths[::-1])))
     with pytest.raises(UserError, match=r"g_target.h5' holds g_target, expected g_source"):
-        translation.load_generators(script.build_generators, args, "script.py")
+        run = Run(Path("script.py"), tmp_path, tmp_path)
+        translation.load_generators(script.build_generators, task, run)
 
 
 def test_a_file_of_another_format_leaves_the_form_to_the_flags(script, tmp_path):
-    _, saved = script.build_generators("cifar10", "book")
+    task = Task("cifar10", normalization="book")
+    _, saved = script.build_generators(task)
     saved.save(tmp_path / "book.keras")
-    assert translation.form_of(tmp_path / "book.keras") == {}
-    loaded = load(
-        script, "target", tmp_path / "book.keras", task_args("cifar10", normalization="book")
-    )
+    assert form_of(tmp_path / "book.keras") == {}
+    loaded = load(script, "target", tmp_path / "book.keras", task)
     x = np.random.default_rng(1).random((3, 32, 32, 1), "float32")
     np.testing.assert_array_equal(numbers(loaded(x)), numbers(saved(x)))
 
@@ -692,21 +694,20 @@ def test_a_file_of_another_format_leaves_the_form_to_the_flags(script, tmp_path)
 def test_a_generator_of_another_task_is_refused_with_both_shapes(script, tmp_path):
     write_keras_2(keras_2_generator(1, 3, 3, axis=-1), tmp_path / "small.h5")
     with pytest.raises(UserError, match=r"small.h5' belongs to another.*\(5, 5, 1, 32\).*found"):
-        load(script, "target", tmp_path / "small.h5", task_args("svhn"))
+        load(script, "target", tmp_path / "small.h5", Task("svhn"))
 
 
-def test_the_autoencoder_is_that_of_chapter_3(tmp_path):
+def test_the_autoencoder_is_that_of_chapter_3():
     chapter_3 = load_script("chapter3-autoencoders/colorization-autoencoder-cifar10-3.4.1.py")
     theirs = chapter_3.build_autoencoder(chapter_3.build_encoder(), chapter_3.build_decoder())
-    weights.save(theirs, tmp_path / "colorized_ae.h5")
-    ours = translation.build_autoencoder()
-    weights.load(ours, tmp_path / "colorized_ae.h5")
+    weights.load(theirs, ROOT / translation.AUTOENCODER_FILE)
+    ours = translation.load_autoencoder()
     x = images()[0]
     np.testing.assert_allclose(numbers(ours(x)), numbers(theirs(x)), atol=1e-6)
 
 
 def test_weights_of_the_larger_networks_stay_below_10_mb(script, tmp_path):
-    for generator in script.build_generators("svhn", identity=True):
+    for generator in script.build_generators(Task("svhn", identity=True)):
         weights.save(generator, tmp_path / "g.h5", half=True)
         assert (tmp_path / "g.h5").stat().st_size < 10e6
 
@@ -885,7 +886,7 @@ def test_svhn_is_downloaded_trained_on_and_evaluated(tmp_path, data_dir, svhn_se
 
 def test_an_interrupted_run_ends_as_a_whole_one(shallow, tmp_path, data_dir, monkeypatch):
     monkeypatch.setattr(shallow, "FIGURE_INTERVAL", 2)
-    data, held_out = domains.load("cifar10")
+    data, held_out = domains.load(Task("cifar10"))
     drawn = []
 
     def train(name, resume=False, interrupted_at=None, **changes):
@@ -897,14 +898,27 @@ def test_an_interrupted_run_ends_as_a_whole_one(shallow, tmp_path, data_dir, mon
                 raise KeyboardInterrupt
 
         monkeypatch.setattr(shallow.translation, "draw_cycles", draw)
-        monkeypatch.setattr(shallow.plots, "evolution", lambda *args, **kwargs: None)
+        monkeypatch.setattr(shallow.gan_training.plots, "evolution", lambda *args, **kwargs: None)
         keras.utils.set_random_seed(0)
         folder = tmp_path / name / "cyclegan_cifar10"
         folder.mkdir(parents=True, exist_ok=True)
-        changes = {"train_steps": 4, "resume": resume, "output_dir": folder.parent, **changes}
-        args = task_args("cifar10", **changes)
-        generators = shallow.train(*data, held_out, args, folder).translators()
-        assert args.generators == ["cyclegan_cifar10-g_source.h5", "cyclegan_cifar10-g_target.h5"]
+        args = Namespace(orientation=True, loss_weights=[1, 10, 0.5], ema=0.9)
+        task = Task("cifar10", **changes)
+        run = Run(
+            Path("script.py"),
+            folder,
+            folder.parent,
+            budget=4,
+            batch_size=2,
+            resume=resume,
+            settings={"normalization": task.normalization},
+        )
+        generators = shallow.train(*data, held_out, task, args, run).samplers
+        if not interrupted_at:
+            assert {path.name for path in folder.parent.glob("*.h5")} == {
+                "cyclegan_cifar10-g_source.h5",
+                "cyclegan_cifar10-g_target.h5",
+            }
         return [w for generator in generators for w in generator.get_weights()]
 
     whole = train("whole")

@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 from conftest import ROOT, read_csv, run_script
 from keras import layers
-from test_alternating import Noisy
+from test_step import Noisy
 
-from lib.engine import backends
+from lib.engine import devices
 from lib.files.errors import Stopped, UserError
-from lib.run import checkpoints, flags, logs, training
+from lib.run import checkpoints, logs, program, training
 
 # A run that kills itself with SIGKILL in step 8, two steps after the checkpoint at step 6.
 KILLED = f"""
 import os, signal, sys
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+tests = {str(ROOT / "tests")!r}
+sys.path[:0] = [{str(ROOT)!r}, tests, f"{{tests}}/lib/run", f"{{tests}}/lib/engine"]
 from test_training import MODELS, state
 from lib.run import training
 import numpy as np
@@ -235,11 +236,11 @@ def test_train_epochs_trains_on_all_inputs_and_tells_the_run(tmp_path):
     model.optimizer.build(model.trainable_variables)
     rng = np.random.default_rng(0)
     x, y = tuple(rng.normal(size=(2, 10, 2)).astype("float32")), np.ones((10, 1), "float32")
-    args = flags.training_parser("", batch_size=4, epochs=3).parse_args([])
+    run = program.Run(tmp_path / "script.py", tmp_path, tmp_path, budget=3, batch_size=4)
     before = training.evaluate(model, x, y)["loss"]
     epochs = []
     facts = training.train_epochs(
-        model, x, y, args, tmp_path, after_epoch=lambda epoch, logs: epochs.append(epoch)
+        model, x, y, run, after_epoch=lambda epoch, logs: epochs.append(epoch)
     )
     assert epochs == [1, 2, 3]
     assert (facts["epochs"], facts["batch_size"], facts["train_images"]) == (3, 4, 10)
@@ -325,9 +326,8 @@ def test_the_log_has_seconds_and_the_learning_rate_of_each_optimizer(tmp_path):
     game = Noisy()
     train(game, tmp_path / "game", batch=make_game_batch)
     (first, *_) = log_rows(tmp_path / "game")
-    for turn in game.turns:
-        rate = keras.ops.convert_to_numpy(turn.optimizer.learning_rate)
-        assert float(first[f"learning_rate_{turn.name}"]) == pytest.approx(float(rate), rel=1e-5)
+    rate = keras.ops.convert_to_numpy(game.only.learning_rate)
+    assert float(first["learning_rate_only"]) == pytest.approx(float(rate), rel=1e-5)
 
 
 def test_the_curves_show_losses_measures_and_learning_rate(tmp_path, monkeypatch):
@@ -429,10 +429,10 @@ def test_several_steps_in_one_execution_change_nothing(kind, several, tmp_path):
 
 
 def test_several_steps_in_one_execution_are_refused_with_pytorch(monkeypatch):
-    monkeypatch.setattr(backends, "BACKEND", "torch")
-    assert backends.steps_per_execution() == 1
+    monkeypatch.setattr(devices, "BACKEND", "torch")
+    assert devices.steps_per_execution() == 1
     with pytest.raises(UserError, match="--steps-per-execution 4: expected 1"):
-        backends.steps_per_execution(4)
+        devices.steps_per_execution(4)
 
 
 def test_tensorboard_gets_losses_and_figures(tmp_path):

@@ -1,4 +1,4 @@
-"""Chapters 5 and 6: builders, losses against NumPy, turns, and every script by its command line."""
+"""Chapters 5 and 6: builders, losses against NumPy, steps, and every script by its command line."""
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ from conftest import (
 from keras import ops
 from matplotlib.image import imread
 
-from lib import gan, latent_codes
+from lib import gan, gan_training, latent_codes
 from lib.engine import averaging
 
 DCGAN = "chapter4-gan/dcgan-mnist-4.2.1.py"
@@ -119,8 +119,8 @@ def test_generator_and_discriminator_are_those_of_the_dcgan():
 def all_gans():
     """Every two-player GAN of chapters 4 to 6 that uses RMSprop, and its learning rates."""
     dcgan = 2e-4, 1e-4
-    yield load_script(DCGAN).build_dcgan(seed=0), dcgan
-    yield load_script("chapter4-gan/cgan-mnist-4.3.1.py").build_cgan(seed=0), dcgan
+    yield load_script(DCGAN).DCGAN(seed=0), dcgan
+    yield load_script("chapter4-gan/cgan-mnist-4.3.1.py").CGAN(seed=0), dcgan
     yield load_script(LSGAN).build_lsgan(seed=0), dcgan
     yield load_script(ACGAN).build_acgan(seed=0), dcgan
     yield load_script(INFOGAN).build_infogan(seed=0), dcgan
@@ -129,16 +129,19 @@ def all_gans():
 
 def test_rmsprop_takes_equal_steps_for_small_and_large_gradients():
     for model, rates in all_gans():
-        for turn, rate in zip(model.turns, rates, strict=True):
+        pairs = [
+            (model.d_optimizer, model.discriminator.trainable_variables),
+            (model.g_optimizer, model.generator.trainable_variables),
+        ]
+        for (optimizer, variables), rate in zip(pairs, rates, strict=True):
             for size in (1e-2, 1e-5):
-                turn.optimizer.build(turn.variables)
-                velocities = turn.optimizer._velocities
+                velocities = optimizer._velocities
                 for velocity in velocities:
                     velocity.assign(ops.zeros_like(velocity))
-                before = numbers(turn.variables[0])
-                turn.optimizer.apply([ops.full(v.shape, size) for v in turn.variables])
+                before = numbers(variables[0])
+                optimizer.apply([ops.full(v.shape, size) for v in variables])
                 # After the first gradient g, the mean square is g^2 / 10.
-                step = before - numbers(turn.variables[0])
+                step = before - numbers(variables[0])
                 np.testing.assert_allclose(step, rate * 10**0.5, rtol=0.01)
 
 
@@ -155,13 +158,13 @@ def test_wgan_losses_give_fakes_the_label_minus_one(form, bn):
 
     real, fake = scores(images, fakes) if bn == "joint" else (*scores(images), *scores(fakes))
     if form == "book":
-        assert float(model.real_loss(images, fakes)) == pytest.approx(-real.mean(), rel=1e-3)
-        assert float(model.fake_loss(images, fakes)) == pytest.approx(fake.mean(), rel=1e-3)
+        assert float(model.real_loss(images)) == pytest.approx(-real.mean(), rel=1e-3)
+        assert float(model.fake_loss(fakes)) == pytest.approx(fake.mean(), rel=1e-3)
     else:
         loss = float(model.critic_loss(images, fakes))
         assert loss == pytest.approx(fake.mean() - real.mean(), rel=1e-3)
     (fake,) = scores(fakes)
-    assert float(model.generator_loss(images, fakes)) == pytest.approx(-fake.mean(), rel=1e-3)
+    assert float(model.generator_loss(fakes)) == pytest.approx(-fake.mean(), rel=1e-3)
 
 
 def test_gradient_penalty_is_that_of_a_known_critic():
@@ -170,12 +173,19 @@ def test_gradient_penalty_is_that_of_a_known_critic():
     share = rng.random((4, 1, 1, 1), "float32")
     slope = rng.normal(size=(5, 5, 1)).astype("float32")
 
-    def critic(x):
-        return ops.sum(slope * x**2, axis=(1, 2, 3))[:, None]
+    class Known(load_script(WGAN).WGAN):
+        def __init__(self):
+            self.given = ops.convert_to_tensor(share)
+
+        def discriminator(self, x, training):
+            return ops.sum(slope * x**2, axis=(1, 2, 3))[:, None]
+
+        def uniform(self, shape):
+            return self.given
 
     between = share * images + (1 - share) * fakes
     norms = np.sqrt(((2 * slope * between) ** 2).sum(axis=(1, 2, 3)))
-    found = float(gan.gradient_penalty(critic, *map(ops.convert_to_tensor, (images, fakes, share))))
+    found = float(Known().gradient_penalty(*map(ops.convert_to_tensor, (images, fakes))))
     assert found == pytest.approx(((norms - 1) ** 2).mean(), rel=1e-4)
 
 
@@ -190,16 +200,17 @@ def test_wgan_clips_the_critic_in_each_of_its_updates(form, bn):
     model.fit(x=(x,), batch_size=4, verbose=0)
     for variable in model.discriminator.trainable_variables:
         assert np.abs(numbers(variable)).max() <= 0.01 + 1e-8
-    updates = [int(turn.optimizer.iterations.value) for turn in model.turns]
-    # The two critic updates of the printed form share an optimizer.
-    assert updates == ([4, 4, 1] if form == "book" else [2, 1])
+    optimizers = model.d_optimizer, model.g_optimizer
+    updates = [int(optimizer.iterations.value) for optimizer in optimizers]
+    # The printed form makes two updates of the critic for each part.
+    assert updates == ([4, 1] if form == "book" else [2, 1])
 
 
 def test_the_average_follows_the_generator_and_is_what_gets_drawn():
     model = load_script(LSGAN).build_lsgan(seed=0, ema=0.5)
-    generator, average = model.generator, model.average
+    generator, (average,) = model.generator, model.averages
     assert model.sampler is average.network
-    assert not model.average.network.trainable_variables
+    assert not average.network.trainable_variables
     expected = [numbers(v) for v in generator.trainable_variables]
     x = np.random.default_rng(0).random((4, 28, 28, 1)).astype("float32")
     for updates in (1, 2, 3):
@@ -214,7 +225,8 @@ def test_the_average_follows_the_generator_and_is_what_gets_drawn():
     ]
     for found, wanted in zip(averaged, expected, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
-    assert load_script(LSGAN).build_lsgan(seed=0, ema=0).average is None
+    plain = load_script(LSGAN).build_lsgan(seed=0, ema=0)
+    assert not plain.averages and plain.sampler is plain.generator
 
 
 def test_batch_statistics_are_those_of_the_given_inputs():
@@ -239,13 +251,13 @@ def test_lsgan_losses():
     real, fake = numbers(model.discriminator(images)), numbers(model.discriminator(fakes))
     loss, _ = model.discriminator_loss(images, fakes)
     assert float(loss) == pytest.approx((((1 - real) ** 2).mean() + (fake**2).mean()) / 2, rel=1e-4)
-    loss = float(model.generator_loss(images, fakes))
+    loss = float(model.generator_loss(fakes))
     assert loss == pytest.approx(((1 - fake) ** 2).mean(), rel=1e-4)
 
 
 def labeled_batch(rng, size=3):
     images, fakes = rng.random((2, size, 28, 28, 1), "float32")
-    labels, fake_labels = gan.one_hot(rng.integers(0, 10, (2, size)))
+    labels, fake_labels = gan_training.one_hot(rng.integers(0, 10, (2, size)))
     return images, labels, fake_labels, fakes
 
 
@@ -257,10 +269,10 @@ def test_acgan_losses():
     source = (cross_entropy(1, real) + cross_entropy(0, fake)) / 2
     of_reals = -np.log((labels * label).sum(axis=1)).mean()
     of_fakes = -np.log((fake_labels * fake_label).sum(axis=1)).mean()
-    loss, _, label_loss = model.discriminator_loss(images, labels, fake_labels, fakes)
+    loss, _, label_loss = model.discriminator_loss(images, labels, fakes, fake_labels)
     assert float(label_loss) == pytest.approx((of_reals + of_fakes) / 2, rel=1e-4)
     assert float(loss) == pytest.approx(source + (of_reals + of_fakes) / 2, rel=1e-4)
-    loss, _ = model.generator_loss(images, labels, fake_labels, fakes)
+    loss, _ = model.generator_loss(fakes, fake_labels)
     assert float(loss) == pytest.approx(cross_entropy(1, fake) + of_fakes, rel=1e-4)
 
 
@@ -271,7 +283,7 @@ def test_infogan_losses_and_that_codes_come_from_fakes_only(form):
     rng = np.random.default_rng(0)
     images, labels, fake_labels, fakes = labeled_batch(rng)
     codes = script.sample_codes(rng, 3, "gaussian")
-    batch = (images, labels, fake_labels, *codes, fakes)
+    batch = (images, labels, fakes, fake_labels, codes)
     fake, _, *q = map(numbers, model.discriminator(fakes))
     if form == "gaussian":
         expected = sum(((c - p) ** 2).mean() / (2 * 0.25) for c, p in zip(codes, q, strict=True))
@@ -280,7 +292,7 @@ def test_infogan_losses_and_that_codes_come_from_fakes_only(form):
         assert all(((p > 0) & (p < 1)).all() for p in q)
     *_, codes_loss = model.discriminator_loss(*batch)
     assert float(codes_loss) == pytest.approx(0.5 * expected, rel=1e-3)
-    loss, label_loss, codes_loss = model.generator_loss(*batch)
+    loss, label_loss, codes_loss = model.generator_loss(fakes, fake_labels, codes)
     assert float(codes_loss) == pytest.approx(0.5 * expected, rel=1e-3)
     assert float(loss) == pytest.approx(
         cross_entropy(1, fake) + float(label_loss) + float(codes_loss), rel=1e-4
@@ -320,12 +332,12 @@ def test_a_sweep_changes_one_input_and_keeps_the_others():
 def stacked():
     script = load_script(STACKEDGAN)
     keras.utils.set_random_seed(0)
-    return script, script.build_stackedgan(*script.build_encoder()[:2])
+    return script, script.StackedGAN(*script.build_encoder()[:2])
 
 
 def stacked_batch(script, model, rng, size=4):
     images = rng.random((size, 28, 28, 1), "float32")
-    labels = gan.one_hot(rng.integers(0, 10, size))
+    labels = gan_training.one_hot(rng.integers(0, 10, size))
     features = model.encoder0.predict(images, verbose=0)
     joint = np.array([[1.0], [0.0]] * (size // 2), "float32")
     return images, features, labels, script.sample_z(rng, size), script.sample_z(rng, size), joint
@@ -334,10 +346,10 @@ def stacked_batch(script, model, rng, size=4):
 def test_stackedgan_losses(stacked):
     script, model = stacked
     rng = np.random.default_rng(0)
-    batch = images, features, labels, z1, z0, _ = stacked_batch(script, model, rng)
+    images, features, labels, z1, z0, _ = stacked_batch(script, model, rng)
     fake_images = rng.random(images.shape, "float32")
     fake_features = rng.random(features.shape, "float32")
-    batch += (fake_features, features, fake_images)
+    of_generators = ((fake_images, features, z0), (fake_features, labels, z1))
 
     for level, reals, fakes, z, weight in (
         (1, features, fake_features, z1, 1),
@@ -348,14 +360,15 @@ def test_stackedgan_losses(stacked):
         fake, recovered = map(numbers, discriminator(fakes))
         source = (cross_entropy(1, real) + cross_entropy(0, fake)) / 2
         entropy = weight * ((recovered - z) ** 2).mean()
-        loss, _ = getattr(model, f"discriminator{level}_loss")(*batch)
+        loss, _ = getattr(model, f"discriminator{level}_loss")(reals, fakes, z)
         assert float(loss) == pytest.approx(source + entropy, rel=1e-4)
         if level == 1:
             predicted = numbers(model.encoder1(fakes))
             conditional = -np.log((labels * predicted).sum(axis=1)).mean()
         else:
             conditional = ((numbers(model.encoder0(fakes)) - features) ** 2).mean()
-        loss, entropy_loss, conditional_loss = getattr(model, f"generator{level}_loss")(*batch)
+        generator_loss = getattr(model, f"generator{level}_loss")
+        loss, entropy_loss, conditional_loss = generator_loss(*of_generators[level])
         assert float(entropy_loss) == pytest.approx(entropy, rel=1e-4)
         assert float(conditional_loss) == pytest.approx(conditional, rel=1e-4)
         assert float(loss) == pytest.approx(
@@ -363,13 +376,39 @@ def test_stackedgan_losses(stacked):
         )
 
 
-def test_stackedgan_draws_fake_features_in_the_joint_phase_only(stacked):
+def test_stackedgan_draws_fake_features_in_the_joint_phase_only(stacked, monkeypatch):
     script, model = stacked
     batch = stacked_batch(script, model, np.random.default_rng(2))
-    fake_features, drawn, images = map(numbers, model.fakes(*map(ops.convert_to_tensor, batch)))
+    fake_features = np.random.default_rng(3).random((4, 256), "float32")
+    followed, minimized = [], {}
+
+    class Fake:
+        value = ops.convert_to_tensor(fake_features)
+
+    def follow(network, inputs):
+        followed.append((network, inputs))
+        return Fake()
+
+    def minimize(optimizer, loss, *inputs):
+        minimized[loss.__name__] = inputs
+        return ops.zeros(()), ops.zeros(()), ops.zeros(())
+
+    monkeypatch.setattr(model, "follow", follow)
+    monkeypatch.setattr(model, "minimize", minimize)
+    model.trace.begin()
+    model.step(*map(ops.convert_to_tensor, batch))
+    assert [network for network, _ in followed] == [model.generator1, model.generator0]
+    drawn = numbers(followed[1][1][0])
     np.testing.assert_array_equal(drawn[0::2], fake_features[0::2])
     np.testing.assert_array_equal(drawn[1::2], batch[1][1::2])
-    assert images.shape == (4, 28, 28, 1)
+    # The last update compares the features of the images with those that were drawn.
+    np.testing.assert_array_equal(numbers(minimized["generator0_loss"][1]), drawn)
+    assert list(minimized) == [
+        "discriminator1_loss",
+        "discriminator0_loss",
+        "generator1_loss",
+        "generator0_loss",
+    ]
 
 
 def test_stackedgan_moves_all_four_networks_and_no_encoder(stacked):
@@ -386,13 +425,13 @@ def test_stackedgan_moves_all_four_networks_and_no_encoder(stacked):
         ]
         assert not [path for path in still if path.endswith("kernel")]
     assert not any(moved(encoders, encoders_before))
-    assert [turn.name for turn in model.turns] == ["dis1", "dis0", "gen1", "gen0"]
+    assert list(model.learning_rates()) == ["dis1", "dis0", "gen1", "gen0"]
 
 
 def run_shallow(path, *flags, folder, data):
     """`run_script` with shallow networks, and with two updates of the critic instead of five."""
     edits = SHALLOW if path == DCGAN else {"N_CRITIC": 2} if path == WGAN else {}
-    patch = {**FEW_SAMPLES, "lib.gan": {**FEW_SAMPLES["lib.gan"], **SHALLOW}}
+    patch = {**FEW_SAMPLES, "lib.gan": SHALLOW}
     return run_script(path, *flags, folder=folder, data=data, edits=edits, patch=patch)
 
 
