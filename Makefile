@@ -4,7 +4,7 @@
 # make figures redraws the figures from the pretrained weights and the logs
 # make site    builds the pages and the explorer into site/_build/html; needs node and npm
 # make notebooks  runs the notebooks on a tiny budget
-# make lint    checks style, format, spelling and types
+# make lint    checks style, format, spelling, types and the direction of imports
 PYTHON ?= python3
 BIN := .venv/bin
 # make site REPOSITORY=https://HOST/OWNER/NAME/blob/main links the site to the files there.
@@ -38,6 +38,7 @@ lint: .venv/development
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

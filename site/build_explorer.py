@@ -4,7 +4,7 @@
     python site/build_explorer.py --repository URL    link the scripts at URL/chapter4-gan/...
     python3 -m http.server --directory site/_build/html    then open localhost:8000/explorer/
 
-The build exports the networks to ONNX (lib/export.py), copies ONNX Runtime Web from
+The build exports the networks to ONNX (lib/run/export.py), copies ONNX Runtime Web from
 site/node_modules (`npm ci` in site/), and reads the measured results from results/*.json. It takes
 two minutes on one core. The packages are in requirements-site.txt.
 """

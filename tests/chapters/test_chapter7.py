@@ -248,9 +248,9 @@ def test_each_update_moves_its_own_networks_and_no_other(shallow, monkeypatch):
     for name, own in updates.items():
         model = shallow.build_cyclegan(Task("cifar10"))
         before = {network: getattr(model, network).get_weights() for network in NETWORKS}
-        minimize = model.minimize
+        one = getattr(model, name)
 
-        def only(optimizer, loss, *inputs, minimize=minimize, one=getattr(model, name)):
+        def only(optimizer, loss, *inputs, minimize=model.minimize, one=one):
             if optimizer is one:
                 return minimize(optimizer, loss, *inputs)
             return (ops.zeros(()), {}) if "generators" in loss.__name__ else ops.zeros(())

@@ -250,7 +250,7 @@ def test_operations_of_each_framework_are_measured(tmp_path):
 
 def test_unfused_is_keras_own_normalization(monkeypatch):
     if keras.backend.backend() != "tensorflow":
-        pytest.skip("lib/backends.py replaces only TensorFlow's")
+        pytest.skip("lib/engine/backends.py replaces only TensorFlow's")
     monkeypatch.setattr(layers.BatchNormalization, "call", layers.BatchNormalization.call)
     plain = layers.BatchNormalization.call
     assert "unfused float32" in epochs.NETWORKS["densenet"].contenders
