@@ -140,7 +140,7 @@ def measure(decode, latent_dim, seed):
         "attribute_correlations": correlations,
     }
     if latent_dim > 1:
-        measured["attribute_gap"] = vae.attribute_gap(correlations)
+        measured["attribute_gap"] = digit_attributes.gap(correlations)
     return measured
 
 

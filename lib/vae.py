@@ -366,19 +366,3 @@ def code_attributes(
         images = decode(codes).reshape(len(series), steps, 28, 28, 1)
         found.append(digit_attributes.code_attributes(images, values))
     return found
-
-
-def attribute_gap(correlations: dict[str, list[float]]) -> float:
-    """How far each attribute follows a single number of the code, from 0 to 1.
-
-    The mean over the attributes of the largest correlation less the second largest: 1 if each
-    attribute follows one number and no other, 0 if two numbers move it alike. The mutual
-    information gap of Chen et al., Isolating Sources of Disentanglement in Variational
-    Autoencoders (2018), equation 6, with rank correlation instead of mutual information.
-
-    Args:
-        correlations: what `metrics.attribute_correlations` returns for codes of at least two
-            numbers.
-    """
-    sizes = np.sort(list(correlations.values()))
-    return round(float((sizes[:, -1] - sizes[:, -2]).mean()), 4)

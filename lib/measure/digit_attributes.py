@@ -4,7 +4,7 @@
   arXiv:1802.04942, equation 6.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -117,7 +117,7 @@ def disentanglement(images: np.ndarray, codes: np.ndarray, digits: np.ndarray) -
 
     Returns:
         The dict of `attribute_correlations`, and two numbers from 0 to 1:
-        `gap`: the largest correlation minus the second largest, mean over thickness and slant.
+        `gap`: see there, over thickness and slant.
         `mig`: `mutual_information_gap` of the codes for thickness and slant, each ranked among the
         images of the same digit.
     """
@@ -127,12 +127,26 @@ def disentanglement(images: np.ndarray, codes: np.ndarray, digits: np.ndarray) -
         values = ATTRIBUTES[name](images)
         for of in (digits == digit for digit in np.unique(digits)):
             factors[of, column] = values[of].argsort().argsort() / of.sum()
-    gaps = [_largest_minus_second(found[name]) for name in CONTROLLED]
     return {
         **found,
-        "gap": round(float(np.mean(gaps)), 4),
+        "gap": gap(found, CONTROLLED),
         "mig": round(mutual_information_gap(codes, factors), 4),
     }
+
+
+def gap(correlations: dict[str, list[float]], attributes: Iterable[str] = ATTRIBUTES) -> float:
+    """How far each attribute follows a single code, from 0 to 1.
+
+    The mean over the attributes of the largest correlation less the second largest: 1 if each
+    attribute follows one code and no other, 0 if two codes move it alike. It is the mutual
+    information gap with rank correlation instead of mutual information.
+
+    Args:
+        correlations: what `attribute_correlations` returns.
+        attributes: those that count.
+    """
+    gaps = [_largest_minus_second(correlations[name]) for name in attributes]
+    return round(float(np.mean(gaps)), 4)
 
 
 def mutual_information_gap(codes: np.ndarray, factors: np.ndarray, bins: int = 20) -> float:

@@ -1,13 +1,15 @@
 """Image grids, strips and model diagrams, written as small PNG files."""
 
+from __future__ import annotations
+
 import contextlib
 import importlib.util
 import io
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,6 +18,9 @@ from PIL import Image, ImageChops
 
 from lib.data.datasets import DIGITS
 from lib.files.whole import write_whole
+
+if TYPE_CHECKING:
+    import keras
 
 DPI = 160
 TEXT = 8  # points
@@ -241,6 +246,8 @@ def model_diagram(model: keras.Model, path: Path) -> None:
     if importlib.util.find_spec("pydot") is None or shutil.which("dot") is None:
         print(f"no {Path(path).name}: drawing it needs pydot and Graphviz (apt install graphviz)")
         return
+
+    import keras  # only here: a script that draws digits does not wait for it
 
     def draw(temporary):
         with contextlib.redirect_stdout(io.StringIO()):  # pydot prints how `dot` failed

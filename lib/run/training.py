@@ -6,6 +6,7 @@ checkpoint has every variable of the model: weights, optimizer, seeds, moving av
 """
 
 import functools
+import itertools
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -295,15 +296,20 @@ def _fit_stretch(
 def _stretch(batch: Callable[[int], Batch], start: int, end: int) -> tuple[Batch, int]:
     """The batches from `start` to `end`, or as many as STRETCH_BYTES hold, and the batch size.
 
+    All have one size: in a data set with a short last batch, TensorFlow would compile every batch
+    for a free size, and round differently. The result must not depend on where a run is cut.
+
     They are joined into one array each. A generator would also work on every backend, but is a
     tenth slower on TensorFlow: its data set returns freed memory to the system at once.
     """
     first = batch(start)
     arrays = keras.tree.flatten(first)
+    size = len(arrays[0])
     stretch = max(1, min(end - start, STRETCH_BYTES // sum(array.nbytes for array in arrays)))
-    batches = [first, *(batch(step) for step in range(start + 1, start + stretch))]
-    joined = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
-    return joined, len(arrays[0])
+    following = map(batch, range(start + 1, start + stretch))
+    alike = itertools.takewhile(lambda each: _length(each) == size, following)
+    joined = keras.tree.map_structure(lambda *parts: np.concatenate(parts), first, *alike)
+    return joined, size
 
 
 class _Forwarding(keras.callbacks.Callback):

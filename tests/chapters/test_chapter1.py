@@ -5,6 +5,7 @@ import itertools
 import json
 import signal
 import sys
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -15,7 +16,7 @@ from matplotlib.image import imread
 from lib import settings_table
 from lib.files.errors import Stopped, UserError
 from lib.measure import plots
-from lib.run import flags
+from lib.run.program import Run
 
 CHAPTER = "chapter1-keras-quick-tour"
 SAMPLER = f"{CHAPTER}/mnist-sampler-1.3.1.py"
@@ -209,9 +210,7 @@ def test_sampler(tmp_path, data_dir):
     ]
     drawn = imread(tmp_path / "first" / "mnist_samples" / "mnist-samples.png")
     for seed in (0, 1):
-        args = argparse.Namespace(
-            seed=seed, output_dir=tmp_path, show=False, mixed_precision=False, devices=1
-        )
+        args = argparse.Namespace(seed=seed, output_dir=tmp_path, show=False)
         load_script(SAMPLER).main(args)
         again = imread(tmp_path / "mnist_samples" / "mnist-samples.png")
         assert np.array_equal(drawn, again) == (seed == 0)
@@ -321,7 +320,7 @@ def test_mlp_sweep_trains_the_remaining_rows(tmp_path, data_dir):
 def test_a_sweep_resumes_within_a_row(tmp_path):
     rng = np.random.default_rng(0)
     data = [(rng.random((32, 6), "float32"), rng.integers(0, 3, 32)) for _ in range(2)]
-    args = flags.training_parser("", batch_size=8, epochs=3).parse_args(["--seed=7"])
+    run = Run(tmp_path / "script.py", tmp_path, tmp_path, seed=7, budget=3, batch_size=8)
     trained = []
 
     def build(units, ctrl_c=False):
@@ -343,24 +342,24 @@ def test_a_sweep_resumes_within_a_row(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
-    settings_table.run(["units"], table, build, data, args, whole)
+    settings_table.train(["units"], table, build, data, replace(run, folder=whole))
     assert trained == [4, 5, 6]
     with pytest.raises(Stopped, match="step 4 of 12"):
-        settings_table.run(
-            ["units"], table, lambda units: build(units, units == 5), data, args, broken
+        stopped = replace(run, folder=broken)
+        settings_table.train(
+            ["units"], table, lambda units: build(units, units == 5), data, stopped
         )
     assert rows(broken) == rows(whole)[:1]
-    args.resume = True
     trained.clear()
-    settings_table.run(["units"], table, build, data, args, broken)
+    settings_table.train(["units"], table, build, data, replace(run, folder=broken, resume=True))
     assert trained == [5, 6]
     assert rows(broken) == rows(whole)
 
-    args.seed = 8
+    other = replace(run, seed=8, resume=True)
     with pytest.raises(UserError, match=r"sweep\.json' belongs to a sweep with seed 7, this one"):
-        settings_table.run(["units"], table, build, data, args, whole)
+        settings_table.train(["units"], table, build, data, replace(other, folder=whole))
     with pytest.raises(UserError, match=r"nothing to resume: no .*sweep\.json"):
-        settings_table.run(["units"], table, build, data, args, tmp_path)
+        settings_table.train(["units"], table, build, data, other)
     assert rows(whole) == rows(broken)
 
 

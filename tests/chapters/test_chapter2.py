@@ -1,6 +1,5 @@
 """Chapter 2: exact networks, the schedule, augmentation, and every script by its command line."""
 
-import argparse
 import importlib.util
 import os
 import re
@@ -23,7 +22,8 @@ from lib import classifier, one_cycle
 from lib.files import weights
 from lib.files.errors import UserError
 from lib.measure import plots
-from lib.run import flags, training
+from lib.run import training
+from lib.run.program import Run
 
 CNN = "chapter2-deep-networks/cnn-functional-2.1.1.py"
 Y_NETWORK = "chapter2-deep-networks/cnn-y-network-2.1.2.py"
@@ -182,8 +182,7 @@ def test_one_cycle_shifts_by_up_to_four_pixels_and_reflects(path):
 
 
 def settings(**changes):
-    flags = {**load_script(RESNET).ONE_CYCLE, "warm_up": 0.25, "learning_rate": 0.4, **changes}
-    return argparse.Namespace(**flags)
+    return {**load_script(RESNET).ONE_CYCLE, "warm_up": 0.25, "learning_rate": 0.4, **changes}
 
 
 def compiled(steps=100, **changes):
@@ -270,8 +269,9 @@ def test_operations_are_the_papers():
 def test_a_record_has_the_operations_of_its_training(tmp_path, monkeypatch):
     monkeypatch.setattr(classifier, "forward_flops", lambda model: 10**12)
     monkeypatch.setattr(sys, "argv", ["script.py"])
-    args = flags.training_parser("", batch_size=4, epochs=2).parse_args([])
-    args.output_dir, args.weights = tmp_path, None
+    folder = tmp_path / "net"
+    folder.mkdir()
+    run = Run(tmp_path / "script.py", folder, tmp_path, budget=2, batch_size=4)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation="softmax")])
 
     def compile_for(steps):
@@ -280,16 +280,11 @@ def test_a_record_has_the_operations_of_its_training(tmp_path, monkeypatch):
     data = (np.ones((10, 3), "float32"), np.zeros(10, int))
     # Two epochs of 10 images, or of 8 in whole batches, and three passes through the network.
     for whole_batches, expected in ((False, 3 * 20 / 1000), (True, 3 * 16 / 1000)):
-        _, facts = classifier.train_and_test(
-            model,
-            (data, data),
-            args,
-            tmp_path,
-            name="net",
-            compile_for=compile_for,
-            whole_batches=whole_batches,
+        classifier.train_and_test(
+            run, model, lambda: (data, data), compile_for, None, whole_batches=whole_batches
         )
-        assert facts["train_pflop"] == pytest.approx(expected)
+        record = read_json(folder / "metrics.json")
+        assert record["train_pflop"] == pytest.approx(expected)
 
 
 def test_held_out_images_are_the_last_training_images():
@@ -321,7 +316,7 @@ def test_jax_compiles_the_whole_step():
     if importlib.util.find_spec("jax") is None:
         pytest.skip("no JAX")
     code = f"""
-import argparse, sys
+import sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 from conftest import load_script
 from lib import classifier, one_cycle
@@ -329,7 +324,7 @@ script = load_script({RESNET!r})
 model = script.build_resnet(8, 1)
 for compile in (
     lambda: script.compile_classifier(model, 10),
-    lambda: one_cycle.compile_one_cycle(model, 10, argparse.Namespace(**script.ONE_CYCLE)),
+    lambda: one_cycle.compile_one_cycle(model, 10, script.ONE_CYCLE),
 ):
     classifier.allow_compilation(model)
     compile()

@@ -1,6 +1,7 @@
 """Chapter 3: networks, noise, gray images, measures and figures, and the scripts as commands."""
 
 import itertools
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -16,6 +17,7 @@ from lib.files import weights
 from lib.files.errors import UserError
 from lib.measure import image_quality, plots
 from lib.run import training
+from lib.run.program import Run
 
 matplotlib.use("Agg")
 
@@ -198,14 +200,13 @@ def test_noise_has_the_mean_the_level_and_the_range():
 def test_noise_repeats_with_its_seed_and_grows_with_the_level():
     script = load_script(DENOISING)
     images = np.random.default_rng(0).random((50, 28, 28, 1), "float32")
-    args = SimpleNamespace(seed=1337)
-    noisy = script.corrupt_test(images, 0.5, args)
-    np.testing.assert_array_equal(noisy, script.corrupt_test(images, 0.5, args))
-    np.testing.assert_array_equal(noisy[:9], script.corrupt_test(images[:9], 0.5, args))
+    noisy = script.corrupt_test(images, 0.5, 1337)
+    np.testing.assert_array_equal(noisy, script.corrupt_test(images, 0.5, 1337))
+    np.testing.assert_array_equal(noisy[:9], script.corrupt_test(images[:9], 0.5, 1337))
     # The training digits get other noise.
     assert np.abs(noisy - script.corrupt(images, 0.5, (1337, 0))).max() > 0.5
     errors = [
-        image_quality.mse(images, script.corrupt_test(images, level, args)).mean()
+        image_quality.mse(images, script.corrupt_test(images, level, 1337)).mean()
         for level in (0.5, 0.75, 1.0)
     ]
     assert errors == sorted(errors)
@@ -270,9 +271,9 @@ def test_the_2dim_script_calls_its_decoder_once(tmp_path):
         return np.zeros((len(codes), 28, 28, 1))
 
     encoder = SimpleNamespace(predict=lambda images, **_: np.zeros((len(images), 2)))
-    args = SimpleNamespace(show=False)
+    run = SimpleNamespace(folder=tmp_path, show=False)
     images, labels = np.zeros((3, 28, 28, 1)), np.arange(3)
-    script.draw(encoder, SimpleNamespace(predict=decode), images, labels, args, tmp_path)
+    script.draw(encoder, SimpleNamespace(predict=decode), images, labels, run)
     assert calls == [(900, 2)]
 
 
@@ -315,24 +316,14 @@ def test_rate_falls_after_five_epochs_without_progress_also_when_interrupted(tmp
             return {"loss": losses[min(epoch, len(losses)) - 1]}
 
         monkeypatch.setattr(training, "evaluate", evaluate)
-        args = SimpleNamespace(
-            epochs=7,
-            batch_size=4,
-            seed=0,
-            resume=resume,
-            tensorboard=False,
-            steps_per_execution=None,
-            output_dir=folder,
-            show=False,
-            no_augmentation=False,
-            chroma=False,
-            dropout=0,
-            learning_rate=1e-3,
-            hold_out=0,
+        own = folder / "colorized_ae"
+        own.mkdir(exist_ok=True, parents=True)
+        settings = {"chroma": False, "hold_out": 0}
+        run = Run(
+            Path("script.py"), own, folder, budget=7, batch_size=4, settings=settings, resume=resume
         )
-        folder.mkdir(exist_ok=True)
         try:
-            script.train(autoencoder, gray, color, gray, color, args, folder)
+            script.train(autoencoder, (gray, color), (gray, color), True, run)
         except KeyboardInterrupt:
             return rates
         return rates[:-1]  # the last evaluation is that of the finished run
@@ -343,9 +334,9 @@ def test_rate_falls_after_five_epochs_without_progress_also_when_interrupted(tmp
     assert len(first) == 3
     assert first + train(tmp_path / "cut", 4, True) == expected
     for folder in (tmp_path / "whole", tmp_path / "cut"):
-        (best,) = (folder / "saved_models").iterdir()
+        (best,) = (folder / "colorized_ae/saved_models").iterdir()
         assert best.name == "colorized_ae_model.007.h5"
-        numbers = read_json(folder / "metrics.json")
+        numbers = read_json(folder / "colorized_ae/metrics.json")
         assert (numbers["best_epoch"], numbers["best_test_loss"]) == (7, 0.3)
 
 

@@ -11,6 +11,8 @@ from matplotlib.image import imread
 
 from lib import vae
 from lib.files import weights
+from lib.measure import digit_attributes
+from lib.measure.digit_attributes import CONTROLLED
 
 MLP = "chapter8-vae/vae-mlp-mnist-8.1.1.py"
 CNN = "chapter8-vae/vae-cnn-mnist-8.1.2.py"
@@ -145,9 +147,10 @@ def test_code_attributes_sweep_one_number_of_the_code_at_a_time():
 
 
 def test_attribute_gap_is_1_where_each_attribute_follows_one_number_alone():
-    assert vae.attribute_gap({"thickness": [1.0, 0.0], "slant": [0.0, 1.0]}) == 1
-    assert vae.attribute_gap({"thickness": [0.7, 0.7], "slant": [0.7, 0.7]}) == 0
-    assert vae.attribute_gap({"slant": [0.5, 0.9, 0.1]}) == pytest.approx(0.4)
+    assert digit_attributes.gap({"thickness": [1.0, 0.0], "slant": [0.0, 1.0]}, CONTROLLED) == 1
+    assert digit_attributes.gap({"thickness": [0.7, 0.7], "slant": [0.7, 0.7]}, CONTROLLED) == 0
+    slant = {"slant": [0.5, 0.9, 0.1]}
+    assert digit_attributes.gap(slant, ["slant"]) == pytest.approx(0.4)
 
 
 def test_the_time_of_the_grid_is_that_of_one_call_without_the_compilation():
@@ -245,8 +248,8 @@ def test_trains_draws_and_measures(path, flags, name, tmp_path, data_dir):
 
 
 def test_longer_codes_have_no_plane(tmp_path, capsys):
-    args = SimpleNamespace(latent_dim=3, show=False)
-    vae.draw(None, {}, None, None, args, tmp_path)
+    run = SimpleNamespace(settings={"latent_dim": 3}, folder=tmp_path, show=False)
+    vae.draw(None, {}, None, None, run)
     assert "3 numbers, not 2" in capsys.readouterr().out
     assert list(tmp_path.glob("*.png")) == []
 

@@ -1,8 +1,10 @@
 """Checkpoints and interruption; test_backends.py also runs part of this file on other backends."""
 
+import itertools
 import os
 import signal
 import sys
+from types import SimpleNamespace
 
 import keras
 import matplotlib.pyplot as plt
@@ -529,3 +531,47 @@ def test_augmentation_differs_between_batches_and_repeats_with_the_step():
     assert all(np.ptp(a) < 1e-9 for a in added)
     for step in range(4):
         np.testing.assert_array_equal(batch(step)["y"] - batch(step)["x"], added[step])
+
+
+def trained_in_stretches(build, folder, monkeypatch, steps_at_once):
+    """The state after two epochs of 20 examples in batches of 8, of which the last is short."""
+    monkeypatch.setattr(training._Progress, "steps_in", lambda self, seconds: steps_at_once)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(20, 4)).astype("float32"), rng.integers(0, 2, 20)
+    model = build()
+    run = program.Run(folder / "script.py", folder, folder, budget=2, batch_size=8)
+    training.train_epochs(model, x, y, run)
+    return state(model)
+
+
+def test_a_result_does_not_depend_on_the_length_of_a_stretch(tmp_path, monkeypatch):
+    whole = trained_in_stretches(build, tmp_path, monkeypatch, 1000)
+    for steps_at_once in (1, 2, 7):
+        cut = trained_in_stretches(build, tmp_path, monkeypatch, steps_at_once)
+        for a, b in zip(whole, cut, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_result_does_not_depend_on_the_clock(name, tmp_path, monkeypatch):
+    make, make_batches = MODELS[name]
+    states = []
+    for seconds in (0.0, 0.001, 7.0, 1000.0):
+        now = itertools.count(0, seconds) if seconds else itertools.repeat(0.0)
+        with monkeypatch.context() as patched:
+            clock = SimpleNamespace(time=lambda now=now: next(now))
+            patched.setattr(training, "time", clock)
+            model = make()
+            training.train(
+                model,
+                make_batches,
+                steps=9,
+                interval=3,
+                restart=tmp_path / "restart.npz",
+                settings={},
+                resume=False,
+            )
+        states.append(state(model))
+    for other in states[1:]:
+        for a, b in zip(states[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
