@@ -112,10 +112,8 @@ class WGAN(gan.GAN):
         for part in ops.split(images, N_CRITIC):
             fakes = self.follow(self.generator, self.noise(part))
             if self.form == "penalty":
-                loss, distance, penalty = self.minimize(
-                    self.d_optimizer, self.penalized_critic_loss, part, fakes
-                )
-                self.log(critic=loss, distance=distance, penalty=penalty)
+                loss, parts = self.minimize(self.d_optimizer, self.penalized_loss, part, fakes)
+                self.log(critic=loss, **parts)
             elif self.form == "clip":
                 self.log(critic=self.minimize(self.d_optimizer, self.critic_loss, part, fakes))
                 self.clip_weights()
@@ -144,11 +142,11 @@ class WGAN(gan.GAN):
         """Fakes that pretend to be real."""
         return wasserstein_loss(1.0, self.discriminator(fakes, training=True))
 
-    def penalized_critic_loss(self, images, fakes):
+    def penalized_loss(self, images, fakes):
         """The critic's loss plus PENALTY times the gradient penalty; also returns its parts."""
         loss = self.critic_loss(images, fakes)
         penalty = self.gradient_penalty(images, fakes)
-        return loss + PENALTY * penalty, -loss, penalty
+        return loss + PENALTY * penalty, {"distance": -loss, "penalty": penalty}
 
     def gradient_penalty(self, images, fakes):
         """Mean of (|gradient| - 1)^2 of the critic at random places between real and fake images.

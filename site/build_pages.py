@@ -40,13 +40,16 @@ PAGES = (
     "CHANGELOG.md",
     "SECURITY.md",
     "benchmarks/README.md",
+    "lib/README.md",
     "lib/data/README.md",
 )
 
 
 def modules():
     """Returns the Python files that have a page, besides the scripts."""
-    files = [*ROOT.glob("lib/*.py"), *ROOT.glob("tools/tables/*.py"), *ROOT.glob("benchmarks/*.py")]
+    files = [
+        file for folder in ("lib", "tools", "benchmarks") for file in ROOT.glob(f"{folder}/**/*.py")
+    ]
     return sorted(path for path in files if path.name != "__init__.py")
 
 

@@ -92,7 +92,7 @@ def learning_rates(model: keras.Model) -> dict[str, float]:
     return {name: float(keras.ops.convert_to_numpy(rate)) for name, rate in rates.items()}
 
 
-class TensorBoard(keras.callbacks.Callback):
+class TensorBoard:
     """Writes the row of each interval, and the figures that were drawn in it, for TensorBoard.
 
     Keras' own callback of this name needs TensorFlow.
@@ -101,23 +101,19 @@ class TensorBoard(keras.callbacks.Callback):
         folder: of the figures. The files for TensorBoard are in its subfolder tensorboard.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        super().__init__()
-        self.folder = Path(folder)
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.writer: Any = None  # a `tensorboardX.SummaryWriter`
-        self.drawn: dict[Path, int] = {}
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.drawn = self._figures()
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
-        step = int(logs["step"])  # Keras made it a float
+    def add(self, row: dict[str, Any]) -> None:
+        """Writes a row of log.csv, and the new figures."""
+        step = row["step"]
         if self.writer is None:
             from tensorboardX import SummaryWriter
 
-            folder = str(self.folder / "tensorboard")
-            self.writer = SummaryWriter(folder, purge_step=step)
-        for name, value in logs.items():
+            self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
+        for name, value in row.items():
             if name not in COUNTS:
                 self.writer.add_scalar(name, value, step)
         figures = self._figures()
@@ -129,10 +125,6 @@ class TensorBoard(keras.callbacks.Callback):
                 self.writer.add_image(name, pixels, step, dataformats=axes)
         self.drawn = figures
         self.writer.flush()
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        if self.writer is not None:
-            self.writer.close()
 
     def _figures(self):
         return {path: path.stat().st_mtime_ns for path in self.folder.glob("*.png")}

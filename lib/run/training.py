@@ -9,7 +9,7 @@ import functools
 import itertools
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def train(
     memory: dict[str, Any] | None = None,
     save: Callable[[], object] | None = None,
     keep: bool = False,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    tensorboard: bool = False,
     steps_per_execution: int | None = None,
 ) -> tuple[float, Logs]:
     """Trains `model` until `steps` steps are done.
@@ -74,8 +74,7 @@ def train(
             continuation only calls it again.
         keep: leave the checkpoint of a finished run, so that `resume` with more steps can
             continue it.
-        callbacks: of Keras. An interval is an epoch for them. They get the row of log.csv as the
-            logs of an epoch, and one that stops the training ends the run.
+        tensorboard: also write the rows of log.csv, and the figures, for TensorBoard.
         steps_per_execution: training steps in one call of the compiled function; see
             `devices.steps_per_execution`.
 
@@ -103,10 +102,10 @@ def train(
             "this run; train for more steps"
         )
     log = Log(restart.with_name(f"{restart.stem.replace('restart', 'log')}.csv"), step)
+    board = TensorBoard(restart.parent) if tensorboard else None
     model.steps_per_execution = devices.steps_per_execution(steps_per_execution)
     started = time.time() - 60 * minutes
     progress = _Progress(step, steps, interval_so_far)
-    forwarding = _Forwarding(callbacks, model, progress)
     saved, cost = time.time(), 0.0
 
     def save_checkpoint():
@@ -117,17 +116,14 @@ def train(
         saved = time.time()
         cost = saved - began
 
-    forwarding.callbacks.on_train_begin()
     with _StopOnSignal() as stop:
         while step < steps and not stop.requested:
-            if step % interval == 0:
-                forwarding.callbacks.on_epoch_begin(step // interval)
             end = min(steps, (step // interval + 1) * interval)
             while step < end and not stop.requested:
                 if time.time() - saved > max(SECONDS_UNSAVED, cost / SAVING_SHARE):
                     save_checkpoint()
                 some = min(end, step + progress.steps_in(SECONDS_AT_ONCE))
-                _fit_stretch(model, batch, step, some, [progress, forwarding, stop])
+                _fit_stretch(model, batch, step, some, [progress, stop])
                 step = progress.step
             minutes = (time.time() - started) / 60
             if step == end:
@@ -140,12 +136,10 @@ def train(
                 row = {"step": step, "seconds": round(seconds, 1), **logs}
                 row |= {**learning_rates(model), **(further or {})}
                 log.add(row)
-                forwarding.callbacks.on_epoch_end((step - 1) // interval, row)
-                if model.stop_training and not stop.requested:
-                    steps = step
+                if board is not None:
+                    board.add(row)
             save_checkpoint()
         if step == steps:
-            forwarding.callbacks.on_train_end(logs)
             if log.rows:
                 log.draw(logs)
             if save is not None:
@@ -165,7 +159,7 @@ def of_run(run: Run) -> dict[str, Any]:
         "restart": run.folder / "restart.npz",
         "settings": {"seed": run.seed, "batch size": run.batch_size, **run.settings},
         "resume": run.resume,
-        "callbacks": [TensorBoard(run.folder)] if run.tensorboard else [],
+        "tensorboard": run.tensorboard,
         "steps_per_execution": run.steps_per_execution,
     }
 
@@ -310,27 +304,6 @@ def _stretch(batch: Callable[[int], Batch], start: int, end: int) -> tuple[Batch
     alike = itertools.takewhile(lambda each: _length(each) == size, following)
     joined = keras.tree.map_structure(lambda *parts: np.concatenate(parts), first, *alike)
     return joined, size
-
-
-class _Forwarding(keras.callbacks.Callback):
-    """Passes the steps of all calls of `fit` to Keras callbacks as the batches of one call.
-
-    An interval is an epoch for them. Intervals are numbered from 0 across the run, and batches
-    from 0 within an interval.
-    """
-
-    def __init__(self, callbacks, model, progress):
-        super().__init__()
-        self.callbacks = keras.callbacks.CallbackList(list(callbacks), model=model)
-        self.progress = progress
-
-    def on_train_batch_begin(self, batch, logs=None):
-        number = self.progress.stretch_start - self.progress.interval_start + batch
-        self.callbacks.on_train_batch_begin(number, logs)
-
-    def on_train_batch_end(self, batch, logs=None):
-        number = self.progress.step - self.progress.interval_start - 1
-        self.callbacks.on_train_batch_end(number, logs)
 
 
 class _StopOnSignal(StopOnSignal, keras.callbacks.Callback):

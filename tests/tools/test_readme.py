@@ -264,9 +264,3 @@ def test_curves_of_cyclegan_show_the_measures_of_each_run(tmp_path, monkeypatch)
         [0.04, 0.03, 0.025],
     ]
     np.testing.assert_allclose(drawn, expected)
-
-
-def test_the_map_of_the_top_page_names_every_module():
-    text = (ROOT / "README.md").read_text()
-    for path in (ROOT / "lib").glob("*.py"):
-        assert path.name == "__init__.py" or f"](lib/{path.name})" in text, path.name

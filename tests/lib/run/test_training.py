@@ -351,57 +351,6 @@ def test_the_curves_show_losses_measures_and_learning_rate(tmp_path, monkeypatch
     assert plt.imread(tmp_path / "log.png").std() > 0
 
 
-class Heard(keras.callbacks.Callback):
-    """Keeps the calls that a callback gets."""
-
-    def __init__(self):
-        super().__init__()
-        self.told = []
-
-    def on_train_begin(self, logs=None):
-        self.told.append("begin")
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.told.append(f"epoch {epoch}")
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.told.append(batch)
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.told.append(f"end of {epoch} at step {logs['step']:g}")
-
-    def on_train_end(self, logs=None):
-        self.told.append("end")
-
-
-def test_callbacks_see_one_training_with_epochs_numbered_across_the_run(tmp_path):
-    heard, rest = Heard(), Heard()
-    with pytest.raises(Stopped):
-        train(build(), tmp_path, steps=7, batch=interrupt_at(4), callbacks=[heard])
-    assert heard.model is not None
-    train(build(), tmp_path, steps=7, resume=True, callbacks=[rest])
-    first = ["begin", "epoch 0", 0, 1, 2, "end of 0 at step 3", "epoch 1", 0]
-    assert heard.told[: len(first)] == first
-    steps = [word for word in heard.told + rest.told if isinstance(word, int)]
-    assert steps == [0, 1, 2, 0, 1, 2, 0]
-    assert rest.told[-3:] == [0, "end of 2 at step 7", "end"]
-
-
-def test_a_callback_that_stops_the_training_ends_the_run(tmp_path):
-    saved = []
-    stopping = keras.callbacks.EarlyStopping(monitor="score", mode="max", patience=1)
-    _, logs = train(
-        build(),
-        tmp_path,
-        after=lambda step, logs: {"score": 1.0},
-        callbacks=[stopping],
-        save=lambda: saved.append(True),
-    )
-    assert [row["step"] for row in log_rows(tmp_path)] == ["3", "6"]
-    assert saved == [True] and logs["loss"] > 0
-    assert not (tmp_path / "restart.npz").exists()
-
-
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="not in Keras with PyTorch")
 @pytest.mark.parametrize("several", [2, 4])
 @pytest.mark.parametrize("kind", MODELS)
@@ -444,7 +393,7 @@ def test_tensorboard_gets_losses_and_figures(tmp_path):
     def draw(step, logs):
         plt.imsave(tmp_path / f"{step:05d}.png", np.random.default_rng(step).random((8, 8, 3)))
 
-    train(build(), tmp_path, after=draw, callbacks=[logs.TensorBoard(tmp_path)])
+    train(build(), tmp_path, after=draw, tensorboard=True)
     (path,) = (tmp_path / "tensorboard").iterdir()
     data, values = path.read_bytes(), []
     while data:
