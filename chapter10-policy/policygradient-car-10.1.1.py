@@ -54,7 +54,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import console, flags, program
+from lib.run import flags, program
 from lib.run.settings import add_flags, changed, chosen, setting
 
 ENV_ID = "MountainCarContinuous-v0"
@@ -212,6 +212,7 @@ class PolicyAgent:
 
     def __init__(self, method, encoder, settings):
         self.method, self.settings = method, settings
+        self.encoder = agents.fingerprint(encoder)
         self.actor, self.value = build_actor(settings.least_std), build_value()
 
         beta = settings.beta if method == "a2c" else 0.0
@@ -227,11 +228,6 @@ class PolicyAgent:
         """Lowers the learning rates to the given share of their first values."""
         self.actor.optimizer.learning_rate = share * self.settings.learning_rate
         self.value.optimizer.learning_rate = share * self.settings.value_learning_rate
-
-    def about(self, args, encoder):
-        """What checkpoints and weight files record."""
-        about = {"method": self.method, "environment": args.env_id}
-        return {**about, "encoder": agents.fingerprint(encoder), **asdict(self.settings)}
 
     def steps_of(self, episode, flag, limit=True, first=0):
         """Returns the `Steps` of an episode from `run_episode`, of which the first has number t."""
@@ -311,46 +307,44 @@ def run_episode(env, policy, rng, noise=None, after_step=None):
     return steps, flag
 
 
-def train(args, seed, settings, encoder, folder):
-    """Trains an agent for `args.episodes` and tests it without noise; returns the `rl.Run`."""
-    keras.utils.set_random_seed(seed)
-    rng = np.random.default_rng(seed)
-    env = environments.make_continuous(args.env_id, render_mode="human" if args.show else None)
-    agent = PolicyAgent(args.method, encoder, settings)
-    load(agent, encoder, args)
-    about = agent.about(args, encoder)
-    online = settings.update_each_step and args.method == "actor_critic"
+def train(run, seed, agent, env_id, end):
+    """Trains an agent and tests it without noise; returns the `TrainingRun`."""
+    rng, settings = np.random.default_rng(seed), agent.settings
+    env = environments.make_continuous(env_id, render_mode="human" if run.show else None)
+    online = settings.update_each_step and agent.method == "actor_critic"
     facts = {}
 
     def learn_online(steps, flag):
         limit = len(steps) == env.spec.max_episode_steps
         facts.update(agent.update(agent.steps_of(steps[-1:], flag, limit, len(steps) - 1)))
 
-    fixed = {**about, "episodes": args.episodes}
-    with agent_runs.Run(args, seed, folder, [*agent.networks.values()], rng, fixed) as run:
+    about = {"method": agent.method, "environment": env_id, "encoder": agent.encoder}
+    fixed = {**about, **asdict(settings), "episodes": run.budget}
+    networks = [*agent.networks.values()]
+    with agent_runs.TrainingRun(run, seed, networks, rng, fixed) as training:
         agent.policy.update()
-        flags = run.log[-1]["flags"] if run.log else 0
-        while run.unfinished:
+        flags = training.log[-1]["flags"] if training.log else 0
+        while training.unfinished:
             if settings.decay:
-                agent.decay(1 - len(run.log) / args.episodes)
+                agent.decay(1 - len(training.log) / run.budget)
             noise, after_step = Noise(settings.correlation, rng), learn_online if online else None
             episode, flag = run_episode(env, agent.policy, rng, noise, after_step)
             if not online:
                 facts = agent.learn(agent.steps_of(episode, flag))
             flags += flag
-            run.add(
+            training.add(
                 steps=len(episode),
                 reward=round(sum(reward for *_, reward in episode), 3),
                 flag=int(flag),
                 flags=flags,
                 **{name: float(f"{value:.5g}") for name, value in facts.items()},
             )
-    run.updates = int(agent.actor.optimizer.iterations)
-    run.play = partial(reward_without_noise, policy=agent.policy)
-    run.test = reports.test(args, run.play, TEST_EPISODES, seed)
-    if seed == args.seed:
-        agents.save_networks(agent.networks, args, "car", {**about, "seed": seed})
-    return run
+    training.updates = int(agent.actor.optimizer.iterations)
+    training.play = partial(reward_without_noise, policy=agent.policy)
+    training.test = reports.test(env_id, training.play, TEST_EPISODES, seed, run.show)
+    if seed == run.seed:
+        agents.save_networks(run, agent.networks, f"car_{agent.method}", end, **about, seed=seed)
+    return training
 
 
 def reward_without_noise(env, rng, policy):
@@ -358,11 +352,11 @@ def reward_without_noise(env, rng, policy):
     return sum(reward for *_, reward in run_episode(env, policy, rng)[0])
 
 
-def load(agent, encoder, args):
-    """Loads the weights that the flags name, if they are those of this agent."""
-    about = agent.about(args, encoder)
-    expected = {name: about[name] for name in ("method", "environment", "encoder", "least_std")}
-    agents.load_networks(agent.networks, args, "car", __file__, expected, encoder)
+def load(run, agent, encoder, files, env_id):
+    """Loads weights, if they are those of this agent; `files` is {network: file, or None}."""
+    expected = {"method": agent.method, "environment": env_id, "encoder": agent.encoder}
+    expected["least_std"] = agent.settings.least_std
+    agents.load_networks(run, agent.networks, files, f"car_{agent.method}", expected, encoder)
     agent.policy.update()
 
 
@@ -370,30 +364,48 @@ def main(args):
     default = BOOK if args.book else Settings()
     if args.method == "a2c":
         default = replace(default, gamma=A2C_GAMMA)
-    settings = chosen(args, default)
-    args.suffix = agent_runs.suffix(args, ENV_ID, changed(args, default))
-    folder = program.prepare(args, f"car_{args.method}{args.suffix}")
-    if args.record:
-        video.check_video(args)
+    settings, differs = chosen(args, default), changed(args, default)
+    end = ("-book" if args.book else "") + agent_runs.suffix("", "", differs, args.seed)
+    end = agent_runs.suffix(args.env_id, ENV_ID, {}, 0) + end
+    run = program.start(args, f"car_{args.method}{end}", __file__, **asdict(settings))
+    film = video.filmed(args.env_id, args.record) if args.record else None
     if args.method == "random":
-        reports.random_play(args, folder)
+        reports.random_play(run, args.env_id)
+        if film is not None:
+            video.record(reports.random_reward, film, args.seed, run.folder / "agent", args.record)
         return
     space = environments.make_continuous(args.env_id).observation_space
-    encoder = load_or_train(args, space, settings.standardize, __file__, folder)
+    encoder_file = run.to_load(args.encoder_weights, "car_encoder.h5")
+    saved = f"car_encoder{end}.h5"
+    encoder = load_or_train(run, args.env_id, space, settings.standardize, encoder_file, saved)
+    actor_file = run.to_load(args.actor_weights, f"car_{args.method}_actor.h5")
+    files = {"actor": actor_file, "value": args.value_weights}
+
+    def new_agent(seed):
+        keras.utils.set_random_seed(seed)
+        agent = PolicyAgent(args.method, encoder, settings)
+        load(run, agent, encoder, files, args.env_id)
+        return agent
+
+    agent = new_agent(args.seed)
+    states = keras.Input(space.shape, name="states")
+    policy = keras.Model(states, agent.actor(encoder(states)), name="policy")
+    if run.exported({"": policy}, inputs=(space.low, space.high)):
+        return
     facts = {"env_id": args.env_id, "method": args.method, "settings": asdict(settings)}
-    agent = PolicyAgent(args.method, encoder, settings)
-    console.introduce(args, folder, args.method, args.env_id, encoder, *agent.networks.values())
+    run.introduce(args.method, args.env_id, encoder, *agent.networks.values())
     if args.actor_weights and not args.train:
-        load(agent, encoder, args)
         play = partial(reward_without_noise, policy=agent.policy)
-        rewards = reports.test(args, play, TEST_EPISODES, args.seed)
-        reports.evaluation(rewards, args, folder, **facts)
+        rewards = reports.test(args.env_id, play, TEST_EPISODES, args.seed, run.show)
+        reports.evaluation(run, rewards, **facts)
     else:
-        runs = agent_runs.run_seeds(args, lambda seed: train(args, seed, settings, encoder, folder))
-        play = runs[args.seed].play
-        reports.policies(runs, GOAL, args, folder, **facts)
-    if args.record:
-        video.record(args, play, folder / "agent")
+        trained = agent_runs.run_seeds(
+            args.seed, args.seeds, lambda seed: train(run, seed, new_agent(seed), args.env_id, end)
+        )
+        play = trained[args.seed].play
+        reports.policies(run, trained, GOAL, **facts)
+    if film is not None:
+        video.record(play, film, args.seed, run.folder / "agent", args.record)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import console, flags, program
+from lib.run import flags, program
 from lib.run.settings import add_flags, changed, chosen, setting
 
 ENV_ID = "CartPole-v0"
@@ -101,14 +101,14 @@ def parse_args():
     parser.add_argument(
         "-d", "--ddqn", dest="method", action="store_const", const="ddqn", help="double DQN"
     )
-    parser.add_argument("-r", "--no-render", action="store_true", help="no window, the default")
+    parser.add_argument(
+        "-r", "--no-render", dest="show", action="store_false", help="no window, the default"
+    )
     parser.add_argument("--book", action="store_true", help="the book's settings, see departures")
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
     parser.set_defaults(method="dqn")
     add_flags(parser, Settings)
-    args = parser.parse_args()
-    args.show = args.show and not args.no_render
-    return args
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
@@ -120,8 +120,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from lib.files import weights
 from lib.rl import agent_runs, agents, environments, reports, video
+from lib.run.export import SYMMETRIC
 
 
 def build_q_network(state_size, actions, name="q_network"):
@@ -248,28 +248,27 @@ def run_episode(env, agent, epsilon, rng, memory=None):
     return steps, total
 
 
-def train(args, seed, settings, folder):
-    """Trains an agent until the task is solved, and tests it; returns the `rl.Run`."""
+def train(run, seed, settings, method, env_id):
+    """Trains an agent until the task is solved, and tests it; returns the `TrainingRun`."""
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
-    env = environments.make_discrete(args.env_id, render_mode="human" if args.show else None)
-    agent = DQNAgent(env, settings, args.method == "ddqn")
-    memory, goal = (
-        agent_runs.Memory(settings.memory, env.observation_space.shape[0]),
-        environments.goal(env),
-    )
+    env = environments.make_discrete(env_id, render_mode="human" if run.show else None)
+    agent, goal = DQNAgent(env, settings, method == "ddqn"), environments.goal(env)
+    memory = agent_runs.Memory(settings.memory, env.observation_space.shape[0])
     networks = [agent.learner, agent.target_network]
-    about = {"method": args.method, "environment": args.env_id, **asdict(settings)}
-    with agent_runs.Run(args, seed, folder, networks, rng, about, every=20, memory=memory) as run:
+    about = {"method": method, "environment": env_id}
+    fixed = {**about, **asdict(settings)}
+    training = agent_runs.TrainingRun(run, seed, networks, rng, fixed, every=20, memory=memory)
+    with training:
         agent.update_weights()
-        while run.unfinished and not run.reached(goal):
-            epsilon = epsilon_at(len(run.log), settings)
+        while training.unfinished and not training.reached(goal):
+            epsilon = epsilon_at(len(training.log), settings)
             steps, reward = run_episode(env, agent, epsilon, rng, memory)
             facts = {"loss": "", "q_value": ""}
             learn = settings.replay_after_success or reward < goal
             if learn and memory.size >= settings.batch_size:
                 facts = agent.replay(memory, rng)
-            run.add(
+            training.add(
                 steps=steps,
                 reward=reward,
                 epsilon=round(epsilon, 5),
@@ -278,39 +277,46 @@ def train(args, seed, settings, folder):
                 updates=agent.updates,
             )
     env.close()
-    run.solved, run.agent = run.reached(goal), agent
-    run.test = reports.test(args, agent.play, TEST_EPISODES, seed)
-    if seed == args.seed:
-        path = args.output_dir / f"{args.name}.h5"
-        weights.save(agent.q_network, path, about={**about, "seed": seed})
-    return run
+    training.solved, training.agent = training.reached(goal), agent
+    training.test = reports.test(env_id, agent.play, TEST_EPISODES, seed, run.show)
+    if seed == run.seed:
+        run.save(agent.q_network, f"{run.name}.h5", **about, seed=seed)
+    return training
 
 
 def main(args):
     default = BOOK if args.book else Settings()
-    settings = chosen(args, default)
-    args.name = f"{args.method}_cartpole{agent_runs.suffix(args, ENV_ID, changed(args, default))}"
-    folder = program.prepare(args, args.name)
+    settings, differs = chosen(args, default), changed(args, default)
+    end = agent_runs.suffix(args.env_id, ENV_ID, {}, 0) + ("-book" if args.book else "")
+    end += agent_runs.suffix("", "", differs, args.seed)
+    run = program.start(args, f"{args.method}_cartpole{end}", __file__, **asdict(settings))
     env = environments.make_discrete(args.env_id)
     agent = DQNAgent(env, settings, args.method == "ddqn")
-    console.introduce(args, folder, args.method.upper(), args.env_id, agent.q_network)
-    if args.record:
-        video.check_video(args)
-    facts = {"env_id": args.env_id, "method": args.method, "settings": asdict(settings)}
-    if args.weights:
+    file = run.to_load(args.weights, f"{args.method}_cartpole.h5")
+    if file:
         expected = {"method": args.method, "environment": args.env_id}
-        agents.load(agent.q_network, agents.find(args.weights, __file__), expected)
+        agents.load(agent.q_network, agents.find(file, __file__), expected)
         agent.update_weights()
-        rewards = reports.test(args, agent.play, TEST_EPISODES, args.seed)
-        reports.evaluation(rewards, args, folder, weights=args.weights, **facts)
+    if run.exported({"": agent.q_network}, inputs=SYMMETRIC):
+        return
+    run.introduce(args.method.upper(), args.env_id, agent.q_network)
+    film = video.filmed(args.env_id, args.record) if args.record else None
+    facts = {"env_id": args.env_id, "method": args.method, "settings": asdict(settings)}
+    if file:
+        rewards = reports.test(args.env_id, agent.play, TEST_EPISODES, args.seed, run.show)
+        reports.evaluation(run, rewards, weights=file, **facts)
     else:
-        runs = agent_runs.run_seeds(args, lambda seed: train(args, seed, settings, folder))
+        runs = agent_runs.run_seeds(
+            args.seed,
+            args.seeds,
+            lambda seed: train(run, seed, settings, args.method, args.env_id),
+        )
         agent = runs[args.seed].agent
         if args.env_id == ENV_ID:
             facts["book_episodes"] = BOOK_EPISODES[args.method]
-        reports.dqn(runs, environments.goal(env), args, folder, **facts)
-    if args.record:
-        video.record(args, agent.play, folder / "agent")
+        reports.dqn(run, runs, environments.goal(env), **facts)
+    if film is not None:
+        video.record(agent.play, film, args.seed, run.folder / "agent", args.record)
 
 
 if __name__ == "__main__":

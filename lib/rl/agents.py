@@ -1,6 +1,5 @@
 """Networks of agents: NumPy copies that act, updates, and weight files that record their agent."""
 
-import argparse
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from lib.engine.backends import build_optimizer, feed
 from lib.files import weights
 from lib.files.errors import UserError
+from lib.run import program
 
 
 def dense_layers(arrays: Sequence[np.ndarray], x: np.ndarray) -> np.ndarray:
@@ -182,39 +182,39 @@ def load(
 
 
 def load_networks(
+    run: program.Run,
     networks: dict[str, keras.Model],
-    args: argparse.Namespace,
+    files: dict[str, str | None],
     stem: str,
-    script: str | Path,
     expected: dict[str, Any],
     encoder: keras.Model | None = None,
 ) -> None:
-    """Loads the networks for which the flags --NAME-weights name files.
+    """Loads the networks for which there are files.
 
     Args:
+        run: of the script, which has the pretrained weights next to it.
         networks: {name: network}.
-        args: the parsed flags.
-        stem: the pretrained files are called STEM_METHOD_NAME.h5; the book's are NAME_weights.h5.
-        script, expected, encoder: see `find` and `load`.
+        files: {name: weight file, or None}.
+        stem: the pretrained files are called STEM_NAME.h5, the book's NAME_weights.h5.
+        expected, encoder: see `load`.
     """
     for name, network in networks.items():
-        file = getattr(args, f"{name}_weights")
+        file = files.get(name)
         if file:
-            aliases = {f"{name}_weights.h5": f"{stem}_{args.method}_{name}.h5"}
-            load(network, find(file, script, aliases), expected, encoder)
+            path = find(file, run.script, {f"{name}_weights.h5": f"{stem}_{name}.h5"})
+            load(network, path, expected, encoder)
 
 
 def save_networks(
-    networks: dict[str, keras.Model], args: argparse.Namespace, stem: str, about: dict[str, Any]
+    run: program.Run, networks: dict[str, keras.Model], stem: str, end: str, **about: Any
 ) -> None:
-    """Saves networks as STEM_METHOD_NAME.h5 with the suffix of the run.
+    """Saves networks as STEM_NAMEEND.h5.
 
     Args:
+        run: of the script, whose settings the files record.
         networks: {name: network}.
-        args: the parsed flags output_dir and method, and the suffix from `rl.suffix`.
-        stem: the start of the file names.
-        about: dict of json values that say what the weights are.
+        stem, end: start and end of the file names.
+        about: further json values that say what the weights are.
     """
     for name, network in networks.items():
-        path = args.output_dir / f"{stem}_{args.method}_{name}{args.suffix}.h5"
-        weights.save(network, path, about=about)
+        run.save(network, f"{stem}_{name}{end}.h5", **about)
