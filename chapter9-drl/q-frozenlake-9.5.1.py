@@ -204,7 +204,7 @@ def main(args):
         for seed in range(args.seed, args.seed + args.seeds)
     }
     folder = program.make_folder(args.output_dir, names[args.seed])
-    film = video.filmed(env_id, args.record, is_slippery=args.slippery) if args.record else None
+    film = video.filmed(env_id, args.record, is_slippery=args.slippery)
     runs = []
     for seed, name in names.items():
         path, facts = args.output_dir / f"{name}.npy", {"seed": seed}
@@ -224,7 +224,7 @@ def main(args):
         def play(env, rng):
             return frozen_lake.play(env, policy, RECORDED_EPISODES, args.seed)
 
-        video.record(play, film, args.seed, folder / "agent", args.record)
+        video.record(play, film, args.seed, folder, args.record)
     if args.delay:
         shown = frozen_lake.make_lake(env_id, args.slippery, render_mode="ansi")
         frozen_lake.show(shown, policy, WATCHED_EPISODES, args.seed, args.delay)

@@ -41,31 +41,27 @@ def suffix(env_id: str, default: str, changed: dict[str, Any], seed: int) -> str
 
 
 class Memory:
-    """The last transitions of an agent: state, action, reward, next state, and whether it ended.
-
-    The arrays grow with their content, so a large capacity takes no memory in advance.
+    """The transitions of an agent: state, action, reward, next state, and whether it ended.
 
     Args:
-        capacity: transitions to remember.
         state_size: numbers in a state.
     """
 
     NAMES = ("states", "actions", "rewards", "next_states", "ended")
 
-    def __init__(self, capacity: int, state_size: int) -> None:
-        self.capacity, self.size, self.next = capacity, 0, 0
+    def __init__(self, state_size: int) -> None:
+        self.size = 0
         shapes, kinds = ((state_size,), (), (), (state_size,), ()), "fifff"
         pairs = zip(shapes, kinds, strict=True)
-        self.arrays = [np.empty((0, *shape), kind) for shape, kind in pairs]
+        self.arrays = [np.empty((1024, *shape), kind) for shape, kind in pairs]
 
     def remember(self, *transition: Any) -> None:
-        """Adds a transition. If the memory is full, it replaces the oldest one."""
-        if self.next == len(self.arrays[0]):
-            self._grow(min(self.capacity, max(1024, 2 * self.next)))
+        """Adds a transition. The arrays double when they are full."""
+        if self.size == len(self.arrays[0]):
+            self.arrays = [np.concatenate([array, np.empty_like(array)]) for array in self.arrays]
         for array, value in zip(self.arrays, transition, strict=True):
-            array[self.next] = value
-        self.next = (self.next + 1) % self.capacity
-        self.size = min(self.size + 1, self.capacity)
+            array[self.size] = value
+        self.size += 1
 
     def sample(self, batch_size: int, batches: int, rng: np.random.Generator) -> list[np.ndarray]:
         """Draws batches, each without repetition.
@@ -80,18 +76,12 @@ class Memory:
 
     def stored(self) -> dict[str, np.ndarray]:
         """Returns a dict of arrays for a checkpoint."""
-        arrays = dict(zip(self.NAMES, (a[: self.size] for a in self.arrays), strict=True))
-        return {**arrays, "next": np.array(self.next)}
+        return dict(zip(self.NAMES, (a[: self.size] for a in self.arrays), strict=True))
 
     def restore(self, stored: dict[str, np.ndarray]) -> None:
         """Restores the arrays that `stored` returned."""
         self.arrays = [stored[name] for name in self.NAMES]
-        self.size, self.next = len(stored["ended"]), int(stored["next"])
-
-    def _grow(self, rows):
-        for k, array in enumerate(self.arrays):
-            self.arrays[k] = np.empty((rows, *array.shape[1:]), array.dtype)
-            self.arrays[k][: len(array)] = array
+        self.size = len(stored["ended"])
 
 
 class ProgressLine:

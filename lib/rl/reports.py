@@ -98,12 +98,15 @@ def _finish(run: program.Run, runs: dict[int, agent_runs.TrainingRun], /, **numb
         each.finish()
 
 
-def random_play(run: program.Run, env_id: str) -> None:
+def random_play(run: program.Run, env_id: str) -> Play:
     """Plays episodes with random actions, and prints and records their mean reward.
 
     Args:
         run: of the script, with the number of episodes as its budget.
         env_id: the environment.
+
+    Returns:
+        The function that plays an episode.
     """
     env = environments.make(env_id)
     env.action_space.seed(run.seed)
@@ -125,11 +128,7 @@ def random_play(run: program.Run, env_id: str) -> None:
         mean_reward=round(mean, 2),
         flags=flags,
     )
-
-
-def random_reward(env: gym.Env, rng: np.random.Generator) -> float:
-    """Plays one episode with random actions; returns its reward."""
-    return random_episode(env, rng)[0]
+    return lambda env, rng: random_episode(env, rng)[0]
 
 
 def random_episode(env: gym.Env, rng: np.random.Generator) -> tuple[float, bool]:

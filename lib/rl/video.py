@@ -19,25 +19,29 @@ from lib.rl import environments
 Play = Callable[[gym.Env, np.random.Generator], float]
 
 
-def record(play: Play, env: gym.Env, seed: int, stem: Path, kind: str) -> None:
+def record(play: Play, env: gym.Env | None, seed: int, folder: Path, kind: str | None) -> None:
     """Writes a video of the episodes that `play` plays, as mp4, or as gif if ffmpeg is missing.
 
     Args:
         play: function of the environment and a NumPy generator that plays and returns the reward.
-        env: the environment, with the render mode rgb_array.
+        env: from `filmed`; None to write nothing.
         seed: of the generator and of random actions.
-        stem: path of the file without its ending.
-        kind: "mp4", "gif", or "auto".
+        folder: of the file, which is called agent.
+        kind: "mp4", "gif" or "auto".
     """
+    if env is None:
+        return
     env = gym.wrappers.RenderCollection(env, reset_clean=False)
     env.action_space.seed(seed)
     reward = play(env, np.random.default_rng(seed))
-    path = write_video(stem, env.render(), env.metadata.get("render_fps", 30), kind)
+    path = write_video(
+        folder / "agent", env.render(), env.metadata.get("render_fps", 30), kind or "auto"
+    )
     print(f"{path}: reward {reward:.1f}")
 
 
-def filmed(env_id: str, kind: str, **options: Any) -> gym.Env:
-    """Returns the environment for `record`.
+def filmed(env_id: str, kind: str | None, **options: Any) -> gym.Env | None:
+    """Returns the environment for `record`, or None without a kind.
 
     Args:
         env_id: the environment.
@@ -47,6 +51,8 @@ def filmed(env_id: str, kind: str, **options: Any) -> gym.Env:
     Raises:
         UserError: if the environment has no pictures or ffmpeg is missing.
     """
+    if kind is None:
+        return None
     if kind == "mp4" and shutil.which("ffmpeg") is None:
         raise UserError("--record=mp4 needs ffmpeg, which is not installed; use --record=gif")
     return environments.make(env_id, render_mode="rgb_array", **options)
