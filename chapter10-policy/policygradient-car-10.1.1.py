@@ -38,6 +38,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.rl import policy_flags
 from lib.run import flags, program
 from lib.run.settings import add_flags, changed, chosen, setting
 
@@ -57,36 +58,18 @@ class Settings:
     standardize: bool = setting(True, "standardize states and features")
     correlation: float = setting(0.9, "of the noise from step to step", flags.fraction)
     least_std: float = setting(0.1, "least standard deviation of the policy")
-    learning_rate: float = setting(0.005, "of the actor at first")
+    learning_rate: float = setting(0.0025, "of the actor at first")
     value_learning_rate: float = setting(0.3, "of the value network at first")
     epsilon: float = setting(0.1, "of the actor's Adam")
 
 
-A2C = {"gamma": 0.95, "beta": 0.9}  # besides its advantages
+A2C = {"gamma": 0.95, "beta": 0.4}  # besides its advantages
 
 
 def parse_args():
     parser = flags.agents_parser(__doc__, env_id=ENV_ID, episodes=EPISODES)
-    methods = parser.add_mutually_exclusive_group()
-    for letter, method in zip("bacr", ("baseline", "actor_critic", "a2c", "random")):
-        names = (f"-{letter}", f"--{method.replace('_', '-')}")
-        methods.add_argument(*names, dest="method", action="store_const", const=method)
-    for letter, network in zip("wye", ("actor", "value", "encoder")):
-        names = (f"-{letter}", f"--{network}-weights", f"--{network}_weights")
-        parser.add_argument(*names, metavar="FILE", help=f"weights of the {network}")
-    parser.add_argument("-t", "--train", action="store_true", help="continue training the weights")
     add_flags(parser, Settings)
-    parser.set_defaults(method="reinforce")
-
-    def check(args):
-        if args.actor_weights and not args.encoder_weights:
-            parser.error("--actor-weights needs --encoder-weights, which it was trained with")
-        if args.value_weights and args.method in ("reinforce", "random"):
-            parser.error(f"--value-weights: the method {args.method} has no value network")
-        if args.train and not args.actor_weights:
-            parser.error("--train continues the training of --actor-weights, which is missing")
-
-    return parser.parse_args(check=check)
+    return policy_flags.parse(parser)
 
 
 if __name__ == "__main__":

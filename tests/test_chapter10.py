@@ -216,7 +216,7 @@ def test_the_gradient_of_a_problem_of_two_steps(script):
     returns = np.stack([actions[0] + 2 * actions[1], 2 * actions[1]])  # from each step on
     gradients = (scores * returns).sum(axis=0)
     error = gradients.std() / math.sqrt(400_000)
-    assert error < 0.01
+    assert error < 0.02
     assert gradients.mean() == pytest.approx(-1.0, abs=4 * error)
 
 
@@ -296,7 +296,7 @@ def test_noise_has_deviation_1_and_the_correlation_asked_for(script, correlation
 
 
 def test_rates_decrease_along_a_line(script, encoder, tmp_path, few_tests):
-    training = train(script, encoder, tmp_path, episodes=4)
+    training = train(script, encoder, tmp_path, budget=4)
     rates = [row["learning_rate"] for row in training.log]
     first = script.Settings().learning_rate
     assert rates == pytest.approx([first, 0.75 * first, 0.5 * first, 0.25 * first], rel=1e-4)
