@@ -25,7 +25,7 @@ Departures from the printed listing; the README has their effects in numbers:
  2. The encoder sees standardized states, and its features are standardized (--no-standardize).
  3. An episode gives one update of each network, not one update after each of its steps.
  4. The noise is correlated in time, which moves the car (--correlation).
- 5. The standard deviation is at least 0.1, because a policy without noise stops learning
+ 5. The standard deviation is at least 0.05, because a policy without noise stops learning
     (--least-std).
  6. The learning rates are higher and decrease to 0 (--learning-rate, --value-learning-rate).
  7. The epsilon of the actor's Adam is 0.1, so that small gradients are not scaled up (--epsilon).
@@ -57,7 +57,7 @@ class Settings:
     beta: float = setting(0.0, "weight of the entropy bonus")
     standardize: bool = setting(True, "standardize states and features")
     correlation: float = setting(0.9, "of the noise from step to step", flags.fraction)
-    least_std: float = setting(0.1, "least standard deviation of the policy")
+    least_std: float = setting(0.05, "least standard deviation of the policy")
     learning_rate: float = setting(0.0025, "of the actor at first")
     value_learning_rate: float = setting(0.3, "of the value network at first")
     epsilon: float = setting(0.1, "of the actor's Adam")

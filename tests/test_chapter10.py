@@ -70,7 +70,7 @@ def random_episode(size=20, seed=1):
 def policy_of(weights, features):
     """Mean and standard deviation (steps,) for the weights of the layers mean and std."""
     mean, raw = features @ weights[0] + weights[1], features @ weights[2] + weights[3]
-    return mean[:, 0], np.logaddexp(0, raw[:, 0]) + 0.1
+    return mean[:, 0], np.logaddexp(0, raw[:, 0]) + LEAST_STD
 
 
 def actor_weights(agent):
@@ -115,15 +115,15 @@ def log_density(mean, std, actions):
 
 def test_parameter_counts(script):
     assert state_encoder.build_encoder(2).count_params() == 37_792
-    assert script.build_actor(0.1).count_params() == 66
+    assert script.build_actor(0.05).count_params() == 66
     assert script.build_value().count_params() == 33
 
 
 def test_the_policy_starts_at_zero_with_much_noise(script):
     features = np.random.default_rng(0).normal(size=(5, 32)).astype("float32")
-    mean, std = script.build_actor(0.1).predict(features, verbose=0).T
+    mean, std = script.build_actor(0.05).predict(features, verbose=0).T
     np.testing.assert_array_equal(mean, 0)
-    np.testing.assert_allclose(std, math.log(2) + 0.1, rtol=1e-5)
+    np.testing.assert_allclose(std, math.log(2) + 0.05, rtol=1e-5)
     np.testing.assert_array_equal(script.build_value().predict(features, verbose=0), 0)
 
 
@@ -369,7 +369,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
     assert without_times(resumed.log) == without_times(whole.log)
     rewards = [float(row["reward"]) for row in read_csv(folder / "log-0.csv")]
     assert rewards == whole.rewards
-    actor, again = script.build_actor(0.1), script.build_actor(0.1)
+    actor, again = script.build_actor(0.05), script.build_actor(0.05)
     weights.load(actor, folder / f"car_{method}_actor.h5")
     (tmp_path / "whole.h5").write_bytes(expected)
     weights.load(again, tmp_path / "whole.h5")
@@ -445,7 +445,7 @@ def test_ctrl_c_saves_what_is_there(script, tmp_path):
     assert "Stopped in the run with seed 0 after episode" in errors
     stopped_at = int(errors.split("after episode ")[1].split(";")[0])
     assert len(read_csv(tmp_path / "car_baseline" / "log-0.csv")) == stopped_at >= 100
-    for name, network in (("actor", script.build_actor(0.1)), ("value", script.build_value())):
+    for name, network in (("actor", script.build_actor(0.05)), ("value", script.build_value())):
         weights.load(network, tmp_path / f"car_baseline_{name}.h5")
         assert all(np.any(w != 0) for w in network.get_weights())
 
@@ -501,7 +501,7 @@ def test_files_in_the_books_form_bring_their_encoder(script, tmp_path, capsys):
 def test_files_of_another_agent_are_refused(script, encoder, tmp_path):
     agent = agent_with_weights(script, encoder, "a2c")
     path = tmp_path / "actor.h5"
-    about = {**script.about(agent, script.ENV_ID), "least_std": 0.1}
+    about = {**script.about(agent, script.ENV_ID), "least_std": 0.05}
     weights.save(agent.actor, path, about=about)
 
     def load(method="a2c", encoder=encoder, **options):
@@ -514,7 +514,7 @@ def test_files_of_another_agent_are_refused(script, encoder, tmp_path):
         load("baseline")
     with pytest.raises(UserError, match=r"encoder .*, expected"):
         load(encoder=state_encoder.build_encoder(2))
-    with pytest.raises(UserError, match=r"least_std 0.1, expected 0.2"):
+    with pytest.raises(UserError, match=r"least_std 0.05, expected 0.2"):
         load(settings=script.Settings(least_std=0.2))
     with pytest.raises(UserError, match=r"environment Mountain.*, expected Pendulum-v1"):
         load(env_id="Pendulum-v1")

@@ -119,7 +119,7 @@ def draw_translations(path: Path, results: Path = RESULTS) -> list[str]:
 
 
 def draw_dqn(path: Path) -> None:
-    """Draws the mean reward of DQN and double DQN with the default settings and with --book."""
+    """Draws the mean reward of DQN and double DQN with the default and the book's settings."""
     import matplotlib.pyplot as plt
 
     from lib.measure import intervals, plots
@@ -132,7 +132,7 @@ def draw_dqn(path: Path) -> None:
     )
     for axis, method, name in zip(axes, ("DQN", "double DQN"), ("", "-ddqn"), strict=True):
         rewards = {}
-        for label, end in (("default settings", ""), ("--book", "-book")):
+        for label, end in (("default settings", ""), ("book's settings", "-book")):
             stem = f"{CARTPOLE}{name}{end}"
             run = record(stem)
             episodes = intervals.format_interval(run["episodes"], ",.0f")

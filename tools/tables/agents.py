@@ -3,7 +3,7 @@
 import statistics
 
 from lib.measure.intervals import format_interval, welch, with_interval
-from tools.tables.cells import record, recorded, spread, table
+from tools.tables.cells import record, recorded, table
 
 LAKE = "q-frozenlake-9.5.1"
 LAKES = {"not slippery": "", "slippery": "-slippery"}
@@ -44,8 +44,8 @@ CARTPOLE = "dqn-cartpole-9.6.1"
 DQNS = {
     "DQN": "",
     "double DQN": "-ddqn",
-    "DQN, --book": "-book",
-    "double DQN, --book": "-ddqn-book",
+    "DQN, book's settings": "-book",
+    "double, book's settings": "-ddqn-book",
 }
 
 
@@ -71,7 +71,7 @@ def dqn() -> str:
 def dqn_welch() -> str:
     header = ["DQN less double DQN", "episodes", "Welch's t", "p"]
     rows = []
-    for label, name in (("default settings", ""), ("--book", "-book")):
+    for label, name in (("default settings", ""), ("book's settings", "-book")):
         pair = [record(f"{CARTPOLE}{method}{name}")["seeds"] for method in ("", "-ddqn")]
         episodes = [[seed["episodes"] for seed in seeds.values()] for seeds in pair]
         difference = statistics.mean(episodes[0]) - statistics.mean(episodes[1])
@@ -82,19 +82,19 @@ def dqn_welch() -> str:
 
 DQN_ABLATIONS = {
     "": "none",
-    "-replays": "1, updates",
-    "-success": "2, learns after success",
-    "-limit": "3, time limit",
-    "-gamma": "4, gamma",
-    "-epsilon": "5, exploration",
-    "-huber": "6, loss",
-    "-learning-rate": "7, learning rate",
-    "-memory": "8, memory",
+    "-replays": "updates",
+    "-success": "learns after success",
+    "-limit": "time limit",
+    "-gamma": "gamma",
+    "-epsilon": "exploration",
+    "-huber": "loss",
+    "-learning-rate": "learning rate",
+    "-memory": "memory",
 }
 
 
 def dqn_ablation() -> str:
-    header = ["switched off", "episodes", "solved", "updates", "test reward"]
+    header = ["the book's", "episodes", "solved", "updates", "test reward"]
     rows = []
     for name, label in DQN_ABLATIONS.items():
         seeds = [*record(f"{CARTPOLE}{name}")["seeds"].values()][:5]
@@ -158,22 +158,22 @@ POLICIES = {
 
 
 def policy_gradients() -> str:
-    header = ["", "flag reached, %", "reward, last 100", "reward, no noise", "solved"]
+    header = ["", "reward, no noise", "least", "reward, last 100", "flag reached, %"]
     rows = []
     for name, label in {**POLICIES, "untrained": "untrained policy"}.items():
         found = record(f"{CAR}-{name}")
         rows.append(
             [
                 label,
-                f"{100 * found['flag_reached']['mean']:.1f}",
-                format_interval(found["reward_last"]),
                 format_interval(found["test_reward"]),
-                f"{found['solved_runs']} of {found['runs']}",
+                f"{found['test_reward']['least']:.1f}",
+                format_interval(found["reward_last"]),
+                f"{100 * found['flag_reached']['mean']:.1f}",
             ]
         )
     random = record(f"{CAR}-random")
     flags = f"{100 * random['flags'] / random['episodes']:.1f}"
-    rows.append(["random actions", flags, f"{random['mean_reward']:.1f}", "-", "-"])
+    rows.append(["random actions", "-", "-", f"{random['mean_reward']:.1f}", flags])
     return table(header, rows)
 
 
@@ -184,18 +184,17 @@ ABLATIONS = {
     "-least-std": "5, no least deviation",
     "-rates": "6, learning rates",
     "-epsilon": "7, epsilon",
-    "-limit": "8, time limit",
-    "-value": "9, value gradient",
 }
 
 
 def policy_ablation() -> str:
-    header = ["switched off", *POLICIES.values()]
+    header = ["the book's", *POLICIES.values()]
     rows = []
     for suffix, label in ABLATIONS.items():
         found = [recorded([f"{CAR}-{method}{suffix}"]) for method in POLICIES]
         seeds = [[*each[0]["seeds"].values()][:5] if each else [] for each in found]
-        rows.append([label, *(spread(each, "reward_last") if each else "-" for each in seeds)])
+        values = [[seed["test_reward"] for seed in each] for each in seeds]
+        rows.append([label, *(format_interval(with_interval(v)) if v else "-" for v in values)])
     return table(header, rows)
 
 
