@@ -13,11 +13,14 @@ van Hasselt et al., Deep Reinforcement Learning with Double Q-learning (2015), a
     python3 dqn-cartpole-9.6.1.py --seeds 10         ten runs, mean and spread
     python3 dqn-cartpole-9.6.1.py --ddqn             double DQN
     python3 dqn-cartpole-9.6.1.py --gamma 0.9        one setting of the book
-    python3 dqn-cartpole-9.6.1.py --seeds 10 --resume    continue after an interruption
     python3 dqn-cartpole-9.6.1.py CartPole-v1        500 steps, solved at 475
     python3 dqn-cartpole-9.6.1.py --weights=dqn_cartpole.h5 --record    test, and write a video
 
-RESULTS
+Result to expect of ten runs, seeds 0 to 9, with 95-percent intervals: DQN solves it after 174 ± 21
+episodes, double DQN after 177 ± 21, in less than a minute a run on one CPU core. DQN needs
+7,010 ± 2,020 updates. The weights of seed 0 hold the pole for all 100 test episodes. The book: 822
+and 971 episodes. The defaults were chosen with the seeds 100 to 105; earlier attempts had seen the
+seeds 0 to 2 as well. They rely on departure 2, which is given the reward of a solved task.
 
 Departures from the printed listing; the README has their effects in numbers:
  1. The agent learns from 100 batches after an episode, not from one, and copies the target network
@@ -153,11 +156,6 @@ class DQNAgent:
         """Copies the weights of the Q-network into NumPy arrays, which choose the actions."""
         self.weights = self.q_network.get_weights()
 
-    @property
-    def updates(self):
-        """Batches that the agent has learned from."""
-        return int(self.learner.optimizer.iterations)
-
     def act(self, state, epsilon, rng):
         """Returns a random action with probability epsilon, else the action of greatest value."""
         if rng.random() < epsilon:
@@ -174,7 +172,7 @@ class DQNAgent:
         for _ in range(self.settings.replays // self.in_a_row):
             transitions = memory.sample(size, self.in_a_row, rng)
             losses.append(agents.train_on_batches(self.learner, tuple(transitions), size))
-            if self.updates % self.settings.target_update == 0:
+            if int(self.learner.optimizer.iterations) % self.settings.target_update == 0:
                 self.update_target()
         self.update_weights()
         values = agents.dense_layers(self.weights, transitions[0][-size:]).max(axis=1)
@@ -228,7 +226,7 @@ def train(run, seed, settings, method, env_id):
                 epsilon=round(epsilon, 5),
                 **facts,
                 learning_rate=settings.learning_rate,
-                updates=agent.updates,
+                updates=int(agent.learner.optimizer.iterations),
             )
     env.close()
     training.solved, training.play = training.reached(goal), agent.play
@@ -260,11 +258,11 @@ def main(args):
         rewards = reports.test(args.env_id, play, TEST_EPISODES, args.seed, run.show)
         reports.evaluation(run, rewards, weights=file, **facts)
     else:
-        runs = agent_runs.run_seeds(
-            args.seed,
-            args.seeds,
-            lambda seed: train(run, seed, settings, args.method, args.env_id),
-        )
+
+        def train_seed(seed):
+            return train(run, seed, settings, args.method, args.env_id)
+
+        runs = agent_runs.run_seeds(args.seed, args.seeds, train_seed)
         play = runs[args.seed].play
         if args.env_id == ENV_ID:
             facts["book_episodes"] = BOOK_EPISODES[args.method]

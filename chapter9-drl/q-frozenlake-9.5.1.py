@@ -75,6 +75,12 @@ def parse_args():
         help="the printed method: without departures 2 to 4, or without one of them (--book=rate)",
     )
     parser.add_argument(
+        "--learning-rate",
+        type=flags.positive,
+        metavar="X",
+        help=f"a constant rate; the listing has {BOOK_RATE:g}, its table 9.5.1 has 0.5",
+    )
+    parser.add_argument(
         "--seeds", type=flags.positive_int, default=1, help="number of runs, with consecutive seeds"
     )
     parser.add_argument(
@@ -86,6 +92,8 @@ def parse_args():
     )
     flags.add_record(parser)
     args = parser.parse_args()
+    if args.learning_rate and args.book in ("all", "rate"):
+        parser.error("--book and --book=rate have a learning rate; leave out --learning-rate")
     if args.seeds > 1 and (args.delay or args.record):
         parser.error("--delay and --record show one agent; leave out --seeds")
     return args
@@ -106,13 +114,13 @@ from lib.rl import agent_runs, frozen_lake, video
 class QAgent:
     """A table of values, one row per cell and one column per action, and how it learns."""
 
-    def __init__(self, states, actions, episodes, seed, slippery, book=None):
+    def __init__(self, states, actions, episodes, seed, slippery, book=None, rate=None):
         # Python lists: reading one number is several times faster than from an array.
         self.q_table = [[0.0] * actions for _ in range(states)]
         self.visits = [[0] * actions for _ in range(states)]
         self.rng = random.Random(seed)
         self.gamma = GAMMA_SLIPPERY if slippery and book not in ("all", "gamma") else GAMMA
-        self.rate = BOOK_RATE if book in ("all", "rate") else None
+        self.rate = BOOK_RATE if book in ("all", "rate") else rate
         self.epsilon = EPSILON
         self.decays_each_step = book in ("all", "epsilon")
         if self.decays_each_step:
@@ -186,7 +194,7 @@ def train(env, agent, episodes, seed):
 def trained_table(env, args, path, seed):
     """Trains an agent and saves its table; returns the table and the facts of the training."""
     sizes = int(env.observation_space.n), int(env.action_space.n)
-    agent = QAgent(*sizes, args.episodes, seed, args.slippery, args.book)
+    agent = QAgent(*sizes, args.episodes, seed, args.slippery, args.book, args.learning_rate)
     table, facts, stopped = train(env, agent, args.episodes, seed)
     frozen_lake.save_table(table, path)
     if stopped:
@@ -200,7 +208,7 @@ def main(args):
     env_id = frozen_lake.known(args.env_id)
     env = frozen_lake.make_lake(env_id, args.slippery)
     names = {
-        seed: frozen_lake.table_name(env_id, args.slippery, args.book, seed)
+        seed: frozen_lake.table_name(env_id, args.slippery, args.book, seed, args.learning_rate)
         for seed in range(args.seed, args.seed + args.seeds)
     }
     folder = program.make_folder(args.output_dir, names[args.seed])

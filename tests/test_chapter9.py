@@ -190,16 +190,19 @@ def test_the_policies_of_a_table_and_of_random_play():
     assert frozen_lake.play(env, uniform, 5000, seed=0) == pytest.approx(exact, abs=0.006)
 
 
-def lake_agent(states=3, actions=2, slippery=False, book=None):
-    return load_script(LAKE).QAgent(states, actions, 100, 0, slippery, book)
+def lake_agent(states=3, actions=2, slippery=False, book=None, rate=None):
+    return load_script(LAKE).QAgent(states, actions, 100, 0, slippery, book, rate)
 
 
-@pytest.mark.parametrize("book, rate", [(None, 2**-0.6), ("all", 0.1), ("rate", 0.1)])
-def test_the_table_moves_towards_its_target(book, rate):
-    agent = lake_agent(book=book)
+@pytest.mark.parametrize(
+    "book, given, rate",
+    [(None, None, 2**-0.6), ("all", None, 0.1), ("rate", None, 0.1), (None, 0.5, 0.5)],
+)
+def test_the_table_moves_towards_its_target(book, given, rate):
+    agent = lake_agent(book=book, rate=given)
     agent.q_table = [[0.0, 0.0], [0.5, 2.0], [0.0, 0.0]]
     agent.update_q_table(0, 1, 1.0, 1)
-    first = (0.1 if book else 1) * (1 + 0.9 * 2)
+    first = (given or (0.1 if book else 1)) * (1 + 0.9 * 2)
     assert agent.q_table[0] == [0, pytest.approx(first)]
     agent.update_q_table(0, 1, 1.0, 2)  # the end, whose values stay zero
     assert agent.q_table[0][1] == pytest.approx(first + rate * (1 - first))
@@ -318,6 +321,7 @@ def lake_args(tmp_path, **flags):
         "book": None,
         "seeds": 1,
         "delay": 0.0,
+        "learning_rate": None,
         "record": None,
         "episodes": 200,
         "seed": 0,
@@ -338,7 +342,8 @@ def test_runs_of_other_settings_write_other_tables():
         )
         for seed in (0, 1)
     }
-    assert len(names) == 10
+    names.add(frozen_lake.table_name("FrozenLake-v1", True, None, 0, 0.5))
+    assert len(names) == 11
     assert "q-frozenlake-slippery-FrozenLake8x8-v1-seed1" in names
     assert "q-frozenlake-book" not in names and "q-frozenlake-slippery-book" in names
 
@@ -393,6 +398,7 @@ def test_bad_input_of_the_lake(tmp_path):
         (["--delay=x"], ["--delay", "'x'"]),
         (["--book=x"], ["--book", "'x'"]),
         (["--seeds=2", "--record"], ["leave out --seeds"]),
+        (["--book", "--learning-rate=0.5"], ["leave out --learning-rate"]),
     ):
         done = run_script(LAKE, *flags, folder=tmp_path, data=tmp_path)
         assert_one_line_error(done, *parts)
@@ -518,7 +524,7 @@ def test_a_row_of_batches_is_one_batch_after_the_other(cart, double):
         wanted = by_hand.predict(states, verbose=0)
         wanted[np.arange(64), actions] = targets_in_numpy(hand, *rest, double)
         by_hand.train_on_batch(states, wanted)
-    assert agent.updates == int(optimizer.iterations) == 4
+    assert int(agent.learner.optimizer.iterations) == int(optimizer.iterations) == 4
     for a, b in zip(agent.q_network.get_weights(), by_hand.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
 
@@ -538,7 +544,9 @@ def test_only_the_q_network_learns_and_is_copied_on_time(cart, double):
         after = agent.target_network.get_weights()
         for a, b in zip([*after, *agent.weights], [*expected, *now], strict=True):
             np.testing.assert_array_equal(a, b)
-        assert agent.updates == update and np.isfinite(facts["loss"] + facts["q_value"])
+        assert int(agent.learner.optimizer.iterations) == update and np.isfinite(
+            facts["loss"] + facts["q_value"]
+        )
         former = now
 
 
@@ -883,10 +891,24 @@ def test_the_reward_of_a_run_that_ended_stays_in_the_figure():
 
     figure, axis = plt.subplots()
     reports.draw_rewards(axis, {"a": [[0.0, 4.0], [1.0, 1.0, 1.0, 5.0]]}, 2, 3.0)
-    median, *seeds, goal = axis.lines
-    np.testing.assert_allclose([line.get_ydata() for line in seeds], [[0, 2, 2, 2], [1, 1, 1, 3]])
-    np.testing.assert_allclose(median.get_ydata(), [0.5, 1.5, 1.5, 2.5])
+    median, goal = axis.lines
+    np.testing.assert_allclose(median.get_xdata(), [2, 3, 4])
+    np.testing.assert_allclose(median.get_ydata(), [1.5, 1.5, 2.5])
     assert set(goal.get_ydata()) == {3.0}
+    plt.close(figure)
+
+
+def test_rewards_over_environment_steps():
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots()
+    rewards, steps = {"a": [[0.0, 1.0, 2.0], [0.0, 1.0]]}, {"a": [[10, 10, 10], [10, 20]]}
+    reports.draw_rewards(axis, rewards, 1, None, steps)
+    (median,) = axis.lines
+    x, y = median.get_data()
+    assert (x[0], x[-1]) == (10, 30)
+    # After 30 steps, one run has the reward 2 and the other one 1.
+    assert (y[0], y[-1]) == (0, 1.5)
     plt.close(figure)
 
 
@@ -894,7 +916,8 @@ def test_the_reward_of_a_run_that_ended_stays_in_the_figure():
 
 
 def test_running_mean():
-    np.testing.assert_allclose(reports.running_mean([1, 2, 3, 4], 2), [1, 1.5, 2.5, 3.5])
+    np.testing.assert_allclose(reports.running_mean([1, 2, 3, 4], 2), [1.5, 2.5, 3.5])
+    np.testing.assert_allclose(reports.running_mean([1, 3], 100), [2])
 
 
 def test_files_are_written_whole_or_not_at_all(tmp_path):

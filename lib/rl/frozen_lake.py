@@ -42,19 +42,24 @@ def make_lake(env_id: str, slippery: bool, **options: Any) -> gym.Env:
     return env
 
 
-def table_name(env_id: str, slippery: bool, form: str | None, seed: int) -> str:
+def table_name(
+    env_id: str, slippery: bool, form: str | None, seed: int, rate: float | None = None
+) -> str:
     """The name of the table file, without suffix: one for each lake, method and seed.
 
     Args:
         env_id, slippery: the lake.
         form: the part of the printed method that is used, "all", or None.
         seed: of the training.
+        rate: the constant learning rate, if any.
     """
     name = "q-frozenlake-slippery" if slippery else "q-frozenlake"
     if env_id != ENV_ID:
         name += "-" + env_id.replace("/", "-")
     if form:
         name += "-book" if form == "all" else f"-book-{form}"
+    if rate is not None:
+        name += f"-rate{rate:g}"
     return name if seed == 0 else f"{name}-seed{seed}"
 
 

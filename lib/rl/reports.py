@@ -91,7 +91,8 @@ def dqn(
 
 def _finish(run: program.Run, runs: dict[int, agent_runs.TrainingRun], /, **numbers: Any) -> None:
     """Writes the rewards and the record of runs, and removes their checkpoints."""
-    write_rewards(runs, run.folder / "rewards.csv")
+    for name in ("reward", "steps"):
+        write_column(runs, name, run.folder / f"{'rewards' if name == 'reward' else name}.csv")
     minutes = round(sum(each.seconds for each in runs.values()) / 60, 2)
     run.record("metrics.json", minutes=minutes, **numbers)
     for each in runs.values():
@@ -235,10 +236,10 @@ def dqn_summary(runs: dict[int, agent_runs.TrainingRun], limit: int) -> dict[str
     return numbers
 
 
-def write_rewards(runs: dict[int, agent_runs.TrainingRun], path: Path) -> None:
-    """Writes the reward of each episode as a table with one column per seed."""
+def write_column(runs: dict[int, agent_runs.TrainingRun], name: str, path: Path) -> None:
+    """Writes a number of each episode, its reward or steps, as a table with a column per seed."""
     longest = max(len(run.log) for run in runs.values())
-    columns = [[f"{r:.6g}" for r in run.rewards] + [""] * longest for run in runs.values()]
+    columns = [[f"{row[name]:.6g}" for row in run.log] + [""] * longest for run in runs.values()]
 
     def write(temporary):
         with temporary.open("w", newline="") as file:
@@ -250,7 +251,7 @@ def write_rewards(runs: dict[int, agent_runs.TrainingRun], path: Path) -> None:
 
 
 def read_rewards(path: Path) -> list[np.ndarray]:
-    """Returns the rewards that `write_rewards` wrote, a list of arrays, one per seed."""
+    """Returns the numbers that `write_column` wrote, a list of arrays, one per seed."""
     with path.open(newline="") as file:
         _, *rows = csv.reader(file)
     columns = list(zip(*rows, strict=True))[1:]
@@ -258,20 +259,17 @@ def read_rewards(path: Path) -> list[np.ndarray]:
 
 
 def running_mean(values: Sequence[float] | np.ndarray, window: int) -> np.ndarray:
-    """The mean of the last `window` values at each place, of fewer values at the start."""
+    """The mean of `window` values that follow each other, one for each place where they end."""
+    window = min(window, len(values))
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(0, ends - window)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+    return (sums[window:] - sums[:-window]) / window
 
 
-def _band(axis: Axes, runs: np.ndarray, label: str | None = None) -> None:
-    """Draws runs (seeds, episodes) faintly, and their median over a band from least to greatest."""
-    episodes = np.arange(1, runs.shape[1] + 1)
-    (line,) = axis.plot(episodes, np.median(runs, axis=0), label=label, zorder=3)
-    color = line.get_color()
-    axis.fill_between(episodes, runs.min(axis=0), runs.max(axis=0), color=color, alpha=0.15, lw=0)
-    axis.plot(episodes, runs.T, color=color, linewidth=0.5, alpha=0.3)
+def _band(axis: Axes, x: np.ndarray, runs: np.ndarray, label: str | None, color: str) -> None:
+    """Draws the median of runs (seeds, points) over a band from the lower to the upper quartile."""
+    low, median, high = np.percentile(runs, (25, 50, 75), axis=0)
+    axis.fill_between(x, low, high, color=color, alpha=0.2, lw=0)
+    axis.plot(x, median, label=label, color=color, zorder=3)
 
 
 def flag_and_reward_curves(
@@ -286,16 +284,23 @@ def flag_and_reward_curves(
     from lib.measure import plots
 
     figure, axes = plt.subplots(1, 2, figsize=(7.4, 2.9), dpi=160, layout="constrained")
-    _band(axes[0], np.array([[row["flags"] for row in run.log] for run in runs.values()]))
-    _band(axes[1], np.array([run.rewards for run in runs.values()]))
+    for axis, name in zip(axes, ("flags", "reward"), strict=True):
+        numbers = np.array([[row[name] for row in run.log] for run in runs.values()])
+        _band(axis, np.arange(1, numbers.shape[1] + 1), numbers, None, "C0")
     axes[0].set(xlabel="episode", ylabel="flags reached so far")
     axes[1].set(xlabel="episode", ylabel="reward of the episode")
     axes[1].axhline(goal, color="gray", linestyle=":")
     plots.finish(figure, path)
 
 
-def draw_rewards(axis: Axes, methods: Rewards, window: int, goal: float | None = None) -> None:
-    """Draws the running mean reward of one or more methods.
+def draw_rewards(
+    axis: Axes,
+    methods: Rewards,
+    window: int,
+    goal: float | None = None,
+    steps: Rewards | None = None,
+) -> None:
+    """Draws the running mean reward of one or more methods: the median and quartiles over seeds.
 
     A run that ended earlier than others keeps its last value.
 
@@ -304,15 +309,29 @@ def draw_rewards(axis: Axes, methods: Rewards, window: int, goal: float | None =
         methods: {label: list of rewards (episodes,), one per seed}.
         window: episodes in the running mean.
         goal: the mean reward to mark, or None.
+        steps: {label: list of steps (episodes,), one per seed} to draw over environment steps
+            instead of episodes, up to the end of the shortest run.
     """
-    for label, seeds in methods.items():
-        longest = max(map(len, seeds))
+    for k, (label, seeds) in enumerate(methods.items()):
         means = [running_mean(rewards, window) for rewards in seeds]
-        means = [np.pad(mean, (0, longest - len(mean)), mode="edge") for mean in means]
-        _band(axis, np.array(means), label)
+        if steps is None:
+            longest = max(map(len, means))
+            means = [np.pad(mean, (0, longest - len(mean)), mode="edge") for mean in means]
+            x = np.arange(longest) + max(map(len, seeds)) - longest + 1
+        else:
+            ends = [
+                np.cumsum(each)[-len(mean) :]
+                for each, mean in zip(steps[label], means, strict=True)
+            ]
+            x = np.linspace(max(end[0] for end in ends), min(end[-1] for end in ends), 500)
+            means = [np.interp(x, end, mean) for end, mean in zip(ends, means, strict=True)]
+        _band(axis, x, np.array(means), label, f"C{k}")
     if goal is not None:
         axis.axhline(goal, color="gray", linestyle=":")
-    axis.set(xlabel="episode", ylabel=f"mean reward of {window} episodes")
+        place = (0.01, goal), ("axes fraction", "data")
+        axis.annotate(f"{goal:g}", place[0], xycoords=place[1], va="bottom", color="gray")
+    xlabel = "episode" if steps is None else "environment steps"
+    axis.set(xlabel=xlabel, ylabel=f"mean reward of {window} episodes")
 
 
 def compare_rewards(
