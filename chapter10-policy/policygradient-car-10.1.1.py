@@ -18,18 +18,22 @@ Reinforcement Learning (2016), arXiv:1602.01783.
     python3 policygradient-car-10.1.1.py -r                                 random actions
     python3 policygradient-car-10.1.1.py -e car_encoder.h5 -c -w car_a2c_actor.h5 --record
 
-RESULTS
+Result to expect of ten runs, seeds 0 to 9, of 1,000 episodes: without noise, the mean reward is
+RESULTS. In the book,
+REINFORCE with baseline holds about 90, after an hour. The settings were chosen with the seeds 100
+to 117.
 
-Departures from the printed listing; the README has their effects in numbers:
+Departures from the printed listing; the README says more about 4:
  1. The action that was taken is scored, not a new one, and the entropy has a gradient.
  2. The encoder sees standardized states, and its features are standardized (--no-standardize).
  3. An episode gives one update of each network, not one update after each of its steps.
  4. The noise is correlated in time, which moves the car (--correlation).
- 5. The standard deviation is at least 0.05, because a policy without noise stops learning
-    (--least-std).
- 6. The learning rates are higher and decrease to 0 (--learning-rate, --value-learning-rate).
- 7. The epsilon of the actor's Adam is 0.1, so that small gradients are not scaled up (--epsilon).
+ 5. The standard deviation is at least 0.05, not 1e-10: without noise, learning stops (--least-std).
+ 6. The first learning rates are 0.0025 and 0.3, not 0.001, and decrease to 0 (--learning-rate,
+    --value-learning-rate).
+ 7. The epsilon of the actor's Adam is 0.1, not 1e-7, so that small gradients stay small.
  8. The time limit is not an end for the actor-critic, and the value gradient has no gamma^t.
+ 9. The weight of A2C's entropy bonus is 0.4, not 0.9 (--beta).
 """
 
 import sys
@@ -197,18 +201,16 @@ class PolicyAgent(agents.EpisodeModel):
         bootstrap = self.method == "a2c" and not flag
         last = float(self.value(features[-1:])[0, 0]) if bootstrap else 0.0
         returns = discounted_returns(rewards, gamma, last)
-        ended = np.append(np.zeros(steps - 1), flag)
-        weights = np.full(steps, 1 / STEPS)
+        ended, weights = np.append(np.zeros(steps - 1), flag), np.full(steps, 1 / STEPS)
         columns = [actions, rewards, returns, gamma ** np.arange(steps), ended, weights]
         self.actor_optimizer.learning_rate = share * self.settings.learning_rate
         self.value_optimizer.learning_rate = share * self.settings.value_learning_rate
         std = self.policy(features[:-1])[1]
         entropy = np.log(std).mean() + 0.5 * math.log(2 * math.pi * math.e)
-        facts = {"learning_rate": share * self.settings.learning_rate}
-        facts |= {"std": std.mean(), "entropy": entropy}
-        facts |= self.update(*agents.fill_up(features, np.stack(columns, axis=1)))
+        losses = self.update(*agents.fill_up(features, np.stack(columns, axis=1)))
         self.policy.update()
-        return facts
+        rate = share * self.settings.learning_rate
+        return {"learning_rate": rate, "std": std.mean(), "entropy": entropy, **losses}
 
 
 def correlated_noise(correlation, rng):
