@@ -17,7 +17,8 @@ The contenders:
 The contenders take turns, see rounds.py. A ratio of two contenders is the median over the rounds.
 It compares the time per environment step. How many steps a DQN takes per update depends on what it
 has learned. Its acting and its learning are therefore timed apart, and the ratio is that for the
-steps and updates of ours.
+steps and updates of ours. The book's loop makes one update after an episode, so its ratio counts
+one update for each episode of ours.
 """
 
 import math
@@ -460,8 +461,13 @@ def contender(name):
     return globals()[name.replace(" ", "_")]
 
 
-def ratios(contenders):
+def ratios(contenders, dqn_episodes=None):
     """How many times as fast ours is as each other contender of its task, over the rounds.
+
+    Args:
+        contenders: from `rounds.play`.
+        dqn_episodes: of a DQN's training, which are the updates of the book's loop; as many
+            updates as ours if missing.
 
     Returns:
         {task: {contender: {"median", "least", "greatest"}}}. Less than 1 is slower.
@@ -474,7 +480,8 @@ def ratios(contenders):
             continue
         if "acting" in other.values:
             columns = (other.values["acting"], other.values["learning"])
-            columns += (ours["steps"], ours["updates"])
+            book = [dqn_episodes] * len(ours["updates"])
+            columns += (ours["steps"], book if who == "book" and dqn_episodes else ours["updates"])
             theirs = [a * s + u * n for a, u, s, n in zip(*columns, strict=True)]
             own = [step * s for step, s in zip(ours["step"], ours["steps"], strict=True)]
         else:
@@ -506,7 +513,7 @@ def main(args):
                 row[f"{measure}_ms"] = rounds.times(values, 4)
         shown = (f"{value:>12,.1f} {n}" for n, value in row.items() if n in MEASURES.values())
         print(f"{name:<20}{''.join(shown)}")
-    times = ratios(contenders)
+    times = ratios(contenders, args.episodes // CART_SHARE)
     for task, others in times.items():
         for who, ratio in others.items():
             print(f"{task} ours is {ratio['median']:g} times as fast as {who}")
