@@ -9,9 +9,10 @@ listing, or of the one-cycle recipe if the name ends in one_cycle; `--batch-size
 Seconds per epoch are milliseconds per step times the steps of an epoch. The contenders:
 
     ours       network, loss and optimizer of the script, without augmentation, under fit() as
-               lib/run/training.py runs it. The start of fit(), once an epoch in training, is measured
+               lib/run/training.py runs it. The start of fit(), once an epoch in training, is
+               measured
     augmented  ours with the script's augmentation, for the networks that have one
-    unfused    ours with Keras' own batch normalization instead of that of lib/engine/backends.py, for the
+    unfused    ours with Keras' own batch normalization instead of that of lib/engine, for the
                networks that normalize
     torch      a plain PyTorch loop of the same network with the same optimizer on the same images,
                without augmentation. The table shows the faster one of both memory layouts

@@ -7,8 +7,8 @@
 The contenders have the same networks, batch size and MNIST images in memory. Each draws its batches
 from the images within the measured time:
 
-    ours   the model of the script, under fit() on arrays as lib/run/training.py runs it. The start of
-           fit() is measured once a round; a training run starts it once in 500 steps
+    ours   the model of the script, under fit() on arrays as lib/run/training.py runs it. The start
+           of fit() is measured once a round; a training run starts it once in 500 steps
     book   the loop of the book's listing: generator.predict(), discriminator.train_on_batch(), then
            train_on_batch() of generator and discriminator combined, on other noise. Its GFLOP count
            this second pass of the generator

@@ -8,16 +8,17 @@ default settings of the scripts. A training includes the start of the agent, act
 The contenders:
 
     ours          `train` of the script
-    torch         the same algorithm in PyTorch, with a call of the networks for each step, as in
-                  cleanrl's scripts; both frameworks compute on as many threads
+    torch         the same algorithm in PyTorch, where a NumPy copy of the networks also acts; both
+                  frameworks compute on as many threads
     book          the shape of the book's loops on the same networks: predict() for each state and
                   for each sample of a batch, fit() for each update; only a short stretch
-    environment   the bare environment with random actions
+    environment   the bare environment, with one action for all steps
 
 The contenders take turns, see rounds.py. A ratio of two contenders is the median over the rounds.
 It compares the time per environment step. How many steps a DQN takes per update depends on what it
 has learned. Its acting and its learning are therefore timed apart, and the ratio is that for the
-steps and updates of ours.
+steps and updates of ours. The book's loop makes one update after an episode, so its ratio counts
+one update for each episode of ours.
 """
 
 import math
@@ -27,7 +28,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -136,10 +136,11 @@ def clock_acting(script):
     return seconds
 
 
-def train_args(episodes, folder, **flags):
-    """The flags of a training that saves no weights, because its seed is not the first one."""
-    shared = {"show": False, "seed": -1, "resume": False, "episodes": episodes}
-    return SimpleNamespace(**shared, output_dir=folder, **flags)
+def script_run(script, episodes):
+    """The run of a script that saves no weights, because the seeds are not the first one."""
+    folder = Path(tempfile.mkdtemp())
+    path = Path(script.__file__)
+    return program.Run(script=path, folder=folder, output_dir=folder, seed=-1, budget=episodes)
 
 
 def environment_contender(env_id, steps):
@@ -147,11 +148,12 @@ def environment_contender(env_id, steps):
 
     env = environments.make(env_id)
     env.action_space.seed(0)
+    action = env.action_space.sample()  # drawing one for each step would take most of the time
 
     def train(seed):
         env.reset(seed=seed)
         for _ in range(steps):
-            _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+            _, _, terminated, truncated, _ = env.step(action)
             if terminated or truncated:
                 env.reset()
         return steps, 0, None
@@ -165,13 +167,12 @@ def environment_contender(env_id, steps):
 def dqn_ours(args):
     script = load_script(CART)
     script.TEST_EPISODES = 0
-    acting, folder = clock_acting(script), Path(tempfile.mkdtemp())
-    flags = train_args(args.episodes // CART_SHARE, folder, env_id=script.ENV_ID, method="dqn")
+    acting, run = clock_acting(script), script_run(script, args.episodes // CART_SHARE)
 
     def train(seed):
         acting[0] = 0.0
-        run = script.train(flags, seed, script.Settings(), folder)
-        return run.steps, run.log[-1]["updates"], acting[0]
+        training = script.train(run, seed, script.Settings(), "dqn", script.ENV_ID)
+        return training.steps, training.log[-1]["updates"], acting[0]
 
     return facts(), train
 
@@ -180,7 +181,7 @@ def dqn_torch(args):
     import torch
     from torch import nn
 
-    from lib.rl import agent_runs, environments
+    from lib.rl import agent_runs, agents, environments
 
     script = load_script(CART)
     acting, settings = clock_acting(script), script.Settings()
@@ -201,12 +202,16 @@ def dqn_torch(args):
             self.target_network.load_state_dict(self.q_network.state_dict())
             rate = settings.learning_rate
             self.optimizer = torch.optim.Adam(self.q_network.parameters(), lr=rate)
+            self.update_weights()
+
+        def update_weights(self):
+            arrays = [p.detach().numpy().copy() for p in self.q_network.parameters()]
+            self.weights = [a.T if a.ndim == 2 else a for a in arrays]
 
         def act(self, state, epsilon, rng):
             if rng.random() < epsilon:
                 return int(rng.integers(actions))
-            with torch.no_grad():
-                return int(self.q_network(torch.from_numpy(state)).argmax())
+            return int(np.argmax(agents.dense_layers(self.weights, state)))
 
         def update(self, memory, rng):
             batch = memory.sample(settings.batch_size, 1, rng)
@@ -227,7 +232,7 @@ def dqn_torch(args):
         torch.manual_seed(seed)
         acting[0] = 0.0
         rng, agent, steps = np.random.default_rng(seed), Agent(), 0
-        memory = agent_runs.Memory(settings.memory, state_size)
+        memory = agent_runs.Memory(state_size)
         for episode in range(args.episodes // CART_SHARE):
             epsilon = script.epsilon_at(episode, settings)
             taken, reward = script.run_episode(env, agent, epsilon, rng, memory)
@@ -235,6 +240,7 @@ def dqn_torch(args):
             if memory.size >= settings.batch_size and reward < environments.goal(env):
                 for _ in range(settings.replays):
                     agent.update(memory, rng)
+                agent.update_weights()
         return steps, agent.updates, acting[0]
 
     return torch_facts(), train
@@ -249,7 +255,7 @@ def dqn_book(args):
     q_network = script.build_q_network(*sizes)
     target_network = script.build_q_network(*sizes, "target_network")
     q_network.compile(optimizer="adam", loss="mse")
-    memory, rng = agent_runs.Memory(10_000, sizes[0]), np.random.default_rng(0)
+    memory, rng = agent_runs.Memory(sizes[0]), np.random.default_rng(0)
     steps = min(args.steps, BOOK_STEPS)
 
     def values(network, state):
@@ -292,21 +298,20 @@ def policy_ours(method, args):
 
     script = load_script(CAR)
     script.TEST_EPISODES = 0
-    folder = Path(tempfile.mkdtemp())
     encoder = state_encoder.build_encoder(2)
     weights.load(encoder, ENCODER)
-    flags = train_args(args.episodes, folder, env_id=script.ENV_ID, method=method)
-    flags.actor_weights = flags.value_weights = None
+    run, settings = script_run(script, args.episodes), policy_settings(script, method)
 
     def train(seed):
-        run = script.train(flags, seed, policy_settings(script, method), encoder, folder)
-        return run.steps, run.updates, None
+        agent = script.make_agent(run, seed, method, encoder, settings, script.ENV_ID, {})
+        training = script.train(run, seed, agent, script.ENV_ID)
+        return training.steps, training.updates, None
 
     return facts(), train
 
 
 def policy_settings(script, method):
-    return script.Settings(gamma=script.A2C_GAMMA) if method == "a2c" else script.Settings()
+    return script.Settings(**(script.A2C if method == "a2c" else {}))
 
 
 def policy_torch(method, args):
@@ -314,58 +319,43 @@ def policy_torch(method, args):
     from torch import nn
 
     from lib.files import weights
-    from lib.rl import environments, state_encoder
+    from lib.rl import agents, environments, state_encoder
 
     script = load_script(CAR)
     settings = policy_settings(script, method)
     env = environments.make_continuous(script.ENV_ID)
-    keras_encoder = state_encoder.build_encoder(2)
-    weights.load(keras_encoder, ENCODER)
-    kernels = keras_encoder.get_weights()
-
-    def dense(kernel, bias):
-        layer = nn.Linear(*kernel.shape)
-        with torch.no_grad():
-            layer.weight.copy_(torch.from_numpy(kernel.T))
-            layer.bias.copy_(torch.from_numpy(bias))
-        return layer
-
-    first, second, last = (dense(*kernels[k : k + 2]) for k in (0, 2, 4))
-    encoder = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), last)
+    encoder = state_encoder.build_encoder(2)
+    weights.load(encoder, ENCODER)
+    encoder_weights = encoder.get_weights()
+    rho = settings.correlation
 
     def zeros(outputs):
-        return dense(np.zeros((32, outputs), "f"), np.zeros(outputs, "f"))
+        layer = nn.Linear(state_encoder.FEATURES, outputs)
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+        return layer
 
-    class Policy:
-        """What an episode needs: a call of a network for each state."""
+    class Agent:
+        """Acts in NumPy, as the script does, and learns in PyTorch."""
 
         def __init__(self):
-            self.actor, self.value_network = zeros(2), zeros(1)
-
-        @torch.no_grad()
-        def features(self, state):
-            return encoder(torch.from_numpy(state)).numpy()
-
-        def distribution(self, features):
-            mean, raw = self.actor(features).unbind(-1)
-            return mean, nn.functional.softplus(raw) + settings.least_std
-
-        @torch.no_grad()
-        def __call__(self, features):
-            return self.distribution(torch.from_numpy(features))
-
-        @torch.no_grad()
-        def value(self, features):
-            return self.value_network(torch.from_numpy(features))[..., 0].numpy()
-
-    class Agent(script.PolicyAgent):
-        def __init__(self):
-            self.method, self.settings, self.policy = method, settings, Policy()
-            parameters = (n.parameters() for n in (self.policy.actor, self.policy.value_network))
-            self.optimizers = [torch.optim.Adam(own) for own in parameters]
+            self.actor, self.value = zeros(2), zeros(1)
+            self.optimizers = [torch.optim.Adam(n.parameters()) for n in (self.actor, self.value)]
             self.updates = 0
+            self.copy()
 
-        def decay(self, share):
+        def copy(self):
+            pair = self.actor.weight.detach().numpy().T, self.actor.bias.detach().numpy()
+            self.actor_weights = [array.copy() for array in pair]
+
+        def features(self, state):
+            return agents.dense_layers(encoder_weights, state)
+
+        def __call__(self, features):
+            policy = agents.dense_layers(self.actor_weights, features)
+            return policy[..., 0], np.logaddexp(0, policy[..., 1]) + settings.least_std
+
+        def learn(self, features, actions, rewards, flag, share):
             self.updates += 1
             # PyTorch adds epsilon after the correction of the bias, Keras before.
             correction = math.sqrt(1 - 0.999**self.updates)
@@ -373,20 +363,32 @@ def policy_torch(method, args):
             epsilons = settings.epsilon, 1e-7
             for optimizer, rate, epsilon in zip(self.optimizers, rates, epsilons, strict=True):
                 optimizer.param_groups[0].update(lr=share * rate, eps=epsilon / correction)
-
-        def update(self, steps):
-            values, next_values = map(self.policy.value, (steps.features, steps.next_features))
-            pair = script.advantages(method, steps, values, next_values, settings.gamma)
-            advantage, targets = map(torch.from_numpy, pair)
-            features = torch.from_numpy(steps.features)
-            action, noise_mean, noise_std = torch.from_numpy(steps.actions).unbind(-1)
-            mean, std = self.policy.distribution(features)
-            noise = torch.distributions.Normal(mean + std * noise_mean, std * noise_std)
-            bonus = settings.beta * noise.entropy() if method == "a2c" else 0.0
-            self.descend(0, -(advantage * noise.log_prob(action) + bonus).mean())
+            features, steps = torch.from_numpy(np.array(features, "float32")), len(rewards)
+            with torch.no_grad():
+                values = self.value(features)[:, 0]
+            last = float(values[-1]) if method == "a2c" and not flag else 0.0
+            returns = script.discounted_returns(rewards, settings.gamma, last)
+            columns = rewards, returns, settings.gamma ** np.arange(steps)
+            known = [torch.tensor(np.asarray(c, "float32")) for c in columns]
+            ended = torch.zeros(steps)
+            ended[-1] = flag
+            pair = script.advantages(method, values[:-1], values[1:], *known, ended, settings.gamma)
+            self.descend(0, self.policy_loss(features[:-1], actions, pair[0]))
             if method != "reinforce":
-                values = self.policy.value_network(features)[..., 0]
-                self.descend(1, nn.functional.mse_loss(values, targets))
+                errors = pair[1] - self.value(features[:-1])[:, 0]
+                self.descend(1, (errors**2).sum() / script.STEPS)
+            self.copy()
+
+        def policy_loss(self, features, actions, advantage):
+            mean, raw = self.actor(features).unbind(-1)
+            std = nn.functional.softplus(raw) + settings.least_std
+            noise = (torch.tensor(actions, dtype=torch.float32) - mean) / std
+            spread = torch.full_like(noise, math.sqrt(1 - rho**2))
+            spread[0] = 1
+            earlier = torch.cat([torch.zeros(1), noise[:-1]])
+            density = -0.5 * ((noise - rho * earlier) / spread) ** 2 - torch.log(std * spread)
+            entropy = settings.beta * torch.log(std)
+            return -(advantage * density + entropy).sum() / script.STEPS
 
         def descend(self, network, loss):
             self.optimizers[network].zero_grad()
@@ -397,11 +399,10 @@ def policy_torch(method, args):
         torch.manual_seed(seed)
         rng, agent, steps = np.random.default_rng(seed), Agent(), 0
         for episode in range(args.episodes):
-            agent.decay(1 - episode / args.episodes)
-            noise = script.Noise(settings.correlation, rng)
-            played, flag = script.run_episode(env, agent.policy, rng, noise)
-            agent.learn(agent.steps_of(played, flag))
-            steps += len(played)
+            noise = script.correlated_noise(rho, rng)
+            *played, flag = script.run_episode(env, agent, rng, noise)
+            agent.learn(*played, flag, share=1 - episode / args.episodes)
+            steps += len(played[-1])
         return steps, args.episodes, None
 
     return torch_facts(), train
@@ -459,8 +460,13 @@ def contender(name):
     return globals()[name.replace(" ", "_")]
 
 
-def ratios(contenders):
+def ratios(contenders, dqn_episodes=None):
     """How many times as fast ours is as each other contender of its task, over the rounds.
+
+    Args:
+        contenders: from `rounds.play`.
+        dqn_episodes: of a DQN's training, which are the updates of the book's loop; as many
+            updates as ours if missing.
 
     Returns:
         {task: {contender: {"median", "least", "greatest"}}}. Less than 1 is slower.
@@ -473,7 +479,8 @@ def ratios(contenders):
             continue
         if "acting" in other.values:
             columns = (other.values["acting"], other.values["learning"])
-            columns += (ours["steps"], ours["updates"])
+            book = [dqn_episodes] * len(ours["updates"])
+            columns += (ours["steps"], book if who == "book" and dqn_episodes else ours["updates"])
             theirs = [a * s + u * n for a, u, s, n in zip(*columns, strict=True)]
             own = [step * s for step, s in zip(ours["step"], ours["steps"], strict=True)]
         else:
@@ -505,7 +512,7 @@ def main(args):
                 row[f"{measure}_ms"] = rounds.times(values, 4)
         shown = (f"{value:>12,.1f} {n}" for n, value in row.items() if n in MEASURES.values())
         print(f"{name:<20}{''.join(shown)}")
-    times = ratios(contenders)
+    times = ratios(contenders, args.episodes // CART_SHARE)
     for task, others in times.items():
         for who, ratio in others.items():
             print(f"{task} ours is {ratio['median']:g} times as fast as {who}")

@@ -2,8 +2,8 @@
 
 For each state, the policy gives a normal distribution, from which the action is drawn. Actions with
 a better outcome than expected become more likely. Four methods differ in the weight of the
-log-probability of an action, see `advantages`: REINFORCE, with baseline (-b), actor-critic (-a) and
-A2C (-c). The networks see a state as 32 features, the code of an autoencoder that is trained first.
+log-probability of an action, see `advantages`. The networks see a state as 32 features, the code of
+an autoencoder that is trained first.
 
 Realizes listing 10.1.1 of "Advanced Deep Learning with Keras" (R. Atienza), with 10.2.1 to 10.5.1.
 Papers: Williams, Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement
@@ -11,41 +11,29 @@ Learning (1992), Machine Learning 8; Sutton et al., Policy Gradient Methods for 
 Learning with Function Approximation (1999), NIPS 12; Mnih et al., Asynchronous Methods for Deep
 Reinforcement Learning (2016), arXiv:1602.01783.
 
-With ENCODER for --encoder-weights=car_encoder.h5 (without it, an encoder is trained first):
+    python3 policygradient-car-10.1.1.py -e car_encoder.h5                  REINFORCE
+    python3 policygradient-car-10.1.1.py -e car_encoder.h5 -b --seeds 10    with baseline, ten runs
+    python3 policygradient-car-10.1.1.py -e car_encoder.h5 -a               actor-critic
+    python3 policygradient-car-10.1.1.py -e car_encoder.h5 -c               A2C
+    python3 policygradient-car-10.1.1.py -r                                 random actions
+    python3 policygradient-car-10.1.1.py -e car_encoder.h5 -c -w car_a2c_actor.h5 --record
 
-    python3 policygradient-car-10.1.1.py ENCODER                    REINFORCE, 1,000 episodes
-    python3 policygradient-car-10.1.1.py ENCODER -b --seeds 10      with baseline, ten runs
-    python3 policygradient-car-10.1.1.py ENCODER -a                 actor-critic
-    python3 policygradient-car-10.1.1.py ENCODER -c                 A2C
-    python3 policygradient-car-10.1.1.py ENCODER -c --correlation 0     A2C with white noise
-    python3 policygradient-car-10.1.1.py ENCODER --learning-rate 0  the untrained policy
-    python3 policygradient-car-10.1.1.py -c --book                  A2C in the book's own form
-    python3 policygradient-car-10.1.1.py -r                         random actions
-    python3 policygradient-car-10.1.1.py ENCODER -c --actor-weights=car_a2c_actor.h5 --record
+Result to expect of ten runs, seeds 0 to 9, of 1,000 episodes: without noise, the mean reward is
+RESULTS. In the book,
+REINFORCE with baseline holds about 90, after an hour. The settings were chosen with the seeds 100
+to 117.
 
-Result to expect of ten runs, seeds 0 to 9: each method reaches the flag in at least 99.9 % of the
-episodes after the 200th. The mean reward of episodes 900 to 999 is 91.1 for A2C, 92.1 for
-actor-critic, 92.8 for REINFORCE and 93.4 with baseline. A run takes less than 20 seconds on one CPU
-core. In the book, only REINFORCE with baseline holds about 90, after an hour.
-
-Departures from the printed listing. --book switches 2 to 9 off, and a flag switches off one:
- 1. The listing scores a newly drawn action, which gives no gradient by the mean, and its entropy
-    is a constant. Here the action taken is scored, and the entropy has a gradient.
- 2. The listing's encoder sees raw states and neglects the velocity, which is thirty times smaller
-    than the position. Here states and features are standardized (--no-standardize).
- 3. The listing updates the networks after each step. Here an episode gives one update, the mean
-    over its steps (--update-each-step).
- 4. The listing's noise is white and hardly moves the car. Here it has the same distribution and a
-    correlation of 0.9 from step to step (--correlation). The density of an action accounts for it.
- 5. The listing's standard deviation falls to 1e-10, and a policy without noise stops learning.
-    Here it is at least 0.1 (--least-std).
- 6. The listing's learning rates are 0.001. Here they start at 0.005 for the actor and 0.3 for the
-    value network, and decrease linearly to 0 (--learning-rate, --value-learning-rate, --no-decay).
- 7. The listing's Adam has an epsilon of 1e-7. Here the actor's is 0.1 (--epsilon): Adam would
-    otherwise scale up the small gradients of episodes without a flag.
- 8. The listing's actor-critic gives no value to the state at the time limit. Here the critic's
-    estimate counts (--no-bootstrap-at-limit).
- 9. Except in A2C, the listing weights the value gradient by gamma^t (--discount-value).
+Departures from the printed listing; the README says more about 4:
+ 1. The action that was taken is scored, not a new one, and the entropy has a gradient.
+ 2. The encoder sees standardized states, and its features are standardized (--no-standardize).
+ 3. An episode gives one update of each network, not one update after each of its steps.
+ 4. The noise is correlated in time, which moves the car (--correlation).
+ 5. The standard deviation is at least 0.05, not 1e-10: without noise, learning stops (--least-std).
+ 6. The first learning rates are 0.0025 and 0.3, not 0.001, and decrease to 0 (--learning-rate,
+    --value-learning-rate).
+ 7. The epsilon of the actor's Adam is 0.1, not 1e-7, so that small gradients stay small.
+ 8. The time limit is not an end for the actor-critic, and the value gradient has no gamma^t.
+ 9. The weight of A2C's entropy bonus is 0.4, not 0.9 (--beta).
 """
 
 import sys
@@ -54,71 +42,38 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import console, flags, program
+from lib.rl import policy_flags
+from lib.run import flags, program
 from lib.run.settings import add_flags, changed, chosen, setting
 
 ENV_ID = "MountainCarContinuous-v0"
 EPISODES = 1000
 GOAL = 90.0  # a run is solved if this is the mean reward of its last episodes
 TEST_EPISODES = 100
-A2C_GAMMA = 0.95
+STEPS = 100  # the sum over the steps of an episode is divided by this number
 
 
 @dataclass(frozen=True)
 class Settings:
     """The hyper-parameters, each of which is a flag."""
 
-    gamma: float = setting(0.99, "discount of later rewards, 0.95 for A2C", flags.fraction)
-    beta: float = setting(0.9, "weight of A2C's entropy bonus")
+    gamma: float = setting(0.99, "discount of later rewards", flags.fraction)
+    beta: float = setting(0.0, "weight of the entropy bonus")
     standardize: bool = setting(True, "standardize states and features")
-    update_each_step: bool = setting(False, "update after each step")
     correlation: float = setting(0.9, "of the noise from step to step", flags.fraction)
-    least_std: float = setting(0.1, "least standard deviation of the policy")
-    learning_rate: float = setting(0.005, "of the actor")
-    value_learning_rate: float = setting(0.3, "of the value network")
-    decay: bool = setting(True, "let the learning rates decrease linearly to 0")
+    least_std: float = setting(0.05, "least standard deviation of the policy")
+    learning_rate: float = setting(0.0025, "of the actor at first")
+    value_learning_rate: float = setting(0.3, "of the value network at first")
     epsilon: float = setting(0.1, "of the actor's Adam")
-    bootstrap_at_limit: bool = setting(True, "the time limit is not an end for the actor-critic")
-    discount_value: bool = setting(False, "weight the value gradient by gamma^t, except in A2C")
 
 
-BOOK = Settings(
-    standardize=False,
-    update_each_step=True,
-    correlation=0.0,
-    least_std=1e-10,
-    learning_rate=1e-3,
-    value_learning_rate=1e-3,
-    decay=False,
-    epsilon=1e-7,
-    bootstrap_at_limit=False,
-    discount_value=True,
-)
+A2C = {"gamma": 0.95, "beta": 0.4}  # besides its advantages
 
 
 def parse_args():
     parser = flags.agents_parser(__doc__, env_id=ENV_ID, episodes=EPISODES)
-    methods = parser.add_mutually_exclusive_group()
-    for letter, method in zip("bacr", ("baseline", "actor_critic", "a2c", "random")):
-        names = (f"-{letter}", f"--{method.replace('_', '-')}")
-        methods.add_argument(*names, dest="method", action="store_const", const=method)
-    for letter, network in zip("wye", ("actor", "value", "encoder")):
-        names = (f"-{letter}", f"--{network}-weights", f"--{network}_weights")
-        parser.add_argument(*names, metavar="FILE", help=f"weights of the {network}")
-    parser.add_argument("-t", "--train", action="store_true", help="continue training the weights")
-    parser.add_argument("--book", action="store_true", help="the book's own form, see departures")
     add_flags(parser, Settings)
-    parser.set_defaults(method="reinforce")
-
-    def check(args):
-        if args.actor_weights and not args.encoder_weights:
-            parser.error("--actor-weights needs --encoder-weights, which it was trained with")
-        if args.value_weights and args.method in ("reinforce", "random"):
-            parser.error(f"--value-weights: the method {args.method} has no value network")
-        if args.train and not args.actor_weights:
-            parser.error("--train continues the training of --actor-weights, which is missing")
-
-    return parser.parse_args(check=check)
+    return policy_flags.parse(parser)
 
 
 if __name__ == "__main__":
@@ -126,7 +81,6 @@ if __name__ == "__main__":
 
 import math
 from functools import partial
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -152,51 +106,20 @@ def build_value():
     return keras.Model(features, value, name="value")
 
 
-def policy_loss(beta):
-    """Returns the loss -(advantage * log pi(a|s) + beta * entropy) of each step.
-
-    Its targets (batch, 4) are the action, mean and standard deviation of the noise given the
-    earlier noise, and the advantage. The action is distributed as N(mean + std * noise_mean,
-    (std * noise_std)^2).
-    """
-
-    def loss(targets, policy):
-        action, noise_mean, noise_std, advantage = ops.unstack(targets, axis=-1)
-        mean, std = ops.unstack(policy, axis=-1)
-        error = ((action - mean) / std - noise_mean) / noise_std
-        log_std = ops.log(std * noise_std)
-        log_probability = -0.5 * error**2 - log_std - 0.5 * math.log(2 * math.pi)
-        entropy = log_std + 0.5 * math.log(2 * math.pi * math.e)
-        return -(advantage * log_probability + beta * entropy)
-
-    return loss
-
-
-class Steps(NamedTuple):
-    """Some steps of an episode."""
-
-    features: np.ndarray  # (steps, 32) of the states
-    next_features: np.ndarray  # (steps, 32) of the next states
-    actions: np.ndarray  # (steps, 3) actions, mean and std of their noise given the earlier noise
-    rewards: np.ndarray  # (steps,)
-    returns: np.ndarray  # (steps,) discounted sums of the rewards from each step on
-    discounts: np.ndarray  # (steps,) gamma^t
-    ended: np.ndarray  # (steps,) 1 for the last step of an episode, else 0
-
-
-def advantages(method, steps, values, next_values, gamma):
+def advantages(method, values, next_values, rewards, returns, discounts, ended, gamma):
     """Returns the weights of the log-probabilities and the targets of the values (table 10.6.1).
 
-    All have the shape (steps,). The value network gave `values` and `next_values`.
+    All have the shape (steps,): the values V of each state and of the next one, the rewards r_t,
+    the returns R_t, gamma^t, and whether the flag was reached (1) or not (0).
     """
     if method == "reinforce":
-        return steps.discounts * steps.returns, steps.returns
+        return discounts * returns, returns
     if method == "baseline":
-        return steps.discounts * (steps.returns - values), steps.returns
+        return discounts * (returns - values), returns
     if method == "actor_critic":
-        targets = steps.rewards + gamma * (1 - steps.ended) * next_values
-        return steps.discounts * (targets - values), targets
-    return steps.returns - values, steps.returns  # A2C
+        targets = rewards + gamma * (1 - ended) * next_values
+        return discounts * (targets - values), targets
+    return returns - values, returns  # A2C, whose returns end with V unless the flag was reached
 
 
 def discounted_returns(rewards, gamma, last):
@@ -207,193 +130,199 @@ def discounted_returns(rewards, gamma, last):
     return returns
 
 
-class PolicyAgent:
+def log_density(policy, actions, correlation):
+    """Returns log pi(a|s) and the entropy of each action, given the actions before it.
+
+    An action is mean + std * z with the noise z_t = rho z_{t-1} + sqrt(1 - rho^2) e_t. The earlier
+    noise z_{t-1} = (action - mean) / std depends on the weights, too, so it is computed here.
+
+    Args:
+        policy: means and standard deviations (steps, 2), in the order of the steps.
+        actions: (steps,).
+        correlation: rho.
+    """
+    mean, std = ops.unstack(policy, axis=-1)
+    noise = (actions - mean) / std
+    earlier = ops.concatenate([ops.zeros_like(noise[:1]), noise[:-1]])
+    later = math.sqrt(1 - correlation**2) * ops.ones_like(noise[1:])
+    spread = ops.concatenate([ops.ones_like(noise[:1]), later])
+    error = (noise - correlation * earlier) / spread
+    log_std = ops.log(std * spread)
+    log_probability = -0.5 * error**2 - log_std - 0.5 * math.log(2 * math.pi)
+    return log_probability, log_std + 0.5 * math.log(2 * math.pi * math.e)
+
+
+class PolicyAgent(agents.EpisodeModel):
     """The actor and the value network of one method, and how they learn."""
 
     def __init__(self, method, encoder, settings):
+        super().__init__(method)
         self.method, self.settings = method, settings
+        self.encoder_fingerprint = agents.fingerprint(encoder)
         self.actor, self.value = build_actor(settings.least_std), build_value()
-
-        beta = settings.beta if method == "a2c" else 0.0
         adam = keras.optimizers.Adam(settings.learning_rate, epsilon=settings.epsilon)
-        self.actor.compile(adam, policy_loss(beta))
+        self.actor_optimizer = self.bind(adam, self.actor)
         adam = keras.optimizers.Adam(settings.value_learning_rate, epsilon=1e-7)
-        self.value.compile(adam, "mse")
-        self.policy = agents.NumpyPolicy(encoder, self.actor, self.value, settings.least_std)
+        self.value_optimizer = self.bind(adam, self.value)
+        self.policy = agents.NumpyPolicy(encoder, self.actor, settings.least_std)
         critic = {} if method == "reinforce" else {"value": self.value}
         self.networks = {"actor": self.actor, **critic}
 
-    def decay(self, share):
-        """Lowers the learning rates to the given share of their first values."""
-        self.actor.optimizer.learning_rate = share * self.settings.learning_rate
-        self.value.optimizer.learning_rate = share * self.settings.value_learning_rate
+    def step(self, features, columns):
+        """One update of each network from an episode, compiled; see `learn`."""
+        actions, rewards, returns, discounts, ended, weights = ops.unstack(columns, axis=1)
+        values = self.value(features)[:, 0]
+        known = rewards, returns, discounts, ended, self.settings.gamma
+        advantage, targets = advantages(self.method, values[:-1], values[1:], *known)
 
-    def about(self, args, encoder):
-        """What checkpoints and weight files record."""
-        about = {"method": self.method, "environment": args.env_id}
-        return {**about, "encoder": agents.fingerprint(encoder), **asdict(self.settings)}
+        def policy_loss():
+            policy = self.actor(features[:-1])
+            density, entropy = log_density(policy, actions, self.settings.correlation)
+            return -ops.sum(weights * (advantage * density + self.settings.beta * entropy))
 
-    def steps_of(self, episode, flag, limit=True, first=0):
-        """Returns the `Steps` of an episode from `run_episode`, of which the first has number t."""
-        features, next_features, actions, rewards = (np.array(x, "f") for x in zip(*episode))
-        last = self.policy.value(next_features[-1]) if self.method == "a2c" and not flag else 0.0
-        ended = np.zeros(len(rewards), "f")
-        ended[-1] = flag or (limit and not self.settings.bootstrap_at_limit)
-        returns = discounted_returns(rewards, self.settings.gamma, last)
-        discounts = self.settings.gamma ** np.arange(first, first + len(rewards), dtype="f")
-        return Steps(features, next_features, actions, rewards, returns, discounts, ended)
+        def value_loss():
+            return ops.sum(weights * (targets - self.value(features[:-1])[:, 0]) ** 2)
 
-    def learn(self, steps):
-        """Learns from an episode; as the listing does, step by step, for A2C from the last one."""
-        if not self.settings.update_each_step:
-            return self.update(steps)
-        order = range(len(steps.rewards))
-        for t in reversed(order) if self.method == "a2c" else order:
-            facts = self.update(Steps(*(array[t : t + 1] for array in steps)))
-        return facts
-
-    def update(self, steps):
-        """Updates the networks once, by the mean over the steps; returns facts for the log."""
-        values, next_values = map(self.policy.value, (steps.features, steps.next_features))
-        gamma = self.settings.gamma
-        advantage, targets = advantages(self.method, steps, values, next_values, gamma)
-        actions = np.column_stack([steps.actions, advantage])
-        std = self.policy(steps.features)[1]
-        entropy = np.log(std).mean() + 0.5 * math.log(2 * math.pi * math.e)
-        rate = float(self.actor.optimizer.learning_rate)
-        facts = {"learning_rate": rate, "std": std.mean(), "entropy": entropy}
-        facts["policy_loss"] = agents.train_on_rows(self.actor, steps.features, actions)
+        self.log(policy_loss=self.minimize(self.actor_optimizer, policy_loss))
         if self.method != "reinforce":
-            discounted = self.settings.discount_value and self.method != "a2c"
-            weight = steps.discounts if discounted else None
-            facts["value_loss"] = agents.train_on_rows(self.value, steps.features, targets, weight)
-            facts["explained_variance"] = 1 - np.var(targets - values) / (np.var(targets) + 1e-9)
+            self.log(value_loss=self.minimize(self.value_optimizer, value_loss))
+            self.log(explained_variance=agents.explained(targets, values[:-1], weights))
+
+    def learn(self, features, actions, rewards, flag, share):
+        """Learns from an episode of T steps; returns facts for the log.
+
+        Args:
+            features: of all states (T + 1, 32).
+            actions, rewards: (T,).
+            flag: whether the last step reached the flag.
+            share: of the first learning rates.
+        """
+        features, steps, gamma = np.array(features, "float32"), len(rewards), self.settings.gamma
+        bootstrap = self.method == "a2c" and not flag
+        last = float(self.value(features[-1:])[0, 0]) if bootstrap else 0.0
+        returns = discounted_returns(rewards, gamma, last)
+        ended, weights = np.append(np.zeros(steps - 1), flag), np.full(steps, 1 / STEPS)
+        columns = [actions, rewards, returns, gamma ** np.arange(steps), ended, weights]
+        self.actor_optimizer.learning_rate = share * self.settings.learning_rate
+        self.value_optimizer.learning_rate = share * self.settings.value_learning_rate
+        std = self.policy(features[:-1])[1]
+        entropy = np.log(std).mean() + 0.5 * math.log(2 * math.pi * math.e)
+        losses = self.update(*agents.fill_up(features, np.stack(columns, axis=1)))
         self.policy.update()
-        return facts
+        rate = share * self.settings.learning_rate
+        return {"learning_rate": rate, "std": std.mean(), "entropy": entropy, **losses}
 
 
-class Noise:
-    """AR(1) noise: z_t = rho z_{t-1} + sqrt(1 - rho^2) N(0, 1), so that each z_t is N(0, 1)."""
-
-    def __init__(self, correlation, rng):
-        self.correlation, self.rng = correlation, rng
-        self.mean, self.std = 0.0, 1.0
-
-    def __call__(self):
-        """Draws z_t; returns it with its mean and standard deviation given z_{t-1}."""
-        mean, std = self.mean, self.std
-        z = mean + std * self.rng.normal()
-        self.mean, self.std = self.correlation * z, math.sqrt(1 - self.correlation**2)
-        return z, mean, std
+def correlated_noise(correlation, rng):
+    """Yields z_t = rho z_{t-1} + sqrt(1 - rho^2) N(0, 1), which has mean 0 and deviation 1."""
+    z = rng.normal()
+    while True:
+        yield z
+        z = correlation * z + math.sqrt(1 - correlation**2) * rng.normal()
 
 
-def run_episode(env, policy, rng, noise=None, after_step=None):
+def run_episode(env, policy, rng, noise=None):
     """Plays one episode; without `noise`, each action is the mean of its distribution.
 
-    After each step, `after_step` is called with the steps so far and whether the flag was reached.
-    Both are returned. A step is (features, next features, (action, noise mean, noise std), reward).
+    Returns:
+        tuple: The features of all states, the actions, the rewards, and whether the flag was
+        reached.
     """
     low, high = float(env.action_space.low[0]), float(env.action_space.high[0])
     state, _ = env.reset(seed=int(rng.integers(2**31)))
-    features = policy.features(state)
-    steps, flag, truncated = [], False, False
+    features, actions, rewards, flag, truncated = [policy.features(state)], [], [], False, False
     while not (flag or truncated):
-        mean, std = map(float, policy(features))
-        z, noise_mean, noise_std = noise() if noise is not None else (0.0, 0.0, 1.0)
-        action = mean + std * z
-        force = np.array([min(max(action, low), high)], "float32")
+        mean, std = map(float, policy(features[-1]))
+        actions.append(mean + std * next(noise) if noise is not None else mean)
+        force = np.array([min(max(actions[-1], low), high)], "float32")
         state, reward, flag, truncated, _ = env.step(force)
-        next_features = policy.features(state)
-        steps.append((features, next_features, (action, noise_mean, noise_std), float(reward)))
-        features = next_features
-        if after_step is not None:
-            after_step(steps, flag)
-    return steps, flag
+        features.append(policy.features(state))
+        rewards.append(float(reward))
+    return features, actions, rewards, flag
 
 
-def train(args, seed, settings, encoder, folder):
-    """Trains an agent for `args.episodes` and tests it without noise; returns the `rl.Run`."""
+def about(agent, env_id):
+    """What checkpoints and weight files record, besides the settings."""
+    return {"method": agent.method, "environment": env_id, "encoder": agent.encoder_fingerprint}
+
+
+def make_agent(run, seed, method, encoder, settings, env_id, files):
+    """Returns an agent with the weights of `files`, {name of a network: file, or None}."""
     keras.utils.set_random_seed(seed)
+    agent = PolicyAgent(method, encoder, settings)
+    expected = {**about(agent, env_id), "least_std": settings.least_std}
+    agents.load_networks(run, agent.networks, files, f"car_{method}", expected, encoder)
+    agent.policy.copy_encoder(encoder)
+    agent.policy.update()
+    return agent
+
+
+def train(run, seed, agent, env_id):
+    """Trains an agent and tests it without noise; returns the `TrainingRun`."""
     rng = np.random.default_rng(seed)
-    env = environments.make_continuous(args.env_id, render_mode="human" if args.show else None)
-    agent = PolicyAgent(args.method, encoder, settings)
-    load(agent, encoder, args)
-    about = agent.about(args, encoder)
-    online = settings.update_each_step and args.method == "actor_critic"
-    facts = {}
-
-    def learn_online(steps, flag):
-        limit = len(steps) == env.spec.max_episode_steps
-        facts.update(agent.update(agent.steps_of(steps[-1:], flag, limit, len(steps) - 1)))
-
-    fixed = {**about, "episodes": args.episodes}
-    with agent_runs.Run(args, seed, folder, [*agent.networks.values()], rng, fixed) as run:
+    env = environments.make_continuous(env_id, render_mode="human" if run.show else None)
+    fixed = {**about(agent, env_id), **asdict(agent.settings), "episodes": run.budget}
+    with agent_runs.TrainingRun(run, seed, [agent], rng, fixed) as training:
         agent.policy.update()
-        flags = run.log[-1]["flags"] if run.log else 0
-        while run.unfinished:
-            if settings.decay:
-                agent.decay(1 - len(run.log) / args.episodes)
-            noise, after_step = Noise(settings.correlation, rng), learn_online if online else None
-            episode, flag = run_episode(env, agent.policy, rng, noise, after_step)
-            if not online:
-                facts = agent.learn(agent.steps_of(episode, flag))
-            flags += flag
-            run.add(
-                steps=len(episode),
-                reward=round(sum(reward for *_, reward in episode), 3),
+        while training.unfinished:
+            noise = correlated_noise(agent.settings.correlation, rng)
+            *played, flag = run_episode(env, agent.policy, rng, noise)
+            facts = agent.learn(*played, flag, share=1 - len(training.log) / run.budget)
+            training.add(
+                steps=len(played[-1]),
+                reward=round(sum(played[-1]), 3),
                 flag=int(flag),
-                flags=flags,
+                flags=flag + (training.log[-1]["flags"] if training.log else 0),
                 **{name: float(f"{value:.5g}") for name, value in facts.items()},
             )
-    run.updates = int(agent.actor.optimizer.iterations)
-    run.play = partial(reward_without_noise, policy=agent.policy)
-    run.test = reports.test(args, run.play, TEST_EPISODES, seed)
-    if seed == args.seed:
-        agents.save_networks(agent.networks, args, "car", {**about, "seed": seed})
-    return run
+    training.updates, training.play = int(agent.optimizer.iterations), partial(play, agent.policy)
+    training.test = reports.test(env_id, training.play, TEST_EPISODES, seed, run.show)
+    if seed == run.seed:
+        stem = f"car_{agent.method}"
+        agents.save_networks(run, agent.networks, stem, **about(agent, env_id), seed=seed)
+    return training
 
 
-def reward_without_noise(env, rng, policy):
-    """Plays one episode with the mean action of each state; returns its reward."""
-    return sum(reward for *_, reward in run_episode(env, policy, rng)[0])
-
-
-def load(agent, encoder, args):
-    """Loads the weights that the flags name, if they are those of this agent."""
-    about = agent.about(args, encoder)
-    expected = {name: about[name] for name in ("method", "environment", "encoder", "least_std")}
-    agents.load_networks(agent.networks, args, "car", __file__, expected, encoder)
-    agent.policy.update()
+def play(policy, env, rng):
+    """Plays an episode with the mean action of each state; returns its reward."""
+    return sum(run_episode(env, policy, rng)[2])
 
 
 def main(args):
-    default = BOOK if args.book else Settings()
-    if args.method == "a2c":
-        default = replace(default, gamma=A2C_GAMMA)
-    settings = chosen(args, default)
-    args.suffix = agent_runs.suffix(args, ENV_ID, changed(args, default))
-    folder = program.prepare(args, f"car_{args.method}{args.suffix}")
-    if args.record:
-        video.check_video(args)
-    if args.method == "random":
-        reports.random_play(args, folder)
+    default = replace(Settings(), **A2C) if args.method == "a2c" else Settings()
+    settings, method, env_id = chosen(args, default), args.method, args.env_id
+    end = agent_runs.suffix(env_id, ENV_ID, changed(args, default), args.seed)
+    run = program.start(args, f"car_{method}{end}", __file__, **asdict(settings))
+    film = video.filmed(env_id, args.record)
+    if method == "random":
+        video.record(reports.random_play(run, env_id), film, args.seed, run.folder, args.record)
         return
-    space = environments.make_continuous(args.env_id).observation_space
-    encoder = load_or_train(args, space, settings.standardize, __file__, folder)
-    facts = {"env_id": args.env_id, "method": args.method, "settings": asdict(settings)}
-    agent = PolicyAgent(args.method, encoder, settings)
-    console.introduce(args, folder, args.method, args.env_id, encoder, *agent.networks.values())
+    space = environments.make_continuous(env_id).observation_space
+    file = run.to_load(args.encoder_weights, "car_encoder.h5")
+    encoder = load_or_train(run, env_id, space, settings.standardize, file, f"car_encoder{end}.h5")
+    actor_file = run.to_load(args.actor_weights, f"car_{method}_actor.h5")
+    files = {"actor": actor_file, "value": args.value_weights}
+    agent = make_agent(run, args.seed, method, encoder, settings, env_id, files)
+    states = keras.Input(space.shape, name="states")
+    policy = keras.Model(states, agent.actor(encoder(states)), name="policy")
+    if run.exported({"": policy}, inputs=(space.low, space.high)):
+        return
+    run.introduce(method, env_id, encoder, *agent.networks.values())
+    facts = {"env_id": env_id, "method": method, "settings": asdict(settings)}
     if args.actor_weights and not args.train:
-        load(agent, encoder, args)
-        play = partial(reward_without_noise, policy=agent.policy)
-        rewards = reports.test(args, play, TEST_EPISODES, args.seed)
-        reports.evaluation(rewards, args, folder, **facts)
+        shown = partial(play, agent.policy)
+        rewards = reports.test(env_id, shown, TEST_EPISODES, args.seed, run.show)
+        reports.evaluation(run, rewards, **facts)
     else:
-        runs = agent_runs.run_seeds(args, lambda seed: train(args, seed, settings, encoder, folder))
-        play = runs[args.seed].play
-        reports.policies(runs, GOAL, args, folder, **facts)
-    if args.record:
-        video.record(args, play, folder / "agent")
+
+        def train_seed(seed):
+            agent = make_agent(run, seed, method, encoder, settings, env_id, files)
+            return train(run, seed, agent, env_id)
+
+        runs = agent_runs.run_seeds(args.seed, args.seeds, train_seed)
+        shown = runs[args.seed].play
+        reports.policies(run, runs, GOAL, **facts)
+    video.record(shown, film, args.seed, run.folder, args.record)
 
 
 if __name__ == "__main__":

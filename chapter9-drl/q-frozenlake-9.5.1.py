@@ -75,6 +75,12 @@ def parse_args():
         help="the printed method: without departures 2 to 4, or without one of them (--book=rate)",
     )
     parser.add_argument(
+        "--learning-rate",
+        type=flags.positive,
+        metavar="X",
+        help=f"a constant rate; the listing has {BOOK_RATE:g}, its table 9.5.1 has 0.5",
+    )
+    parser.add_argument(
         "--seeds", type=flags.positive_int, default=1, help="number of runs, with consecutive seeds"
     )
     parser.add_argument(
@@ -86,6 +92,8 @@ def parse_args():
     )
     flags.add_record(parser)
     args = parser.parse_args()
+    if args.learning_rate and args.book in ("all", "rate"):
+        parser.error("--book and --book=rate have a learning rate; leave out --learning-rate")
     if args.seeds > 1 and (args.delay or args.record):
         parser.error("--delay and --record show one agent; leave out --seeds")
     return args
@@ -100,29 +108,25 @@ import time
 import numpy as np
 
 from lib.files import records, weights
-from lib.rl import agent_runs, frozen_lake
-
-
-def by_book(args, part):
-    """Whether `part` of the method is the printed one."""
-    return args.book in ("all", part)
+from lib.rl import agent_runs, frozen_lake, video
 
 
 class QAgent:
     """A table of values, one row per cell and one column per action, and how it learns."""
 
-    def __init__(self, states, actions, args, seed):
+    def __init__(self, states, actions, episodes, seed, slippery, book=None, rate=None):
         # Python lists: reading one number is several times faster than from an array.
         self.q_table = [[0.0] * actions for _ in range(states)]
         self.visits = [[0] * actions for _ in range(states)]
         self.rng = random.Random(seed)
-        self.gamma = GAMMA_SLIPPERY if args.slippery and not by_book(args, "gamma") else GAMMA
-        self.rate = BOOK_RATE if by_book(args, "rate") else None
+        self.gamma = GAMMA_SLIPPERY if slippery and book not in ("all", "gamma") else GAMMA
+        self.rate = BOOK_RATE if book in ("all", "rate") else rate
         self.epsilon = EPSILON
-        if by_book(args, "epsilon"):
+        self.decays_each_step = book in ("all", "epsilon")
+        if self.decays_each_step:
             self.epsilon_decay = BOOK_EPSILON_DECAY
         else:
-            self.epsilon_decay = (EPSILON_MIN / EPSILON) ** (1 / args.episodes)
+            self.epsilon_decay = (EPSILON_MIN / EPSILON) ** (1 / episodes)
 
     def act(self, state):
         """Returns a random action with probability epsilon, else the action of highest value."""
@@ -147,33 +151,31 @@ class QAgent:
             self.epsilon *= self.epsilon_decay
 
 
-def train(env, args, seed):
+def train(env, agent, episodes, seed):
     """Learns from episodes of `env.step`.
 
     Returns:
         tuple: the Q-table (cells, actions), a dict of facts about the training, and whether
             Ctrl-C ended it early.
     """
-    agent = QAgent(int(env.observation_space.n), int(env.action_space.n), args, seed)
     env.reset(seed=seed)
-    progress = agent_runs.Progress(args.episodes, title=f"seed {seed}: ", every=5000)
+    progress = agent_runs.ProgressLine(episodes, title=f"seed {seed}: ", every=5000)
     started = time.process_time()
     wins = steps = 0
-    per_step = by_book(args, "epsilon")
     with StopOnSignal("episode") as stop:
-        for episode in range(1, args.episodes + 1):
+        for episode in range(1, episodes + 1):
             state, _ = env.reset()
             done = False
             while not done:
                 action = agent.act(state)
                 next_state, reward, terminated, truncated, _ = env.step(action)
                 agent.update_q_table(state, action, reward, next_state)
-                if per_step:
+                if agent.decays_each_step:
                     agent.update_epsilon()
                 state = next_state
                 done = terminated or truncated
                 steps += 1
-            if not per_step:
+            if not agent.decays_each_step:
                 agent.update_epsilon()
             wins += reward > 0
             progress.update(episode, epsilon=agent.epsilon, wins=wins)
@@ -189,48 +191,55 @@ def train(env, args, seed):
     return np.array(agent.q_table), facts, stop.requested
 
 
-def run(env, args, seed, folder):
-    """Trains, loads or replaces (`--explore`) one agent, then tests it or shows it.
-
-    Returns:
-        dict: the measured numbers; empty if the agent was only watched.
-    """
-    facts = {"seed": seed}
-    path = args.output_dir / f"{frozen_lake.table_name(args, seed)}.npy"
-    if args.explore:
-        policy = frozen_lake.uniform(env)
-    elif args.demo:
-        path = path if path.is_file() else weights.find(path.name, __file__)
-        print(f"table: {path}")
-        policy = frozen_lake.greedy(frozen_lake.load_table(path, env))
-    else:
-        table, trained, stopped = train(env, args, seed)
-        frozen_lake.save_table(table, path)
-        if stopped:
-            raise Stopped(
-                f"Stopped after episode {trained['episodes']}; '{path}' holds the table so far."
-            )
-        policy = frozen_lake.greedy(table)
-        facts |= trained
-    if args.record:
-        frozen_lake.record(args, policy, RECORDED_EPISODES, folder / "agent")
-    if args.delay:
-        frozen_lake.show(args, policy, WATCHED_EPISODES)
-        return {}
-    return facts | frozen_lake.evaluate(env, policy, TEST_EPISODES, seed)
+def trained_table(env, args, path, seed):
+    """Trains an agent and saves its table; returns the table and the facts of the training."""
+    sizes = int(env.observation_space.n), int(env.action_space.n)
+    agent = QAgent(*sizes, args.episodes, seed, args.slippery, args.book, args.learning_rate)
+    table, facts, stopped = train(env, agent, args.episodes, seed)
+    frozen_lake.save_table(table, path)
+    if stopped:
+        raise Stopped(
+            f"Stopped after episode {facts['episodes']}; '{path}' holds the table so far."
+        )
+    return table, facts
 
 
 def main(args):
-    env = frozen_lake.make_lake(args.env_id, args.slippery)
-    folder = program.make_folder(args, frozen_lake.table_name(args, args.seed))
-    if args.record:
-        frozen_lake.check_video(args)
-    seeds = range(args.seed, args.seed + args.seeds)
-    runs = [run(env, args, seed, folder) for seed in seeds]
-    if not args.delay:
-        kind = "explore" if args.explore else "evaluation" if args.demo else "metrics"
-        facts = {"env_id": env.spec.id, "slippery": args.slippery, **frozen_lake.summary(runs)}
-        records.record(folder / f"{kind}.json", args, **facts)
+    env_id = frozen_lake.known(args.env_id)
+    env = frozen_lake.make_lake(env_id, args.slippery)
+    names = {
+        seed: frozen_lake.table_name(env_id, args.slippery, args.book, seed, args.learning_rate)
+        for seed in range(args.seed, args.seed + args.seeds)
+    }
+    folder = program.make_folder(args.output_dir, names[args.seed])
+    film = video.filmed(env_id, args.record, is_slippery=args.slippery)
+    runs = []
+    for seed, name in names.items():
+        path, facts = args.output_dir / f"{name}.npy", {"seed": seed}
+        if args.explore:
+            policy = frozen_lake.uniform(env)
+        elif args.demo:
+            path = path if path.is_file() else weights.find(path.name, __file__)
+            print(f"table: {path}")
+            policy = frozen_lake.greedy(frozen_lake.load_table(path, env))
+        else:
+            table, trained = trained_table(env, args, path, seed)
+            policy, facts = frozen_lake.greedy(table), facts | trained
+        if not args.delay:
+            runs.append(facts | frozen_lake.evaluate(env, policy, TEST_EPISODES, seed))
+    if film is not None:
+
+        def play(env, rng):
+            return frozen_lake.play(env, policy, RECORDED_EPISODES, args.seed)
+
+        video.record(play, film, args.seed, folder, args.record)
+    if args.delay:
+        shown = frozen_lake.make_lake(env_id, args.slippery, render_mode="ansi")
+        frozen_lake.show(shown, policy, WATCHED_EPISODES, args.seed, args.delay)
+        return
+    kind = "explore" if args.explore else "evaluation" if args.demo else "metrics"
+    facts = {"env_id": env.spec.id, "slippery": args.slippery, **frozen_lake.summary(runs)}
+    records.record(folder / f"{kind}.json", seed=args.seed, **facts)
 
 
 if __name__ == "__main__":

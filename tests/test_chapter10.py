@@ -1,7 +1,9 @@
 """Chapter 10: losses and gradients in NumPy, what the agents learn, and the scripts as commands."""
 
+import dataclasses
 import math
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -24,6 +26,7 @@ from lib.files import weights
 from lib.files.errors import UserError
 from lib.measure import intervals
 from lib.rl import agent_runs, agents, environments, reports, state_encoder, video
+from lib.run import program
 from lib.run.settings import changed, chosen
 
 CAR = "chapter10-policy/policygradient-car-10.1.1.py"
@@ -44,34 +47,35 @@ def encoder():
 
 
 def agent_with_weights(script, encoder, method, seed=0, **settings):
-    """An agent whose networks are not at zero, where they start."""
-    agent = script.PolicyAgent(method, encoder, script.Settings(**settings))
+    """An agent whose networks are not at zero, where they start, and that learns by plain steps."""
+    defaults = script.A2C if method == "a2c" else {}
+    agent = script.PolicyAgent(method, encoder, script.Settings(**{**defaults, **settings}))
     rng = np.random.default_rng(seed)
     for network in (agent.actor, agent.value):
         network.set_weights([rng.normal(0, 0.2, w.shape) for w in network.get_weights()])
+    agent.actor_optimizer = agent.bind(keras.optimizers.SGD(1.0), agent.actor)
+    agent.value_optimizer = agent.bind(keras.optimizers.SGD(1.0), agent.value)
+    agent.settings = dataclasses.replace(agent.settings, learning_rate=1.0, value_learning_rate=1.0)
     agent.policy.update()
     return agent
 
 
-def random_steps(script, size=20, ended=True, seed=1):
+def random_episode(size=20, seed=1):
+    """Features of all states, actions and rewards."""
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(size + 1, 32)).astype("float32")
-    noise_std = np.full(size, math.sqrt(1 - 0.9**2))
-    noise_std[0] = 1
-    actions = np.stack([rng.normal(size=size), 0.9 * rng.normal(size=size), noise_std], axis=1)
-    ends = np.zeros(size, "float32")
-    ends[-1] = ended
-    rewards, returns = rng.normal(size=(2, size)).astype("float32")
-    discounts = np.asarray(0.99 ** np.arange(size), "float32")
-    actions = actions.astype("float32")
-    return script.Steps(features[:-1], features[1:], actions, rewards, returns, discounts, ends)
+    return features, rng.normal(size=size), rng.normal(size=size)
 
 
-def policy_of(agent, features):
-    """Mean and standard deviation (steps,) in NumPy, and the input of the softplus."""
-    mean, std = (agent.actor.get_layer(name).get_weights() for name in ("mean", "std"))
-    raw = (features @ std[0] + std[1])[:, 0]
-    return (features @ mean[0] + mean[1])[:, 0], np.logaddexp(0, raw) + 0.1, raw
+def policy_of(weights, features):
+    """Mean and standard deviation (steps,) for the weights of the layers mean and std."""
+    mean, raw = features @ weights[0] + weights[1], features @ weights[2] + weights[3]
+    return mean[:, 0], np.logaddexp(0, raw[:, 0]) + 0.05
+
+
+def actor_weights(agent):
+    layers = [agent.actor.get_layer(name) for name in ("mean", "std")]
+    return [w.astype("float64") for layer in layers for w in layer.get_weights()]
 
 
 def values_of(agent, features):
@@ -79,28 +83,31 @@ def values_of(agent, features):
     return (features @ kernel + bias)[..., 0]
 
 
-def expected_advantages(agent, steps):
-    """The weights of the log-probabilities, step by step."""
-    weights = []
-    for t in range(len(steps.rewards)):
-        expected = values_of(agent, steps.features[t])
-        following = (1 - steps.ended[t]) * values_of(agent, steps.next_features[t])
-        weights.append(
-            {
-                "reinforce": 0.99**t * steps.returns[t],
-                "baseline": 0.99**t * (steps.returns[t] - expected),
-                "actor_critic": 0.99**t * (steps.rewards[t] + 0.99 * following - expected),
-                "a2c": steps.returns[t] - expected,
-            }[agent.method]
-        )
-    return np.array(weights)
+def expected_advantages(agent, features, rewards, flag):
+    """The weights of the log-probabilities and the targets of the values, step by step."""
+    gamma, size, method = agent.settings.gamma, len(rewards), agent.method
+    values, weights, targets = values_of(agent, features), [], []
+    for t in range(size):
+        outcome = sum(gamma ** (k - t) * rewards[k] for k in range(t, size))
+        target = {
+            "reinforce": outcome,
+            "baseline": outcome,
+            "actor_critic": rewards[t] + (0 if flag and t == size - 1 else gamma * values[t + 1]),
+            "a2c": outcome + (0 if flag else gamma ** (size - t) * values[-1]),
+        }[method]
+        targets.append(target)
+        baseline = 0 if method == "reinforce" else values[t]
+        weights.append((1 if method == "a2c" else gamma**t) * (target - baseline))
+    return np.array(weights), np.array(targets)
 
 
-def value_targets(agent, steps):
-    if agent.method != "actor_critic":
-        return steps.returns
-    following = values_of(agent, steps.next_features)
-    return steps.rewards + 0.99 * (1 - steps.ended) * following
+def log_density(mean, std, actions):
+    """The log-density of each action given the earlier actions, and its standard deviation."""
+    z = (actions - mean) / std
+    spread = np.full(len(z), math.sqrt(1 - 0.9**2))
+    spread[0] = 1
+    error = (z - 0.9 * np.append(0, z[:-1])) / spread
+    return -(error**2) / 2 - np.log(std * spread * np.sqrt(2 * np.pi)), std * spread
 
 
 # The networks
@@ -108,15 +115,15 @@ def value_targets(agent, steps):
 
 def test_parameter_counts(script):
     assert state_encoder.build_encoder(2).count_params() == 37_792
-    assert script.build_actor(0.1).count_params() == 66
+    assert script.build_actor(0.05).count_params() == 66
     assert script.build_value().count_params() == 33
 
 
 def test_the_policy_starts_at_zero_with_much_noise(script):
     features = np.random.default_rng(0).normal(size=(5, 32)).astype("float32")
-    mean, std = script.build_actor(0.1).predict(features, verbose=0).T
+    mean, std = script.build_actor(0.05).predict(features, verbose=0).T
     np.testing.assert_array_equal(mean, 0)
-    np.testing.assert_allclose(std, math.log(2) + 0.1, rtol=1e-5)
+    np.testing.assert_allclose(std, math.log(2) + 0.05, rtol=1e-5)
     np.testing.assert_array_equal(script.build_value().predict(features, verbose=0), 0)
 
 
@@ -150,11 +157,10 @@ def test_the_numpy_copies_are_the_networks(script, encoder):
     for k, state in enumerate(states):
         np.testing.assert_allclose(agent.policy.features(state), features[k], rtol=1e-4, atol=1e-5)
         assert agent.policy(features[k]) == pytest.approx(policy[k], rel=1e-4)
-    value = agent.value.predict(features, verbose=0)[:, 0]
-    np.testing.assert_allclose(agent.policy.value(features), value, rtol=1e-4)
-    agent.value.set_weights([2 * w for w in agent.value.get_weights()])
+    agent.actor.set_weights([2 * w for w in agent.actor.get_weights()])
     agent.policy.update()
-    np.testing.assert_allclose(agent.policy.value(features), 2 * value, rtol=1e-4)
+    expected = agent.actor.predict(features, verbose=0)[0]
+    assert agent.policy(features[0]) == pytest.approx(expected, rel=1e-4)
 
 
 # The methods
@@ -165,171 +171,155 @@ def test_the_density_is_that_of_the_correlated_noise(script):
     from scipy.stats import multivariate_normal
 
     rng, rho, size = np.random.default_rng(0), 0.9, 12
-    noise = script.Noise(rho, rng)
-    draws = np.array([noise() for _ in range(size)])  # z, mean and std given the earlier z
     means, stds = rng.normal(size=size), rng.uniform(0.1, 2, size)
-    actions = means + stds * draws[:, 0]
-    loss = script.policy_loss(beta=0.0)
-    targets = np.column_stack([actions, draws[:, 1:], np.ones(size)])
-    found = -keras.ops.convert_to_numpy(loss(targets, np.column_stack([means, stds]))).sum()
+    noise = script.correlated_noise(rho, rng)
+    actions = means + stds * [next(noise) for _ in range(size)]
+    policy = np.column_stack([means, stds]).astype("float32")
+    found, entropy = script.log_density(policy, actions.astype("float32"), rho)
     distance = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
-    covariance = np.outer(stds, stds) * rho**distance
-    expected = multivariate_normal(means, covariance).logpdf(actions)
-    assert found == pytest.approx(expected, rel=1e-5)
+    distribution = multivariate_normal(means, np.outer(stds, stds) * rho**distance)
+    assert float(found.numpy().sum()) == pytest.approx(distribution.logpdf(actions), rel=1e-4)
+    assert float(entropy.numpy().sum()) == pytest.approx(distribution.entropy(), rel=1e-4)
 
 
-@pytest.mark.parametrize("ended", [True, False])
-@pytest.mark.parametrize("method", METHODS)
-def test_advantages_and_targets(script, encoder, method, ended):
-    agent = agent_with_weights(script, encoder, method)
-    steps = random_steps(script, ended=ended)
-    values = [agent.policy.value(f) for f in (steps.features, steps.next_features)]
-    found, targets = script.advantages(method, steps, *values, 0.99)
-    np.testing.assert_allclose(found, expected_advantages(agent, steps), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(targets, value_targets(agent, steps), rtol=1e-4, atol=1e-5)
+def score(script, policy, actions, rho, h=0.02):
+    """The derivatives of log pi (steps, episodes) with respect to a weight.
+
+    Args:
+        policy: function of the change of the weight that returns means and deviations (steps, 1).
+        actions: (steps, episodes).
+    """
+
+    def density(change):
+        pair = np.stack([np.broadcast_to(x, actions.shape) for x in policy(change)], -1)
+        found = script.log_density(pair.astype("float32"), actions.astype("float32"), rho)[0]
+        return keras.ops.convert_to_numpy(found).astype("float64")
+
+    return (density(h) - density(-h)) / (2 * h)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_losses_against_numpy(script, encoder, method):
-    agent, steps = agent_with_weights(script, encoder, method), random_steps(script)
-    mean, std, _ = policy_of(agent, steps.features)
-    action, noise_mean, noise_std = steps.actions.T
-    mean, std = mean + std * noise_mean, std * noise_std  # given the earlier noise
-    log_density = -(((action - mean) / std) ** 2) / 2 - np.log(std * np.sqrt(2 * np.pi))
-    gain = expected_advantages(agent, steps) * log_density
-    if method == "a2c":
-        gain += 0.9 * np.log(std * np.sqrt(2 * np.pi * np.e))
-    errors = value_targets(agent, steps) - values_of(agent, steps.features)
-    facts = agent.update(steps)
-    assert facts["policy_loss"] == pytest.approx(-gain.mean(), rel=1e-3)
-    if method == "reinforce":
-        assert "value_loss" not in facts
-    else:
-        assert facts["value_loss"] == pytest.approx(np.mean(errors**2), rel=1e-3)
+def draw_actions(means, stds, rho, episodes, seed=0):
+    rng, steps = np.random.default_rng(seed), len(means)
+    distance = np.abs(np.subtract.outer(np.arange(steps), np.arange(steps)))
+    z = np.linalg.cholesky(rho**distance) @ rng.normal(size=(steps, episodes))
+    return np.reshape(means, (-1, 1)) + np.reshape(stds, (-1, 1)) * z
 
 
-@pytest.mark.parametrize("size", [1, 20, 200])
-@pytest.mark.parametrize("method", METHODS)
-def test_the_gradient_is_that_of_the_actions_taken(script, encoder, method, size):
-    """One step of gradient descent moves the policy by the closed form, at each padded size."""
-    agent, steps = agent_with_weights(script, encoder, method), random_steps(script, size)
-    beta = 0.9 if method == "a2c" else 0.0
-    agent.actor.compile(keras.optimizers.SGD(1.0), script.policy_loss(beta))
-    layers = [agent.actor.get_layer(name) for name in ("mean", "std")]
-    before = [w.copy() for layer in layers for w in layer.get_weights()]
-    mean, std, raw = policy_of(agent, steps.features)
-    action, noise_mean, noise_std = steps.actions.T
-    z = (action - mean) / std
-    error = (z - noise_mean) / noise_std
-    advantage = expected_advantages(agent, steps)
-    by_mean = advantage * error / (noise_std * std)
-    by_std = advantage * (error * z / noise_std - 1) / std + beta / std
-    by_raw = by_std / (1 + np.exp(-raw))
-    agent.update(steps)
-    expected = [
-        before[0] + (steps.features.T @ by_mean / size)[:, None],
-        before[1] + by_mean.mean(),
-        before[2] + (steps.features.T @ by_raw / size)[:, None],
-        before[3] + by_raw.mean(),
-    ]
-    after = [w for layer in layers for w in layer.get_weights()]
-    for now, then in zip(after, expected, strict=True):
-        np.testing.assert_allclose(now, then, rtol=1e-3, atol=1e-3)
+def test_the_gradient_of_a_problem_of_two_steps(script):
+    """With the features 1 and -1, the return a_1 + 2 a_2 is -w on average: its slope is -1.
+
+    The earlier noise depends on w. As a constant in the loss, it would give +0.8.
+    """
+    features, rho = np.array([[1.0], [-1.0]]), 0.9
+    actions = draw_actions(np.zeros(2), np.ones(2), rho, 400_000)
+    scores = score(script, lambda change: (change * features, np.ones((2, 1))), actions, rho)
+    returns = np.stack([actions[0] + 2 * actions[1], 2 * actions[1]])  # from each step on
+    gradients = (scores * returns).sum(axis=0)
+    error = gradients.std() / math.sqrt(400_000)
+    assert error < 0.02
+    assert gradients.mean() == pytest.approx(-1.0, abs=4 * error)
 
 
-@pytest.mark.parametrize("discount_value", [True, False])
-@pytest.mark.parametrize("method", METHODS[1:])
-def test_the_value_gradient_and_its_weights(script, encoder, method, discount_value):
-    agent = agent_with_weights(script, encoder, method, discount_value=discount_value)
-    steps = random_steps(script, 40)
-    agent.value.compile(keras.optimizers.SGD(1.0), "mse")
-    kernel, bias = (w.copy() for w in agent.value.get_weights())
-    errors = value_targets(agent, steps) - values_of(agent, steps.features)
-    if discount_value and method != "a2c":
-        errors = errors * 0.99 ** np.arange(40)
-    agent.update(steps)
-    now_kernel, now_bias = agent.value.get_weights()
-    np.testing.assert_allclose(now_bias, bias + 2 * errors.mean(), rtol=1e-3)
-    moved = 2 * steps.features.T @ errors / 40
-    np.testing.assert_allclose(now_kernel[:, 0], kernel[:, 0] + moved, rtol=1e-3, atol=1e-4)
+@pytest.mark.parametrize("weight", ["mean", "std"])
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
+def test_the_gradient_is_that_of_the_exact_return(script, rho, weight):
+    """Finite differences of the expected return, which is exact for rewards b a - c a^2."""
+    features = np.array([1.0, -0.5, 0.3, 2.0])
+    linear, quadratic = np.array([1.0, -2.0, 0.5, 1.5]), np.array([0.1, 0.2, 0.3, 0.1])
 
+    def policy(change):
+        by_mean, by_std = (change, 0) if weight == "mean" else (0, change)
+        return 0.4 * features + by_mean * features, np.exp(0.2 * features * (1 + by_std))
 
-def test_discounted_returns(script):
-    returns = script.discounted_returns([1.0, 2.0, 3.0], 0.5, 8.0)
-    np.testing.assert_allclose(returns, [3.75, 5.5, 7.0])
+    def expected(change):
+        mean, std = policy(change)
+        return np.sum(linear * mean - quadratic * (mean**2 + std**2))
+
+    exact = (expected(1e-4) - expected(-1e-4)) / 2e-4
+    actions = draw_actions(*policy(0), rho, 400_000)
+    rewards = linear[:, None] * actions - quadratic[:, None] * actions**2
+    returns = rewards[::-1].cumsum(axis=0)[::-1]
+    columns = score(script, lambda c: [x[:, None] for x in policy(c)], actions, rho)
+    gradients = (columns * returns).sum(axis=0)
+    error = gradients.std() / math.sqrt(400_000)
+    assert gradients.mean() == pytest.approx(exact, abs=4 * error)
+    assert error < 0.05
 
 
 @pytest.mark.parametrize("flag", [True, False])
+@pytest.mark.parametrize("size", [1, 20, 200])
 @pytest.mark.parametrize("method", METHODS)
-def test_returns_and_ends_of_an_episode(script, encoder, method, flag):
-    """Only A2C adds the value of the last state; the flag ends an episode for all methods."""
+def test_an_update_follows_the_gradient(script, encoder, method, size, flag):
+    """The losses, and one step of gradient descent by finite differences, at each padded size."""
     agent = agent_with_weights(script, encoder, method)
-    features = np.random.default_rng(0).normal(size=(4, 32)).astype("float32")
-    rewards = [-1.0, -2.0, 5.0]
-    episode = [(features[t], features[t + 1], (0.1, 0.0, 1.0), rewards[t]) for t in range(3)]
-    steps = agent.steps_of(episode, flag)
-    last = 5.0
-    if method == "a2c" and not flag:
-        last += 0.99 * values_of(agent, features[-1])
-    assert steps.returns[-1] == pytest.approx(last, rel=1e-5)
-    assert steps.returns[0] == pytest.approx(-1 + 0.99 * (-2 + 0.99 * last), rel=1e-4)
-    np.testing.assert_array_equal(steps.ended, [0, 0, flag])
-    np.testing.assert_array_equal(steps.next_features[:-1], steps.features[1:])
-    np.testing.assert_allclose(steps.discounts, [1, 0.99, 0.99**2], rtol=1e-6)
-    agent.settings = script.BOOK
-    np.testing.assert_array_equal(agent.steps_of(episode, flag).ended, [0, 0, 1])
-    # In the middle of an episode, nothing has ended, and t does not start at 0.
-    middle = agent.steps_of(episode[1:2], flag=False, limit=False, first=1)
-    np.testing.assert_array_equal(middle.ended, [0])
-    np.testing.assert_allclose(middle.discounts, [0.99])
+    features, actions, rewards = random_episode(size)
+    advantage, targets = expected_advantages(agent, features, rewards, flag)
+    before, values = actor_weights(agent), values_of(agent, features)[:-1]
+    kernel, bias = agent.value.get_weights()
 
+    def loss(weights):
+        density, std = log_density(*policy_of(weights, features[:-1]), actions)
+        entropy = np.log(std * np.sqrt(2 * np.pi * np.e))
+        return -np.sum(advantage * density + agent.settings.beta * entropy) / script.STEPS
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_book_updates_after_each_step_and_a2c_backwards(script, encoder, method):
-    agent = agent_with_weights(script, encoder, method, update_each_step=True)
-    steps, seen = random_steps(script, 6), []
-    agent.update = lambda part: seen.append(part)
-    agent.learn(steps)
-    order = steps.rewards[::-1] if method == "a2c" else steps.rewards
-    assert [part.rewards.tolist() for part in seen] == [[reward] for reward in order.tolist()]
-    assert all(len(part.features) == 1 for part in seen)
+    def slope(k, index, h=1e-5):
+        changed = [w.copy() for w in before]
+        changed[k][index] += h
+        above = loss(changed)
+        changed[k][index] -= 2 * h
+        return (above - loss(changed)) / (2 * h)
 
-
-@pytest.mark.parametrize("decay", [True, False])
-def test_rates_decrease_along_a_line(script, encoder, decay, tmp_path, few_tests):
-    args = car_args(tmp_path, episodes=4)
-    run = script.train(args, 0, script.Settings(decay=decay), encoder, tmp_path)
-    rates = [row["learning_rate"] for row in run.log]
-    assert rates == pytest.approx([0.005, 0.00375, 0.0025, 0.00125] if decay else [0.005] * 4)
+    facts = agent.learn(features, actions, rewards, flag, share=1.0)
+    assert facts["policy_loss"] == pytest.approx(loss(before), rel=2e-3)
+    after = actor_weights(agent)
+    for k, index in ((0, (0, 0)), (0, (7, 0)), (1, (0,)), (2, (0, 0)), (2, (31, 0)), (3, (0,))):
+        moved = after[k][index] - before[k][index]
+        assert moved == pytest.approx(-slope(k, index), rel=5e-3, abs=2e-3)
+    errors = targets - values
+    if method == "reinforce":
+        assert "value_loss" not in facts
+        errors = 0 * errors
+    else:
+        assert facts["value_loss"] == pytest.approx(np.sum(errors**2) / script.STEPS, rel=1e-3)
+    now_kernel, now_bias = agent.value.get_weights()
+    moved = 2 * features[:-1].T @ errors / script.STEPS
+    np.testing.assert_allclose(now_kernel[:, 0], kernel[:, 0] + moved, rtol=2e-3, atol=1e-3)
+    np.testing.assert_allclose(now_bias, bias + 2 * errors.sum() / script.STEPS, rtol=2e-3)
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.9])
 def test_noise_has_deviation_1_and_the_correlation_asked_for(script, correlation):
-    noise = script.Noise(correlation, np.random.default_rng(0))
-    draws, means, stds = np.array([noise() for _ in range(20_000)]).T
+    noise = script.correlated_noise(correlation, np.random.default_rng(0))
+    draws = np.array([next(noise) for _ in range(20_000)])
     assert draws.std() == pytest.approx(1, abs=0.05)
     assert np.corrcoef(draws[1:], draws[:-1])[0, 1] == pytest.approx(correlation, abs=0.02)
-    np.testing.assert_allclose(means[1:], correlation * draws[:-1])
-    np.testing.assert_allclose(stds[1:], math.sqrt(1 - correlation**2))
+
+
+def test_rates_decrease_along_a_line(script, encoder, tmp_path, few_tests):
+    training = train(script, encoder, tmp_path, budget=4)
+    rates = [row["learning_rate"] for row in training.log]
+    first = script.Settings().learning_rate
+    assert rates == pytest.approx([first, 0.75 * first, 0.5 * first, 0.25 * first], rel=1e-4)
 
 
 # Training
 
 
-def car_args(folder, **flags):
-    defaults = {
-        "env_id": "MountainCarContinuous-v0",
-        "method": "baseline",
-        "episodes": 3,
-        "show": False,
-        "actor_weights": None,
-        "value_weights": None,
-        "seed": 0,
-        "resume": False,
-        "suffix": "",
-        "output_dir": folder,
-    }
-    return SimpleNamespace(**{**defaults, **flags})
+def script_run(script, folder, **options):
+    """What `program.start` returns for a run with its files in the folder."""
+    path = Path(script.__file__)
+    return program.Run(script=path, folder=folder, output_dir=folder, **options)
+
+
+def train(script, encoder, folder, method="baseline", seed=0, run_seed=None, **options):
+    """Trains one agent; its weight files have names as in car_METHOD_actor.h5."""
+    settings = options.pop("settings", script.Settings())
+    folder = folder / f"car_{method}"
+    folder.mkdir(exist_ok=True)
+    first = seed if run_seed is None else run_seed
+    run = script_run(script, folder, **{"budget": 3, "seed": first, **options})
+    agent = script.make_agent(run, seed, method, encoder, settings, script.ENV_ID, {})
+    return script.train(run, seed, agent, script.ENV_ID)
 
 
 @pytest.fixture
@@ -339,26 +329,24 @@ def few_tests(script, monkeypatch):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_car_learns_to_reach_the_flag(script, encoder, method, tmp_path):
-    settings = script.Settings(gamma=0.95 if method == "a2c" else 0.99)
-    # After a run this short, the mean action of the actor-critic reaches the flag with some seeds
-    # only. Which ones depends on how the processor rounds.
+    settings = script.Settings(**(script.A2C if method == "a2c" else {}))
+    # After a run this short, the mean action reaches the flag with some seeds only. Which ones
+    # depends on how the processor rounds.
     for seed in (2, 3, 0, 1):
-        args = car_args(tmp_path, method=method, episodes=150, seed=seed)
-        run = script.train(args, seed, settings, encoder, tmp_path)
-        if np.mean(run.test) > 85:
+        training = train(script, encoder, tmp_path, method, seed, settings=settings, budget=150)
+        if np.mean(training.test) > 85:
             break
-    assert np.mean([row["flag"] for row in run.log[75:]]) >= 0.9
-    assert np.mean(run.rewards[-20:]) > 80
-    assert run.log[-1]["flags"] == sum(reward > 0 for reward in run.rewards)
-    assert run.updates == 150
-    assert len(run.test) == 100 and np.mean(run.test) > 85
+    assert np.mean([row["flag"] for row in training.log[75:]]) >= 0.9
+    assert np.mean(training.rewards[-20:]) > 75
+    assert training.log[-1]["flags"] == sum(reward > 0 for reward in training.rewards)
+    assert training.updates == 150
+    assert len(training.test) == 100 and np.mean(training.test) > 85
 
 
 @pytest.mark.parametrize("method", ["reinforce", "actor_critic"])
 def test_runs_of_equal_seeds_are_equal(script, encoder, method, tmp_path, few_tests):
-    args = car_args(tmp_path, method=method)
     first, second, other = (
-        without_times(script.train(args, seed, script.Settings(), encoder, tmp_path).log)
+        without_times(train(script, encoder, tmp_path, method, seed, run_seed=0).log)
         for seed in (4, 4, 5)
     )
     assert first == second != other
@@ -368,38 +356,27 @@ def test_runs_of_equal_seeds_are_equal(script, encoder, method, tmp_path, few_te
 def test_a_resumed_run_ends_like_an_uninterrupted_one(
     script, encoder, method, tmp_path, monkeypatch, few_tests
 ):
-    monkeypatch.setattr(agent_runs.Run, "SECONDS_BETWEEN", 0)
-    settings = script.Settings()
-    whole = script.train(car_args(tmp_path, method=method), 0, settings, encoder, tmp_path)
-    expected = (tmp_path / f"car_{method}_actor.h5").read_bytes()
+    monkeypatch.setattr(agent_runs.TrainingRun, "SECONDS_BETWEEN", 0)
+    folder = tmp_path / f"car_{method}"
+    whole = train(script, encoder, tmp_path, method)
+    expected = (folder / f"car_{method}_actor.h5").read_bytes()
     played = break_off(script, monkeypatch, episode=3)
     with pytest.raises(RuntimeError, match="power cut"):
-        script.train(car_args(tmp_path, method=method), 0, settings, encoder, tmp_path)
-    assert len(read_csv(tmp_path / "log-0.csv")) == 2
-    args = car_args(tmp_path, method=method, resume=True)
-    resumed = script.train(args, 0, settings, encoder, tmp_path)
+        train(script, encoder, tmp_path, method)
+    assert len(read_csv(folder / "log-0.csv")) == 2
+    resumed = train(script, encoder, tmp_path, method, resume=True)
     assert len(played) == 4 + 2  # two test episodes
     assert without_times(resumed.log) == without_times(whole.log)
-    rewards = [float(row["reward"]) for row in read_csv(tmp_path / "log-0.csv")]
+    rewards = [float(row["reward"]) for row in read_csv(folder / "log-0.csv")]
     assert rewards == whole.rewards
-    actor, again = script.build_actor(0.1), script.build_actor(0.1)
-    weights.load(actor, tmp_path / f"car_{method}_actor.h5")
+    actor, again = script.build_actor(0.05), script.build_actor(0.05)
+    weights.load(actor, folder / f"car_{method}_actor.h5")
     (tmp_path / "whole.h5").write_bytes(expected)
     weights.load(again, tmp_path / "whole.h5")
     for a, b in zip(actor.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    args = car_args(tmp_path, method=method, resume=True, episodes=4)
     with pytest.raises(UserError, match="episodes 3, this one has 4"):
-        script.train(args, 0, settings, encoder, tmp_path)
-
-
-def test_the_books_actor_critic_learns_during_the_episode(script, encoder, tmp_path, few_tests):
-    args = car_args(tmp_path, method="actor_critic", episodes=1)
-    run = script.train(args, 0, script.BOOK, encoder, tmp_path)
-    assert run.updates == run.log[0]["steps"] > 50
-    value = script.build_value()
-    weights.load(value, tmp_path / "car_actor_critic_value.h5")
-    assert all(np.any(w != 0) for w in value.get_weights())
+        train(script, encoder, tmp_path, method, resume=True, budget=4)
 
 
 def test_the_commands_of_a_reader(tmp_path):
@@ -453,14 +430,12 @@ def test_settings_are_flags_and_change_the_names_of_files(script, monkeypatch):
     monkeypatch.setattr("sys.argv", ["car.py", *flags])
     args = script.parse_args()
     assert changed(args, script.Settings()) == {"correlation": 0.0, "standardize": False}
-    settings = chosen(args, script.BOOK)
-    assert settings.correlation == 0 and settings.value_learning_rate == 1e-3
-    name = agent_runs.suffix(args, script.ENV_ID, changed(args, script.Settings()))
+    settings = chosen(args, script.Settings())
+    assert settings.correlation == 0 and not settings.standardize
+    name = agent_runs.suffix(args.env_id, script.ENV_ID, changed(args, script.Settings()), 3)
     assert name == "-standardizeFalse-correlation0.0-seed3"
-    monkeypatch.setattr("sys.argv", ["car.py", "Pendulum-v1", "--book"])
-    assert agent_runs.suffix(script.parse_args(), script.ENV_ID) == "-Pendulum-v1-book"
-    monkeypatch.setattr("sys.argv", ["car.py"])
-    assert agent_runs.suffix(script.parse_args(), script.ENV_ID) == ""
+    assert agent_runs.suffix("Pendulum-v1", script.ENV_ID, {}, 0) == "-Pendulum-v1"
+    assert agent_runs.suffix(script.ENV_ID, script.ENV_ID, {}, 0) == ""
 
 
 def test_ctrl_c_saves_what_is_there(script, tmp_path):
@@ -470,14 +445,14 @@ def test_ctrl_c_saves_what_is_there(script, tmp_path):
     assert "Stopped in the run with seed 0 after episode" in errors
     stopped_at = int(errors.split("after episode ")[1].split(";")[0])
     assert len(read_csv(tmp_path / "car_baseline" / "log-0.csv")) == stopped_at >= 100
-    for name, network in (("actor", script.build_actor(0.1)), ("value", script.build_value())):
+    for name, network in (("actor", script.build_actor(0.05)), ("value", script.build_value())):
         weights.load(network, tmp_path / f"car_baseline_{name}.h5")
         assert all(np.any(w != 0) for w in network.get_weights())
 
 
 def test_ctrl_c_before_the_first_episode_plays_it(script, encoder, tmp_path, ctrl_c_at_once):
-    run = script.train(car_args(tmp_path), 0, script.Settings(), encoder, tmp_path)
-    assert run.stopped and len(run.log) == 1
+    training = train(script, encoder, tmp_path)
+    assert training.stopped and len(training.log) == 1
 
 
 def test_random_actions_do_not_reach_the_flag(tmp_path):
@@ -500,8 +475,10 @@ def book_file(path, encoder, network):
     keras.Model(states, network(encoder(states))).save(path)
 
 
-def load_agent(script, agent, encoder, **flags):
-    script.load(agent, encoder, car_args(None, method=agent.method, **flags))
+def make_agent(script, tmp_path, method, encoder, env_id=None, settings=None, **files):
+    run = script_run(script, tmp_path)
+    settings = settings or script.Settings()
+    return script.make_agent(run, 0, method, encoder, settings, env_id or script.ENV_ID, files)
 
 
 def test_files_in_the_books_form_bring_their_encoder(script, tmp_path, capsys):
@@ -513,8 +490,8 @@ def test_files_in_the_books_form_bring_their_encoder(script, tmp_path, capsys):
     shapes = [w.shape for w in keras.models.load_model(files["actor"], compile=False).weights]
     assert shapes[:2] == [(2, 256), (256,)] and len(shapes) == 10
     other = state_encoder.build_encoder(2)
-    ours = script.PolicyAgent("baseline", other, script.Settings())
-    load_agent(script, ours, other, **{f"{n}_weights": str(path) for n, path in files.items()})
+    paths = {name: str(path) for name, path in files.items()}
+    ours = make_agent(script, tmp_path, "baseline", other, **paths)
     state = np.array([-0.5, 0.01])
     expected = agent.policy(agent.policy.features(state))
     np.testing.assert_allclose(ours.policy(ours.policy.features(state)), expected, rtol=1e-5)
@@ -524,22 +501,26 @@ def test_files_in_the_books_form_bring_their_encoder(script, tmp_path, capsys):
 def test_files_of_another_agent_are_refused(script, encoder, tmp_path):
     agent = agent_with_weights(script, encoder, "a2c")
     path = tmp_path / "actor.h5"
-    args = car_args(tmp_path, method="a2c")
-    weights.save(agent.actor, path, about=agent.about(args, encoder))
-    load_agent(script, agent, encoder, actor_weights=str(path))
+    about = {**script.about(agent, script.ENV_ID), "least_std": 0.05}
+    weights.save(agent.actor, path, about=about)
+
+    def load(method="a2c", encoder=encoder, **options):
+        return make_agent(script, tmp_path, method, encoder, actor=str(path), **options)
+
+    loaded = load()
+    for a, b in zip(loaded.actor.get_weights(), agent.actor.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
     with pytest.raises(UserError, match="method a2c, expected baseline"):
-        other = script.PolicyAgent("baseline", encoder, script.Settings())
-        load_agent(script, other, encoder, actor_weights=str(path))
+        load("baseline")
     with pytest.raises(UserError, match=r"encoder .*, expected"):
-        load_agent(script, agent, state_encoder.build_encoder(2), actor_weights=str(path))
-    with pytest.raises(UserError, match=r"least_std 0.1, expected 0.2"):
-        other = script.PolicyAgent("a2c", encoder, script.Settings(least_std=0.2))
-        load_agent(script, other, encoder, actor_weights=str(path))
+        load(encoder=state_encoder.build_encoder(2))
+    with pytest.raises(UserError, match=r"least_std 0.05, expected 0.2"):
+        load(settings=script.Settings(least_std=0.2))
     with pytest.raises(UserError, match=r"environment Mountain.*, expected Pendulum-v1"):
-        load_agent(script, agent, encoder, actor_weights=str(path), env_id="Pendulum-v1")
+        load(env_id="Pendulum-v1")
     weights.save(agent.actor, path)
     with pytest.raises(UserError, match="book's form"):
-        load_agent(script, agent, encoder, actor_weights=str(path))
+        load()
 
 
 def test_an_encoder_left_in_the_folder_does_not_replace_the_pretrained_one(tmp_path):
@@ -621,13 +602,12 @@ def test_a_video_without_ffmpeg_is_a_gif(tmp_path, monkeypatch):
 
 
 def test_a_video_is_refused_before_the_training(monkeypatch):
-    args = SimpleNamespace(env_id="MountainCarContinuous-v0", record="mp4")
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="ffmpeg"):
-        video.check_video(args)
-    args = SimpleNamespace(env_id="phys2d/CartPole-v1", record="auto")
+        video.filmed("MountainCarContinuous-v0", "mp4")
     with pytest.raises(UserError, match="cannot make the environment"):
-        video.check_video(args)
+        video.filmed("phys2d/CartPole-v1", "auto")
+    assert video.filmed("MountainCarContinuous-v0", None) is None
 
 
 def test_intervals():

@@ -116,42 +116,66 @@ def draw_translations(path: Path, results: Path = RESULTS) -> list[str]:
 
 
 def draw_dqn(path: Path) -> None:
-    """Draws the mean reward of DQN and double DQN with the default settings and with --book."""
-    import matplotlib.pyplot as plt
+    """Draws the share of solved runs and the mean reward, with the default and the book's settings.
 
-    from lib.measure import intervals, plots
+    The labels say how many runs were solved.
+    """
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    from lib.measure import plots
     from lib.rl import reports
-    from tools.tables.agents import CARTPOLE
+    from tools.tables.agents import CARTPOLE, DQNS
     from tools.tables.cells import record
 
-    figure, axes = plt.subplots(
-        1, 2, figsize=(7.4, 3.2), dpi=160, sharex=True, sharey=True, layout="constrained"
-    )
-    for axis, method, name in zip(axes, ("DQN", "double DQN"), ("", "-ddqn"), strict=True):
-        rewards = {}
-        for label, end in (("default settings", ""), ("--book", "-book")):
-            stem = f"{CARTPOLE}{name}{end}"
-            run = record(stem)
-            episodes = intervals.format_interval(run["episodes"], ",.0f")
-            found = reports.read_rewards(RESULTS / f"{stem}-rewards.csv")
-            rewards[f"{label}: {episodes}"] = found
-        reports.draw_rewards(axis, rewards, 100, run["goal"])
-        axis.set_title(f"{method}: episodes until solved")
-        axis.legend(loc="lower right", frameon=False)
-    axes[1].set_ylabel("")
+    figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.4), dpi=160, layout="constrained")
+    rewards, goal = {}, None
+    for k, (label, end) in enumerate(DQNS.items()):
+        run = record(f"{CARTPOLE}{end}")
+        seeds = run["seeds"].values()
+        solved = sorted(seed["episodes"] for seed in seeds if seed["solved"])
+        shares = 100 * np.arange(len(solved) + 1) / len(seeds)
+        ends = [0, *solved, run["episodes_limit"]]
+        axes[0].stairs(shares, ends, baseline=None, label=label, color=f"C{k}", lw=1.5)
+        rewards[label] = reports.read_rewards(RESULTS / f"{CARTPOLE}{end}-rewards.csv")
+        goal = run["goal"]
+    axes[0].set(xlabel="episode", ylabel="runs solved so far, %", xscale="log", xlim=(100, 3000))
+    reports.draw_rewards(axes[1], rewards, 100, goal)
+    axes[1].set(xscale="log", xlim=(100, 3000))
+    for axis in axes:
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     plots.finish(figure, path)
 
 
 def draw_policies(path: Path) -> None:
-    """Draws the mean reward of the four policy gradients, where they differ."""
+    """Draws the mean reward of the four policy gradients over episodes and environment steps."""
+    import matplotlib.pyplot as plt
+
+    from lib.measure import plots
     from lib.rl import reports
     from tools.tables.agents import CAR, POLICIES
 
-    methods = {
-        label: reports.read_rewards(RESULTS / f"{CAR}-{name}-rewards.csv")
-        for name, label in POLICIES.items()
-    }
-    reports.compare_rewards(methods, path, window=50, limits=(80, 96), goal=90)
+    rewards, steps = (
+        {
+            label: reports.read_rewards(RESULTS / f"{CAR}-{name}-{kind}.csv")
+            for name, label in POLICIES.items()
+        }
+        for kind in ("rewards", "steps")
+    )
+    figure, axes = plt.subplots(
+        1, 2, figsize=(7.4, 3.4), dpi=160, sharey=True, layout="constrained"
+    )
+    reports.draw_rewards(axes[0], rewards, 50, 90)
+    reports.draw_rewards(axes[1], rewards, 50, 90, steps)
+    axes[0].set_ylim(60, 96)
+    axes[1].xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k")
+    axes[1].set_ylabel("")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    plots.finish(figure, path)
 
 
 def main(args: argparse.Namespace) -> None:

@@ -5,12 +5,10 @@ Keras is imported by the methods that need it, because FrozenLake does not.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -21,51 +19,49 @@ from lib.run import stop
 if TYPE_CHECKING:
     import keras
 
+    from lib.run import program
 
-def suffix(args: argparse.Namespace, env_id: str, changed: dict[str, Any] | None = None) -> str:
-    """Returns the end of a run's file names: the settings that differ from the default run.
+
+def suffix(env_id: str, default: str, changed: dict[str, Any], seed: int) -> str:
+    """Returns the end of a run's file names: what differs from the default run.
 
     Args:
-        args: the parsed flags env_id, book and seed.
-        env_id: the default environment.
+        env_id: the environment.
+        default: the default environment.
         changed: dict of the settings that flags changed.
+        seed: of the first run.
 
     Returns:
-        For instance "-CartPole-v1-book-gamma0.9-seed3", or "" for the default run.
+        For instance "-CartPole-v1-gamma0.9-seed3", or "" for the default run.
     """
-    parts = [args.env_id.replace("/", "-")] if args.env_id != env_id else []
-    parts += ["book"] if args.book else []
-    parts += [f"{name}{value}" for name, value in (changed or {}).items()]
-    parts += [f"seed{args.seed}"] if args.seed else []
+    parts = [env_id.replace("/", "-")] if env_id != default else []
+    parts += [f"{name}{value}" for name, value in changed.items()]
+    parts += [f"seed{seed}"] if seed else []
     return "".join(f"-{part}" for part in parts)
 
 
 class Memory:
-    """The last transitions of an agent: state, action, reward, next state, and whether it ended.
-
-    The arrays grow with their content, so a large capacity takes no memory in advance.
+    """The transitions of an agent: state, action, reward, next state, and whether it ended.
 
     Args:
-        capacity: transitions to remember.
         state_size: numbers in a state.
     """
 
     NAMES = ("states", "actions", "rewards", "next_states", "ended")
 
-    def __init__(self, capacity: int, state_size: int) -> None:
-        self.capacity, self.size, self.next = capacity, 0, 0
+    def __init__(self, state_size: int) -> None:
+        self.size = 0
         shapes, kinds = ((state_size,), (), (), (state_size,), ()), "fifff"
         pairs = zip(shapes, kinds, strict=True)
-        self.arrays = [np.empty((0, *shape), kind) for shape, kind in pairs]
+        self.arrays = [np.empty((1024, *shape), kind) for shape, kind in pairs]
 
     def remember(self, *transition: Any) -> None:
-        """Adds a transition. If the memory is full, it replaces the oldest one."""
-        if self.next == len(self.arrays[0]):
-            self._grow(min(self.capacity, max(1024, 2 * self.next)))
+        """Adds a transition. The arrays double when they are full."""
+        if self.size == len(self.arrays[0]):
+            self.arrays = [np.concatenate([array, np.empty_like(array)]) for array in self.arrays]
         for array, value in zip(self.arrays, transition, strict=True):
-            array[self.next] = value
-        self.next = (self.next + 1) % self.capacity
-        self.size = min(self.size + 1, self.capacity)
+            array[self.size] = value
+        self.size += 1
 
     def sample(self, batch_size: int, batches: int, rng: np.random.Generator) -> list[np.ndarray]:
         """Draws batches, each without repetition.
@@ -80,21 +76,15 @@ class Memory:
 
     def stored(self) -> dict[str, np.ndarray]:
         """Returns a dict of arrays for a checkpoint."""
-        arrays = dict(zip(self.NAMES, (a[: self.size] for a in self.arrays), strict=True))
-        return {**arrays, "next": np.array(self.next)}
+        return dict(zip(self.NAMES, (a[: self.size] for a in self.arrays), strict=True))
 
     def restore(self, stored: dict[str, np.ndarray]) -> None:
         """Restores the arrays that `stored` returned."""
         self.arrays = [stored[name] for name in self.NAMES]
-        self.size, self.next = len(stored["ended"]), int(stored["next"])
-
-    def _grow(self, rows):
-        for k, array in enumerate(self.arrays):
-            self.arrays[k] = np.empty((rows, *array.shape[1:]), array.dtype)
-            self.arrays[k][: len(array)] = array
+        self.size = len(stored["ended"])
 
 
-class Progress:
+class ProgressLine:
     """A line with episode, numbers and time left.
 
     A terminal shows one line that changes. Elsewhere a line is printed every `every` episodes.
@@ -142,25 +132,25 @@ class Progress:
         print(f"\r{text}\x1b[K" if sys.stdout.isatty() else text, end=end, flush=True)
 
 
-class Run:
+class TrainingRun:
     """One training run: its log, log-SEED.csv, checkpoints, progress line and stop signals.
 
-        with Run(args, seed, folder, models, rng, settings) as run:
-            while run.unfinished:
+        with TrainingRun(run, seed, models, rng, settings) as training:
+            while training.unfinished:
                 ...
-                run.add(steps=steps, reward=reward)
+                training.add(steps=steps, reward=reward)
 
     On entering, `--resume` restores the models, the generator and the log from the checkpoint. The
     checkpoint of a finished run remains until `finish`, so that a continuation does not repeat it.
 
     Args:
-        args: the parsed flags episodes, resume, and seed, which is the seed of the first run.
+        run: of the script, with the number of episodes as its budget. Its seed is that of the first
+            training run.
         seed: of this run.
-        folder: of the files.
         models: list of models, whose variables and optimizers are in the checkpoint.
         rng: the NumPy generator of everything random in the run.
         settings: dict of values that must not differ in a continuation.
-        every: see `Progress`.
+        every: see `ProgressLine`.
         memory: an object with further arrays for the checkpoint: `stored()` returns a dict of them,
             and `restore(dict)` takes them back.
 
@@ -175,26 +165,26 @@ class Run:
 
     log: list[dict[str, Any]]
     ended: float | None
-    # Set by the scripts, for the summaries of `rl_report`.
+    # Set by the scripts, for the summaries of `reports`.
     solved: bool
     test: list[float]
     updates: int
 
     def __init__(
         self,
-        args: argparse.Namespace,
+        run: program.Run,
         seed: int,
-        folder: Path,
         models: list[keras.Model],
         rng: np.random.Generator,
         settings: dict[str, Any],
         every: int = 100,
         memory: Memory | None = None,
     ) -> None:
-        self.args, self.seed, self.folder = args, seed, folder
+        self.seed, self.folder, self.budget = seed, run.folder, run.budget
+        self.resume, self.first = run.resume, seed == run.seed
         self.models, self.rng, self.settings = models, rng, settings
         self.every, self.memory = every, memory
-        self.path = folder / f"restart-{seed}.npz"
+        self.path = self.folder / f"restart-{seed}.npz"
         self.log, self.steps, self.stopped, self.ended = [], 0, False, None
         self.stop = stop.StopOnSignal("episode")
 
@@ -207,7 +197,7 @@ class Run:
         for row in self.log:
             self._write(row)
         title = f"seed {self.seed}: "
-        self.progress = Progress(self.args.episodes, title, self.every, first=len(self.log))
+        self.progress = ProgressLine(self.budget, title, self.every, first=len(self.log))
         self.stop.__enter__()
         return self
 
@@ -222,7 +212,7 @@ class Run:
     @property
     def unfinished(self) -> bool:
         """Whether another episode is to be played."""
-        return not self.stopped and len(self.log) < self.args.episodes
+        return not self.stopped and len(self.log) < self.budget
 
     @property
     def seconds(self) -> float:
@@ -277,9 +267,9 @@ class Run:
         from lib.run import checkpoints
 
         there = self.path.exists()
-        if not self.args.resume and there:
+        if not self.resume and there:
             print(f"Starting again; --resume would continue from the checkpoint '{self.path}'.")
-        if not self.args.resume or (self.seed > self.args.seed and not there):
+        if not self.resume or not (self.first or there):
             return
         progress, arrays = checkpoints.load_restart(self.path, self.models, self.settings)
         self.log = progress["log"]
@@ -297,14 +287,16 @@ class Run:
         self.saved = time.time()
 
 
-def run_seeds(args: argparse.Namespace, train: Callable[[int], Run]) -> dict[int, Run]:
-    """Returns {seed: `train(seed)`, a `Run`} for `args.seeds` seeds.
+def run_seeds(
+    first: int, seeds: int, train: Callable[[int], TrainingRun]
+) -> dict[int, TrainingRun]:
+    """Returns {seed: `train(seed)`} for some consecutive seeds.
 
     Raises:
         Stopped: if a signal ended a run.
     """
     runs = {}
-    for seed in range(args.seed, args.seed + args.seeds):
+    for seed in range(first, first + seeds):
         run = runs[seed] = train(seed)
         if run.stopped:
             raise Stopped(

@@ -1,6 +1,5 @@
 """Networks of agents: NumPy copies that act, updates, and weight files that record their agent."""
 
-import argparse
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +7,14 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
-from lib.engine.backends import build_optimizer, feed
+from lib.engine import devices
+from lib.engine.backends import feed
+from lib.engine.step import AlternatingModel
 from lib.files import weights
 from lib.files.errors import UserError
+from lib.run import program
 
 
 def dense_layers(arrays: Sequence[np.ndarray], x: np.ndarray) -> np.ndarray:
@@ -33,27 +36,27 @@ def dense_layers(arrays: Sequence[np.ndarray], x: np.ndarray) -> np.ndarray:
 
 
 class NumpyPolicy:
-    """NumPy copies of encoder, actor and value network.
+    """NumPy copies of encoder and actor, which choose the actions.
 
     Args:
         encoder: Keras model of Dense layers, states -> features.
         actor: Keras model with the Dense layers "mean" and "std", the latter with a softplus.
-        value: Keras model of a Dense layer, features -> value.
         least_std: is added to the standard deviation.
     """
 
-    def __init__(
-        self, encoder: keras.Model, actor: keras.Model, value: keras.Model, least_std: float
-    ) -> None:
-        self.encoder, self.actor, self.value_network = encoder, actor, value
+    def __init__(self, encoder: keras.Model, actor: keras.Model, least_std: float) -> None:
+        self.layers = [actor.get_layer("mean"), actor.get_layer("std")]
         self.least_std = least_std
+        self.copy_encoder(encoder)
         self.update()
 
+    def copy_encoder(self, encoder: keras.Model) -> None:
+        """Copies the weights of the encoder, which training does not change."""
+        self.encoder_weights = encoder.get_weights()
+
     def update(self) -> None:
-        """Copies the weights again."""
-        self.encoder_weights = self.encoder.get_weights()
-        self.value_weights = self.value_network.get_weights()
-        mean, std = (self.actor.get_layer(name).get_weights() for name in ("mean", "std"))
+        """Copies the weights of the actor again."""
+        mean, std = (layer.get_weights() for layer in self.layers)
         self.policy_weights = [np.hstack(pair) for pair in zip(mean, std, strict=True)]
 
     def features(self, state: np.ndarray) -> np.ndarray:
@@ -65,59 +68,86 @@ class NumpyPolicy:
         policy = dense_layers(self.policy_weights, features)
         return policy[..., 0], np.logaddexp(0, policy[..., 1]) + self.least_std
 
-    def value(self, features: np.ndarray) -> np.ndarray:
-        """Values (...) for features (..., 32)."""
-        return dense_layers(self.value_weights, features)[..., 0]
+
+def fill_up(*arrays: np.ndarray) -> list[np.ndarray]:
+    """Fills float32 arrays with as many rows of zeros as the last one needs for a power of two.
+
+    Each new shape of a batch is compiled. The last array gets at least 128 rows.
+    """
+    rows = len(arrays[-1])
+    more = max(128, 1 << (rows - 1).bit_length()) - rows
+    filled = []
+    for array in arrays:
+        filled.append(np.zeros((len(array) + more, *array.shape[1:]), "float32"))
+        filled[-1][: len(array)] = array
+    return filled
 
 
-def train_on_rows(
-    model: keras.Model, x: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None
-) -> float:
-    """Updates a compiled model once, by the mean of its loss over the rows of a batch of any size.
-
-    The last row is repeated with weight 0 up to a power of two rows, because each new shape is
-    compiled.
+def explained(targets: Any, values: Any, weights: Any) -> Any:
+    """Returns the explained variance, 1 - Var(targets - values) / Var(targets), as a tensor.
 
     Args:
-        model: a compiled Keras model.
-        x, y: arrays (rows, ...).
-        weights: (rows,) factors of the rows' losses in the mean; 1 if missing.
-
-    Returns:
-        float: The loss.
+        targets, values, weights: tensors (rows,). The weights are equal, or 0 to leave out a row.
     """
-    build_optimizer(model)
-    rows = len(x)
-    size = rows if rows == 1 else max(128, 1 << (rows - 1).bit_length())
-    weights = np.ones(rows, "float32") if weights is None else weights
-    more = [(0, size - rows)]
-    x, y = (np.pad(a, more + [(0, 0)] * (a.ndim - 1), mode="edge") for a in (x, y))
-    # Keras divides the sum by all rows.
-    weights = np.pad(weights * np.float32(size / rows), more)
-    model.reset_metrics()
-    return float(model.train_on_batch(x, y, sample_weight=weights))
+
+    def variance(x):
+        mean = ops.sum(weights * x) / ops.sum(weights)
+        return ops.sum(weights * (x - mean) ** 2) / ops.sum(weights)
+
+    return 1 - variance(targets - values) / (variance(targets) + 1e-9)
 
 
-def train_on_batches(
-    model: keras.Model, x: np.ndarray | tuple[np.ndarray, ...], y: np.ndarray, batch_size: int
-) -> float:
+class EpisodeModel(AlternatingModel):
+    """A model whose step learns from one episode and logs its numbers, instead of their means.
+
+    Resetting the means before each episode would take longer than the step.
+    """
+
+    def log(self, values: dict[str, Any] | None = None, /, **named: Any) -> None:
+        """Adds scalars to the log of this episode."""
+        self.logged.update({**(values or {}), **named})
+
+    def run_step(self, batch: Sequence[Any]) -> dict[str, Any]:
+        """Runs `step` on one episode and returns what it has logged."""
+        self.logged: dict[str, Any] = {}
+        super().run_step([ops.convert_to_tensor(array) for array in batch])  # PyTorch gets arrays
+        return dict(self.logged)
+
+    @property
+    def metrics(self) -> list[Any]:
+        """None: nothing is averaged."""
+        return []
+
+    def update(self, *episode: np.ndarray) -> dict[str, float]:
+        """Runs the compiled step on the arrays of an episode, and returns what it logs."""
+        logged = self.train_on_batch(episode, return_dict=True)
+        return {name: float(value) for name, value in logged.items()}
+
+
+def in_one_call(batches: int) -> int:
+    """Returns how many of so many batches one call of the compiled step can learn from."""
+    try:
+        return devices.steps_per_execution(batches)
+    except UserError:  # with PyTorch, Keras makes one call each
+        return 1
+
+
+def train_on_batches(model: keras.Model, x: tuple[np.ndarray, ...], batch_size: int) -> float:
     """Updates a compiled model by one batch after the other, in the order of the rows.
 
     For many batches, `fit` with `steps_per_execution` is faster than one call each.
 
     Args:
         model: a compiled Keras model.
-        x, y: arrays (rows, ...), or a tuple of arrays for x.
+        x: tuple of arrays (rows, ...).
         batch_size: rows of a batch.
 
     Returns:
         float: The mean loss.
     """
-    build_optimizer(model)
-    if len(y) == batch_size:
-        model.reset_metrics()
-        return float(model.train_on_batch(x, y))
-    return model.fit(**feed({"x": x, "y": y}, batch_size), verbose=0).history["loss"][0]
+    if len(x[0]) == batch_size:
+        return float(model.train_on_batch(x))
+    return model.fit(**feed({"x": x}, batch_size), verbose=0).history["loss"][0]
 
 
 def fingerprint(network: keras.Model) -> str:
@@ -182,39 +212,39 @@ def load(
 
 
 def load_networks(
+    run: program.Run,
     networks: dict[str, keras.Model],
-    args: argparse.Namespace,
+    files: dict[str, str | None],
     stem: str,
-    script: str | Path,
     expected: dict[str, Any],
     encoder: keras.Model | None = None,
 ) -> None:
-    """Loads the networks for which the flags --NAME-weights name files.
+    """Loads the networks for which there are files.
 
     Args:
+        run: of the script, which has the pretrained weights next to it.
         networks: {name: network}.
-        args: the parsed flags.
-        stem: the pretrained files are called STEM_METHOD_NAME.h5; the book's are NAME_weights.h5.
-        script, expected, encoder: see `find` and `load`.
+        files: {name: weight file, or None}.
+        stem: the pretrained files are called STEM_NAME.h5, the book's NAME_weights.h5.
+        expected, encoder: see `load`.
     """
     for name, network in networks.items():
-        file = getattr(args, f"{name}_weights")
+        file = files.get(name)
         if file:
-            aliases = {f"{name}_weights.h5": f"{stem}_{args.method}_{name}.h5"}
-            load(network, find(file, script, aliases), expected, encoder)
+            path = find(file, run.script, {f"{name}_weights.h5": f"{stem}_{name}.h5"})
+            load(network, path, expected, encoder)
 
 
 def save_networks(
-    networks: dict[str, keras.Model], args: argparse.Namespace, stem: str, about: dict[str, Any]
+    run: program.Run, networks: dict[str, keras.Model], stem: str, **about: Any
 ) -> None:
-    """Saves networks as STEM_METHOD_NAME.h5 with the suffix of the run.
+    """Saves networks as STEM_NAME.h5, with the end of the run's name before the dot.
 
     Args:
+        run: of the script, whose settings the files record. Its name begins with the stem.
         networks: {name: network}.
-        args: the parsed flags output_dir and method, and the suffix from `rl.suffix`.
         stem: the start of the file names.
-        about: dict of json values that say what the weights are.
+        about: further json values that say what the weights are.
     """
     for name, network in networks.items():
-        path = args.output_dir / f"{stem}_{args.method}_{name}{args.suffix}.h5"
-        weights.save(network, path, about=about)
+        run.save(network, f"{stem}_{name}{run.name.removeprefix(stem)}.h5", **about)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from lib.files.errors import UserError, one_line
-
-if TYPE_CHECKING:
-    pass
 
 
 def make(env_id: str, **options: Any) -> gym.Env:

@@ -3,7 +3,6 @@
 Nothing here needs Keras.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Callable
@@ -15,12 +14,20 @@ import numpy as np
 
 from lib.files.errors import UserError, one_line
 from lib.files.whole import write_whole
-from lib.rl import environments, video
+from lib.rl import environments
 
 ENV_ID = "FrozenLake-v1"
 
 # {cell: {action: [(probability, next cell, reward, whether the episode ends)]}}.
 Transitions = dict[int, dict[int, list[tuple[float, int, float, bool]]]]
+
+
+def known(env_id: str) -> str:
+    """Returns the name that Gymnasium has for the lake."""
+    if env_id == "FrozenLake-v0":
+        print(f"Gymnasium no longer has FrozenLake-v0: using {ENV_ID}, which is the same lake.")
+        return ENV_ID
+    return env_id
 
 
 def make_lake(env_id: str, slippery: bool, **options: Any) -> gym.Env:
@@ -29,27 +36,30 @@ def make_lake(env_id: str, slippery: bool, **options: Any) -> gym.Env:
     Raises:
         UserError: if it is not a lake, which has a table of probabilities and a time limit.
     """
-    if env_id == "FrozenLake-v0":
-        print(f"Gymnasium no longer has FrozenLake-v0: using {ENV_ID}, which is the same lake.")
-        env_id = ENV_ID
     env = environments.make(env_id, is_slippery=slippery, **options)
     if not hasattr(env.unwrapped, "P") or env.spec.max_episode_steps is None:
         raise UserError(f"'{env_id}' is not a lake: it has no table of probabilities or no limit")
     return env
 
 
-def table_name(args: argparse.Namespace, seed: int) -> str:
+def table_name(
+    env_id: str, slippery: bool, form: str | None, seed: int, rate: float | None = None
+) -> str:
     """The name of the table file, without suffix: one for each lake, method and seed.
 
     Args:
-        args: the parsed flags env_id, slippery and book.
+        env_id, slippery: the lake.
+        form: the part of the printed method that is used, "all", or None.
         seed: of the training.
+        rate: the constant learning rate, if any.
     """
-    name = "q-frozenlake-slippery" if args.slippery else "q-frozenlake"
-    if args.env_id not in (ENV_ID, "FrozenLake-v0"):
-        name += "-" + args.env_id.replace("/", "-")
-    if args.book:
-        name += "-book" if args.book == "all" else f"-book-{args.book}"
+    name = "q-frozenlake-slippery" if slippery else "q-frozenlake"
+    if env_id != ENV_ID:
+        name += "-" + env_id.replace("/", "-")
+    if form:
+        name += "-book" if form == "all" else f"-book-{form}"
+    if rate is not None:
+        name += f"-rate{rate:g}"
     return name if seed == 0 else f"{name}-seed{seed}"
 
 
@@ -177,8 +187,14 @@ def evaluate(env: gym.Env, policy: np.ndarray, episodes: int, seed: int) -> dict
     }
 
 
-def show(args: argparse.Namespace, policy: np.ndarray, episodes: int) -> None:
-    """Shows some episodes in the terminal, `args.delay` seconds a step."""
+def show(env: gym.Env, policy: np.ndarray, episodes: int, seed: int, delay: float) -> None:
+    """Shows some episodes in the terminal.
+
+    Args:
+        env: the lake, with the render mode ansi.
+        policy, episodes, seed: see `play`.
+        delay: seconds per step, if the output is a terminal.
+    """
     in_terminal = sys.stdout.isatty()
 
     def draw(env, reward, done):
@@ -188,27 +204,10 @@ def show(args: argparse.Namespace, policy: np.ndarray, episodes: int) -> None:
             print("goal reached" if reward else "fell into a hole, or the time limit")
         sys.stdout.flush()
         if in_terminal:
-            time.sleep(args.delay)
+            time.sleep(delay)
 
-    env = make_lake(args.env_id, args.slippery, render_mode="ansi")
-    share = play(env, policy, episodes, args.seed, draw)
+    share = play(env, policy, episodes, seed, draw)
     print(f"{share * episodes:.0f} of {episodes} episodes reached the goal")
-
-
-def check_video(args: argparse.Namespace) -> None:
-    """Raises a UserError if `record` could not write a video."""
-    env = make_lake(args.env_id, args.slippery, render_mode="rgb_array")
-    video.check_video(args, env)
-
-
-def record(args: argparse.Namespace, policy: np.ndarray, episodes: int, stem: Path) -> None:
-    """Writes some episodes as a video, see `rl_report.record`."""
-
-    def watched(env, rng):
-        return play(env, policy, episodes, args.seed)
-
-    env = make_lake(args.env_id, args.slippery, render_mode="rgb_array")
-    video.record(args, watched, stem, env)
 
 
 def summary(runs: list[dict[str, float]]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 import numpy as np
 
-from lib.files import records
 from lib.files.whole import write_whole
 from lib.measure.intervals import format_interval, with_interval
 from lib.rl import agent_runs, environments
-from lib.rl.video import Play, record
+from lib.rl.video import Play
+from lib.run import program
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,128 +22,114 @@ if TYPE_CHECKING:
 Rewards = Mapping[str, Sequence[Sequence[float] | np.ndarray]]
 
 
-def test(args: argparse.Namespace, play: Play, episodes: int, seed: int) -> list[float]:
+def test(env_id: str, play: Play, episodes: int, seed: int, show: bool = False) -> list[float]:
     """Plays test episodes and returns their rewards.
 
     Args:
-        args: the parsed flags env_id and show.
+        env_id: the environment.
         play: function of the environment and a NumPy generator that plays an episode and returns
             its reward.
         episodes: number of episodes.
         seed: of the run; the test draws other numbers than the training with this seed.
+        show: watch in a window.
     """
-    env = environments.make(args.env_id, render_mode="human" if args.show else None)
+    env = environments.make(env_id, render_mode="human" if show else None)
     rng = np.random.default_rng((seed, 1))
     rewards = [play(env, rng) for _ in range(episodes)]
     env.close()
     return rewards
 
 
-def evaluation(
-    rewards: Sequence[float], args: argparse.Namespace, folder: Path, **facts: Any
-) -> None:
+def evaluation(run: program.Run, rewards: Sequence[float], **facts: Any) -> None:
     """Prints and records the rewards of test episodes with loaded weights.
 
     Args:
+        run: of the script.
         rewards: of the episodes.
-        args: the parsed flags.
-        folder: of the record.
         facts: further values for the record.
     """
     numbers = with_interval(rewards)
     print(f"mean reward of {len(rewards)} test episodes: {format_interval(numbers)}")
-    path = folder / "evaluation.json"
-    records.record(path, args, test_episodes=len(rewards), test_reward=numbers, **facts)
+    run.record("evaluation.json", test_episodes=len(rewards), test_reward=numbers, **facts)
 
 
 def policies(
-    runs: dict[int, agent_runs.Run],
-    goal: float,
-    args: argparse.Namespace,
-    folder: Path,
-    **facts: Any,
+    run: program.Run, runs: dict[int, agent_runs.TrainingRun], goal: float, **facts: Any
 ) -> None:
     """Prints, draws and records runs of a policy gradient, and removes their checkpoints.
 
     Args:
-        runs: see `policy_summary`.
-        goal: see `policy_summary`.
-        args: the parsed flags.
-        folder: of the files metrics.json, rewards.csv and curves.png.
+        run: of the script, in whose folder metrics.json, rewards.csv and curves.png are written.
+        runs, goal: see `policy_summary`.
         facts: further values for the record.
     """
     numbers = policy_summary(runs, goal)
-    flag_and_reward_curves(runs, folder / "curves.png", goal)
-    _finish(runs, args, folder, **facts, **numbers)
+    flag_and_reward_curves(runs, run.folder / "curves.png", goal)
+    _finish(run, runs, **facts, **numbers)
 
 
 def dqn(
-    runs: dict[int, agent_runs.Run],
-    goal: float,
-    args: argparse.Namespace,
-    folder: Path,
-    **facts: Any,
+    run: program.Run, runs: dict[int, agent_runs.TrainingRun], goal: float, **facts: Any
 ) -> None:
     """Prints, draws and records runs of a DQN, and removes their checkpoints.
 
     Args:
+        run: of the script, in whose folder metrics.json, rewards.csv and rewards.png are written.
         runs: see `dqn_summary`.
         goal: the mean reward at which a run is solved, or infinity.
-        args: the parsed flags.
-        folder: of the files metrics.json, rewards.csv and rewards.png.
         facts: further values for the record, among them the method.
     """
-    numbers = dqn_summary(runs, args.episodes)
+    numbers = dqn_summary(runs, run.budget)
     finite = goal if np.isfinite(goal) else None
     title = f"{numbers['solved_runs']} of {len(runs)} runs solved"
     if numbers["solved_runs"]:
         title += f", after {format_interval(numbers['episodes'], '.0f')} episodes"
-    curves = {"": [run.rewards for run in runs.values()]}
-    compare_rewards(curves, folder / "rewards.png", 100, None, finite, title)
-    _finish(runs, args, folder, goal=finite, **facts, **numbers)
+    curves = {"": [each.rewards for each in runs.values()]}
+    compare_rewards(curves, run.folder / "rewards.png", 100, None, finite, title)
+    _finish(run, runs, goal=finite, **facts, **numbers)
 
 
-def _finish(
-    runs: dict[int, agent_runs.Run], args: argparse.Namespace, folder: Path, /, **numbers: Any
-) -> None:
+def _finish(run: program.Run, runs: dict[int, agent_runs.TrainingRun], /, **numbers: Any) -> None:
     """Writes the rewards and the record of runs, and removes their checkpoints."""
-    write_rewards(runs, folder / "rewards.csv")
-    minutes = round(sum(run.seconds for run in runs.values()) / 60, 2)
-    records.record(folder / "metrics.json", args, minutes=minutes, **numbers)
-    for run in runs.values():
-        run.finish()
+    for name in ("reward", "steps"):
+        write_column(runs, name, run.folder / f"{'rewards' if name == 'reward' else name}.csv")
+    minutes = round(sum(each.seconds for each in runs.values()) / 60, 2)
+    run.record("metrics.json", minutes=minutes, **numbers)
+    for each in runs.values():
+        each.finish()
 
 
-def random_play(args: argparse.Namespace, folder: Path) -> None:
+def random_play(run: program.Run, env_id: str) -> Play:
     """Plays episodes with random actions, and prints and records their mean reward.
 
     Args:
-        args: the parsed flags env_id, episodes, seed and record.
-        folder: of the record and the video.
+        run: of the script, with the number of episodes as its budget.
+        env_id: the environment.
+
+    Returns:
+        The function that plays an episode.
     """
-    env = environments.make(args.env_id)
-    env.action_space.seed(args.seed)
-    rng = np.random.default_rng(args.seed)
-    progress = agent_runs.Progress(args.episodes)
+    env = environments.make(env_id)
+    env.action_space.seed(run.seed)
+    rng = np.random.default_rng(run.seed)
+    progress = agent_runs.ProgressLine(run.budget)
     rewards, flags = [], 0
-    for episode in range(args.episodes):
+    for episode in range(run.budget):
         reward, terminated = random_episode(env, rng)
         rewards.append(reward)
         flags += terminated
         progress.update(episode + 1, reward=reward)
     mean = float(np.mean(rewards))
-    progress.finish(args.episodes, reward=mean, flags=flags)
-    records.record(
-        folder / "metrics.json",
-        args,
-        env_id=args.env_id,
+    progress.finish(run.budget, reward=mean, flags=flags)
+    run.record(
+        "metrics.json",
+        env_id=env_id,
         method="random",
-        episodes=args.episodes,
+        episodes=run.budget,
         mean_reward=round(mean, 2),
         flags=flags,
     )
-    if args.record:
-        record(args, lambda env, rng: random_episode(env, rng)[0], folder / "agent")
+    return lambda env, rng: random_episode(env, rng)[0]
 
 
 def random_episode(env: gym.Env, rng: np.random.Generator) -> tuple[float, bool]:
@@ -157,7 +142,7 @@ def random_episode(env: gym.Env, rng: np.random.Generator) -> tuple[float, bool]
     return total, terminated
 
 
-def policy_summary(runs: dict[int, agent_runs.Run], goal: float) -> dict[str, Any]:
+def policy_summary(runs: dict[int, agent_runs.TrainingRun], goal: float) -> dict[str, Any]:
     """Summarizes runs of one method on an environment with a flag.
 
     Args:
@@ -207,7 +192,7 @@ def policy_summary(runs: dict[int, agent_runs.Run], goal: float) -> dict[str, An
     return numbers
 
 
-def dqn_summary(runs: dict[int, agent_runs.Run], limit: int) -> dict[str, Any]:
+def dqn_summary(runs: dict[int, agent_runs.TrainingRun], limit: int) -> dict[str, Any]:
     """Summarizes runs of a DQN that end when they are solved.
 
     Args:
@@ -251,10 +236,10 @@ def dqn_summary(runs: dict[int, agent_runs.Run], limit: int) -> dict[str, Any]:
     return numbers
 
 
-def write_rewards(runs: dict[int, agent_runs.Run], path: Path) -> None:
-    """Writes the reward of each episode as a table with one column per seed."""
+def write_column(runs: dict[int, agent_runs.TrainingRun], name: str, path: Path) -> None:
+    """Writes a number of each episode, its reward or steps, as a table with a column per seed."""
     longest = max(len(run.log) for run in runs.values())
-    columns = [[f"{r:.6g}" for r in run.rewards] + [""] * longest for run in runs.values()]
+    columns = [[f"{row[name]:.6g}" for row in run.log] + [""] * longest for run in runs.values()]
 
     def write(temporary):
         with temporary.open("w", newline="") as file:
@@ -266,7 +251,7 @@ def write_rewards(runs: dict[int, agent_runs.Run], path: Path) -> None:
 
 
 def read_rewards(path: Path) -> list[np.ndarray]:
-    """Returns the rewards that `write_rewards` wrote, a list of arrays, one per seed."""
+    """Returns the numbers that `write_column` wrote, a list of arrays, one per seed."""
     with path.open(newline="") as file:
         _, *rows = csv.reader(file)
     columns = list(zip(*rows, strict=True))[1:]
@@ -274,23 +259,22 @@ def read_rewards(path: Path) -> list[np.ndarray]:
 
 
 def running_mean(values: Sequence[float] | np.ndarray, window: int) -> np.ndarray:
-    """The mean of the last `window` values at each place, of fewer values at the start."""
+    """The mean of `window` values that follow each other, one for each place where they end."""
+    window = min(window, len(values))
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(0, ends - window)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+    return (sums[window:] - sums[:-window]) / window
 
 
-def _band(axis: Axes, runs: np.ndarray, label: str | None = None) -> None:
-    """Draws runs (seeds, episodes) faintly, and their median over a band from least to greatest."""
-    episodes = np.arange(1, runs.shape[1] + 1)
-    (line,) = axis.plot(episodes, np.median(runs, axis=0), label=label, zorder=3)
-    color = line.get_color()
-    axis.fill_between(episodes, runs.min(axis=0), runs.max(axis=0), color=color, alpha=0.15, lw=0)
-    axis.plot(episodes, runs.T, color=color, linewidth=0.5, alpha=0.3)
+def _band(axis: Axes, x: np.ndarray, runs: np.ndarray, label: str | None, color: str) -> None:
+    """Draws the median of runs (seeds, points) over a band from the lower to the upper quartile."""
+    low, median, high = np.percentile(runs, (25, 50, 75), axis=0)
+    axis.fill_between(x, low, high, color=color, alpha=0.2, lw=0)
+    axis.plot(x, median, label=label, color=color, zorder=3)
 
 
-def flag_and_reward_curves(runs: dict[int, agent_runs.Run], path: Path, goal: float) -> None:
+def flag_and_reward_curves(
+    runs: dict[int, agent_runs.TrainingRun], path: Path, goal: float
+) -> None:
     """Draws flags reached so far, and the reward of each episode, with the spread over the runs.
 
     Figures 10.7.1 to 10.7.4 of the book show the flags, 10.7.5 to 10.7.8 the rewards.
@@ -300,16 +284,23 @@ def flag_and_reward_curves(runs: dict[int, agent_runs.Run], path: Path, goal: fl
     from lib.measure import plots
 
     figure, axes = plt.subplots(1, 2, figsize=(7.4, 2.9), dpi=160, layout="constrained")
-    _band(axes[0], np.array([[row["flags"] for row in run.log] for run in runs.values()]))
-    _band(axes[1], np.array([run.rewards for run in runs.values()]))
+    for axis, name in zip(axes, ("flags", "reward"), strict=True):
+        numbers = np.array([[row[name] for row in run.log] for run in runs.values()])
+        _band(axis, np.arange(1, numbers.shape[1] + 1), numbers, None, "C0")
     axes[0].set(xlabel="episode", ylabel="flags reached so far")
     axes[1].set(xlabel="episode", ylabel="reward of the episode")
     axes[1].axhline(goal, color="gray", linestyle=":")
     plots.finish(figure, path)
 
 
-def draw_rewards(axis: Axes, methods: Rewards, window: int, goal: float | None = None) -> None:
-    """Draws the running mean reward of one or more methods.
+def draw_rewards(
+    axis: Axes,
+    methods: Rewards,
+    window: int,
+    goal: float | None = None,
+    steps: Rewards | None = None,
+) -> None:
+    """Draws the running mean reward of one or more methods: the median and quartiles over seeds.
 
     A run that ended earlier than others keeps its last value.
 
@@ -318,15 +309,29 @@ def draw_rewards(axis: Axes, methods: Rewards, window: int, goal: float | None =
         methods: {label: list of rewards (episodes,), one per seed}.
         window: episodes in the running mean.
         goal: the mean reward to mark, or None.
+        steps: {label: list of steps (episodes,), one per seed} to draw over environment steps
+            instead of episodes, up to the end of the shortest run.
     """
-    for label, seeds in methods.items():
-        longest = max(map(len, seeds))
+    for k, (label, seeds) in enumerate(methods.items()):
         means = [running_mean(rewards, window) for rewards in seeds]
-        means = [np.pad(mean, (0, longest - len(mean)), mode="edge") for mean in means]
-        _band(axis, np.array(means), label)
+        if steps is None:
+            longest = max(map(len, means))
+            means = [np.pad(mean, (0, longest - len(mean)), mode="edge") for mean in means]
+            x = np.arange(longest) + max(map(len, seeds)) - longest + 1
+        else:
+            ends = [
+                np.cumsum(each)[-len(mean) :]
+                for each, mean in zip(steps[label], means, strict=True)
+            ]
+            x = np.linspace(max(end[0] for end in ends), min(end[-1] for end in ends), 500)
+            means = [np.interp(x, end, mean) for end, mean in zip(ends, means, strict=True)]
+        _band(axis, x, np.array(means), label, f"C{k}")
     if goal is not None:
         axis.axhline(goal, color="gray", linestyle=":")
-    axis.set(xlabel="episode", ylabel=f"mean reward of {window} episodes")
+        place = (0.01, goal), ("axes fraction", "data")
+        axis.annotate(f"{goal:g}", place[0], xycoords=place[1], va="bottom", color="gray")
+    xlabel = "episode" if steps is None else "environment steps"
+    axis.set(xlabel=xlabel, ylabel=f"mean reward of {window} episodes")
 
 
 def compare_rewards(

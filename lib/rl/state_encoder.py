@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import keras
@@ -11,8 +9,9 @@ import numpy as np
 from keras import layers
 
 from lib.engine.backends import feed
-from lib.files import records, weights
+from lib.files import weights
 from lib.rl import agents
+from lib.run import program
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -76,31 +75,33 @@ def train_encoder(
 
 
 def load_or_train(
-    args: argparse.Namespace,
+    run: program.Run,
+    env_id: str,
     space: gym.spaces.Box,
     standardize: bool,
-    script: str | Path,
-    folder: Path,
+    given: str | None,
+    saved: str,
 ) -> keras.Model:
-    """Returns the encoder that `--encoder-weights` names, or trains and saves one.
+    """Returns the encoder of a file, or trains and saves one.
 
     Args:
-        args: the parsed flags encoder_weights, resume, seed, output_dir and suffix.
-        space: `low` and `high` bound the states.
+        run: of the script.
+        env_id: the environment.
+        space: `low` and `high` bound its states.
         standardize: see `train_encoder`.
-        script: whose folder has pretrained weights.
-        folder: of the record of a training.
+        given: the weight file; None to train.
+        saved: the name of the file for a trained encoder, also of an interrupted run.
     """
     encoder = build_encoder(len(space.low))
-    path = args.output_dir / f"car_encoder{args.suffix}.h5"
-    if args.encoder_weights:
+    if given:
         aliases = {"encoder_weights.h5": "car_encoder.h5"}
-        weights.load(encoder, agents.find(args.encoder_weights, script, aliases))
-    elif args.resume:
-        weights.load(encoder, path)  # from the interrupted run
+        weights.load(encoder, agents.find(given, run.script, aliases))
+    elif run.resume:
+        weights.load(encoder, run.output_dir / saved)
     else:
-        error = train_encoder(encoder, space, standardize, np.random.default_rng(args.seed))
-        about = {"environment": args.env_id, "standardize": standardize}
-        weights.save(encoder, path, about=about)
-        records.record(folder / "encoder.json", args, test_mse=round(error, 7), **about)
+        error = train_encoder(encoder, space, standardize, np.random.default_rng(run.seed))
+        run.save(encoder, saved, environment=env_id)
+        run.record(
+            "encoder.json", test_mse=round(error, 7), environment=env_id, standardize=standardize
+        )
     return encoder

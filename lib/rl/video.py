@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -16,35 +15,47 @@ from lib.files.errors import UserError
 from lib.files.whole import write_whole
 from lib.rl import environments
 
-if TYPE_CHECKING:
-    pass
-
 # Plays in an environment, with random numbers, and returns the reward.
 Play = Callable[[gym.Env, np.random.Generator], float]
 
 
-def record(args: argparse.Namespace, play: Play, stem: Path, env: gym.Env | None = None) -> None:
+def record(play: Play, env: gym.Env | None, seed: int, folder: Path, kind: str | None) -> None:
     """Writes a video of the episodes that `play` plays, as mp4, or as gif if ffmpeg is missing.
 
     Args:
-        args: the parsed flags env_id, seed and record, which is "mp4", "gif", or "auto".
         play: function of the environment and a NumPy generator that plays and returns the reward.
-        stem: path of the file without its ending.
-        env: the environment, with the render mode rgb_array; made from `args.env_id` if missing.
+        env: from `filmed`; None to write nothing.
+        seed: of the generator and of random actions.
+        folder: of the file, which is called agent.
+        kind: "mp4", "gif" or "auto".
     """
-    env = environments.make(args.env_id, render_mode="rgb_array") if env is None else env
+    if env is None:
+        return
     env = gym.wrappers.RenderCollection(env, reset_clean=False)
-    env.action_space.seed(args.seed)
-    reward = play(env, np.random.default_rng(args.seed))
-    path = write_video(stem, env.render(), env.metadata.get("render_fps", 30), args.record)
+    env.action_space.seed(seed)
+    reward = play(env, np.random.default_rng(seed))
+    path = write_video(
+        folder / "agent", env.render(), env.metadata.get("render_fps", 30), kind or "auto"
+    )
     print(f"{path}: reward {reward:.1f}")
 
 
-def check_video(args: argparse.Namespace, env: gym.Env | None = None) -> None:
-    """Raises a UserError if `record` could not write a video; see there for the arguments."""
-    (environments.make(args.env_id, render_mode="rgb_array") if env is None else env).close()
-    if args.record == "mp4" and shutil.which("ffmpeg") is None:
+def filmed(env_id: str, kind: str | None, **options: Any) -> gym.Env | None:
+    """Returns the environment for `record`, or None without a kind.
+
+    Args:
+        env_id: the environment.
+        kind: see `record`.
+        options: of the environment.
+
+    Raises:
+        UserError: if the environment has no pictures or ffmpeg is missing.
+    """
+    if kind is None:
+        return None
+    if kind == "mp4" and shutil.which("ffmpeg") is None:
         raise UserError("--record=mp4 needs ffmpeg, which is not installed; use --record=gif")
+    return environments.make(env_id, render_mode="rgb_array", **options)
 
 
 def write_video(stem: Path, frames: Sequence[np.ndarray], fps: float, kind: str = "auto") -> Path:

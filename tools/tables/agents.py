@@ -3,14 +3,13 @@
 import statistics
 
 from lib.files.errors import UserError
-from lib.measure.intervals import welch, with_interval
+from lib.measure.intervals import format_interval, welch, with_interval
 from tools.tables.cells import (
     NOT_MEASURED,
     cell,
     interval,
     record,
     recorded,
-    spread,
     table,
     value_at,
 )
@@ -54,8 +53,8 @@ CARTPOLE = "dqn-cartpole-9.6.1"
 DQNS = {
     "DQN": "",
     "double DQN": "-ddqn",
-    "DQN, --book": "-book",
-    "double DQN, --book": "-ddqn-book",
+    "DQN, book's settings": "-book",
+    "double, book's settings": "-ddqn-book",
 }
 
 
@@ -85,7 +84,7 @@ def dqn() -> str:
 def dqn_welch() -> str:
     header = ["DQN less double DQN", "episodes", "Welch's t", "p"]
     rows = []
-    for label, name in (("default settings", ""), ("--book", "-book")):
+    for label, name in (("default settings", ""), ("book's settings", "-book")):
         pair = recorded(f"{CARTPOLE}{method}{name}" for method in ("", "-ddqn"))
         if len(pair) < 2:
             rows.append([label, *[NOT_MEASURED] * 3])
@@ -99,19 +98,19 @@ def dqn_welch() -> str:
 
 DQN_ABLATIONS = {
     "": "none",
-    "-replays": "1, updates",
-    "-success": "2, learns after success",
-    "-limit": "3, time limit",
-    "-gamma": "4, gamma",
-    "-epsilon": "5, exploration",
-    "-huber": "6, loss",
-    "-learning-rate": "7, learning rate",
-    "-memory": "8, memory",
+    "-replays": "updates",
+    "-success": "learns after success",
+    "-limit": "time limit",
+    "-gamma": "gamma",
+    "-epsilon": "exploration",
+    "-huber": "loss",
+    "-learning-rate": "learning rate",
+    "-memory": "memory",
 }
 
 
 def dqn_ablation() -> str:
-    header = ["switched off", "episodes", "solved", "updates", "test reward"]
+    header = ["the book's", "episodes", "solved", "updates", "test reward"]
     rows = []
     for name, label in DQN_ABLATIONS.items():
         seeds = [*record(f"{CARTPOLE}{name}").get("seeds", {}).values()][:5]
@@ -133,7 +132,7 @@ def dqn_ablation() -> str:
 def agent_speed() -> str:
     header = ["times as fast as", "DQN", "A2C", "REINFORCE"]
     found = record("rl")
-    labels = {"torch": "PyTorch", "book": "the book's loop", "environment": "random actions"}
+    labels = {"torch": "PyTorch", "book": "the book's loop", "environment": "bare environment"}
     rows = []
     for who, label in labels.items():
         keys = [f"times_as_fast/{task}/{who}/median" for task in ("dqn", "a2c", "reinforce")]
@@ -161,7 +160,7 @@ def _rate(value):
 
 
 def agent_rates() -> str:
-    header = ["per second", "here", "PyTorch", "the book's loop", "random actions"]
+    header = ["per second", "here", "PyTorch", "the book's loop", "bare environment"]
     found = record("rl")
     rows = []
     for label, task, rate in (
@@ -188,22 +187,22 @@ POLICIES = {
 
 
 def policy_gradients() -> str:
-    header = ["", "flag reached, %", "reward, last 100", "reward, no noise", "solved"]
+    header = ["", "reward, no noise", "least", "reward, last 100", "flag reached, %"]
     rows = []
     for name, label in {**POLICIES, "untrained": "untrained policy"}.items():
         found = record(f"{CAR}-{name}")
         rows.append(
             [
                 label,
-                cell(found, "flag_reached/mean", ".1f", 100),
-                interval(found, "reward_last"),
                 interval(found, "test_reward"),
-                _solved(found),
+                cell(found, "test_reward/least", ".1f"),
+                interval(found, "reward_last"),
+                cell(found, "flag_reached/mean", ".1f", 100),
             ]
         )
     random = record(f"{CAR}-random")
     flags = cell(random, "flags", ".1f", 100 / random["episodes"]) if random else NOT_MEASURED
-    rows.append(["random actions", flags, cell(random, "mean_reward", ".1f"), "-", "-"])
+    rows.append(["random actions", "-", "-", cell(random, "mean_reward", ".1f"), flags])
     return table(header, rows)
 
 
@@ -214,18 +213,17 @@ ABLATIONS = {
     "-least-std": "5, no least deviation",
     "-rates": "6, learning rates",
     "-epsilon": "7, epsilon",
-    "-limit": "8, time limit",
-    "-value": "9, value gradient",
 }
 
 
 def policy_ablation() -> str:
-    header = ["switched off", *POLICIES.values()]
+    header = ["the book's", *POLICIES.values()]
     rows = []
     for suffix, label in ABLATIONS.items():
         found = [recorded([f"{CAR}-{method}{suffix}"]) for method in POLICIES]
         seeds = [[*each[0]["seeds"].values()][:5] if each else [] for each in found]
-        rows.append([label, *(spread(each, "reward_last") if each else "-" for each in seeds)])
+        values = [[seed["test_reward"] for seed in each] for each in seeds]
+        rows.append([label, *(format_interval(with_interval(v)) if v else "-" for v in values)])
     return table(header, rows)
 
 
