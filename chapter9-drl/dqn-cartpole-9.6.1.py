@@ -49,6 +49,8 @@ ENV_ID = "CartPole-v0"
 EPISODES = 3000
 HIDDEN_LAYERS = (256, 256, 256)
 TEST_EPISODES = 100
+EVALUATE_EVERY = 10  # training episodes
+EVALUATION_EPISODES = 20  # without random actions
 BOOK_EPISODES = {"dqn": 822, "ddqn": 971}  # until solved, the mean of ten runs
 
 
@@ -220,6 +222,10 @@ def train(run, seed, settings, method, env_id):
             learn = settings.replay_after_success or reward < goal
             if learn and memory.size >= settings.batch_size:
                 facts = agent.replay(memory, rng)
+            facts["greedy_reward"] = ""
+            if (len(training.log) + 1) % EVALUATE_EVERY == 0:
+                rewards = reports.test(env_id, agent.play, EVALUATION_EPISODES, seed)
+                facts["greedy_reward"] = round(float(np.mean(rewards)), 3)
             training.add(
                 steps=steps,
                 reward=reward,

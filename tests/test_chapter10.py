@@ -218,6 +218,10 @@ def test_the_gradient_of_a_problem_of_two_steps(script):
     error = gradients.std() / math.sqrt(400_000)
     assert error < 0.02
     assert gradients.mean() == pytest.approx(-1.0, abs=4 * error)
+    spread = math.sqrt(1 - rho**2)
+    noise = actions[0], (actions[1] - rho * actions[0]) / spread
+    constant = noise[0] * returns[0] - noise[1] / spread * returns[1]
+    assert constant.mean() == pytest.approx(0.8, abs=4 * constant.std() / math.sqrt(400_000))
 
 
 @pytest.mark.parametrize("weight", ["mean", "std"])

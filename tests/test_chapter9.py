@@ -629,7 +629,7 @@ def test_the_commands_of_a_reader(tmp_path):
     for k, seed in enumerate(("5", "6")):
         log = read_csv(folder / f"log-{seed}.csv")
         columns = {"steps", "reward", "mean_reward", "epsilon", "loss", "q_value", "learning_rate"}
-        assert columns | {"updates", "seconds", "steps_per_second"} < set(log[0])
+        assert columns | {"updates", "seconds", "greedy_reward"} < set(log[0])
         assert [row["episode"] for row in log] == ["1", "2", "3", "4"]
         np.testing.assert_array_equal(rewards[k], [float(row["reward"]) for row in log])
         assert float(log[-1]["mean_reward"]) == pytest.approx(np.mean(rewards[k]), abs=0.01)
@@ -706,7 +706,7 @@ def test_solved_is_a_mean_over_a_hundred_episodes(
     run = train_cart(cart, tmp_path, budget=3000)
     assert run.solved and len(run.log) == episodes
     numbers = reports.dqn_summary({0: run}, 3000)
-    assert numbers["solved_runs"] == 1
+    assert numbers["solved_runs"] == 1 and numbers["solved_after"] == [episodes] * 3
     assert numbers["episodes"] == {"mean": episodes, "interval": None, "least": episodes}
 
 
@@ -725,6 +725,18 @@ def test_learning_after_an_episode_that_succeeds(cart, always, monkeypatch, tmp_
     assert learned == ([1, 2, 3, 4] if always else [2, 4])
     assert run.rewards == [200, 20, 195, 20]
     assert [row["loss"] for row in run.log] == ([0.5] * 4 if always else ["", 0.5, "", 0.5])
+
+
+def test_the_agent_is_tested_without_changing_the_training(cart, tmp_path, monkeypatch, few_tests):
+    monkeypatch.setattr(cart, "EVALUATE_EVERY", 2)
+    often = train_cart(cart, tmp_path, settings=cart.Settings(replays=2))
+    monkeypatch.setattr(cart, "EVALUATE_EVERY", 100)
+    never = train_cart(cart, tmp_path, settings=cart.Settings(replays=2))
+    assert often.rewards == never.rewards
+    assert [row["greedy_reward"] != "" for row in often.log] == [False, True] * 3
+    often.solved = never.solved = False
+    seeds = reports.dqn_summary({0: often, 1: never}, 6)["seeds"]
+    assert list(seeds[0]["greedy"]) == [2, 4, 6] and seeds[1]["greedy"] == {}
 
 
 def test_learning_begins_with_a_batch_of_transitions(cart, tmp_path, few_tests):

@@ -143,6 +143,7 @@ def draw_dqn(path: Path) -> None:
     reports.draw_rewards(axes[1], rewards, 100, goal)
     axes[1].set(xscale="log", xlim=(100, 3000))
     for axis in axes:
+        axis.set_xticks([100, 200, 500, 1000, 2000], minor=False)
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_formatter("")
     handles, labels = axes[0].get_legend_handles_labels()

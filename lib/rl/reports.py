@@ -202,7 +202,9 @@ def dqn_summary(runs: dict[int, agent_runs.TrainingRun], limit: int) -> dict[str
 
     Returns:
         dict: episodes, updates and environment_steps until the run ended; test_reward; each as the
-            mean over seeds with a 95 % interval, and with the values of all seeds.
+            mean over seeds with a 95 % interval, and with the values of all seeds. Each seed also
+            has greedy, {episode: mean reward without random actions}. solved_after has the
+            quartiles of the episodes of solved runs.
     """
     seeds = {
         seed: {
@@ -212,6 +214,11 @@ def dqn_summary(runs: dict[int, agent_runs.TrainingRun], limit: int) -> dict[str
             "environment_steps": run.steps,
             "test_reward": round(float(np.mean(run.test)), 2),
             "test_worst": round(min(run.test), 2),
+            "greedy": {
+                row["episode"]: row["greedy_reward"]
+                for row in run.log
+                if row["greedy_reward"] != ""
+            },
         }
         for seed, run in runs.items()
     }
@@ -225,6 +232,9 @@ def dqn_summary(runs: dict[int, agent_runs.TrainingRun], limit: int) -> dict[str
         "seconds_per_run": round(float(np.mean([run.seconds for run in runs.values()])), 1),
         "seeds": seeds,
     }
+    solved = [each["episodes"] for each in seeds.values() if each["solved"]]
+    if solved:
+        numbers["solved_after"] = np.percentile(solved, (25, 50, 75)).tolist()
     ended = [each["episodes"] for each in seeds.values()]
     updates, steps = (format_interval(numbers[name], ",.0f") for name in names[1:3])
     print(
@@ -329,7 +339,7 @@ def draw_rewards(
     if goal is not None:
         axis.axhline(goal, color="gray", linestyle=":")
         place = (0.01, goal), ("axes fraction", "data")
-        axis.annotate(f"{goal:g}", place[0], xycoords=place[1], va="bottom", color="gray")
+        axis.annotate(f"{goal:g}", place[0], xycoords=place[1], va="top", color="gray")
     xlabel = "episode" if steps is None else "environment steps"
     axis.set(xlabel=xlabel, ylabel=f"mean reward of {window} episodes")
 

@@ -22,7 +22,7 @@ LAKE_KINDS = {
     "random": ("-explore", "test_success", {"": "1.5 %", "-slippery": "1.5 %"}),
 }
 PRINTED = {"none": "", "--book=epsilon": "-book-epsilon", "--book=rate": "-book-rate"}
-PRINTED |= {"--book=gamma": "-book-gamma", "--book": "-book"}
+PRINTED |= {"--learning-rate 0.5": "-rate", "--book=gamma": "-book-gamma", "--book": "-book"}
 
 
 def _median(found, key):
@@ -210,10 +210,12 @@ ABLATIONS = {
     "": "none",
     "-raw": "2, raw states",
     "-white": "4, white noise",
-    "-least-std": "5, no least deviation",
+    "-least-std": "5, least deviation",
     "-rates": "6, learning rates",
     "-epsilon": "7, epsilon",
+    "-beta": "9, entropy bonus",
 }
+ABLATION_SEEDS = 3
 
 
 def policy_ablation() -> str:
@@ -221,9 +223,11 @@ def policy_ablation() -> str:
     rows = []
     for suffix, label in ABLATIONS.items():
         found = [recorded([f"{CAR}-{method}{suffix}"]) for method in POLICIES]
-        seeds = [[*each[0]["seeds"].values()][:5] if each else [] for each in found]
+        seeds = [[*each[0]["seeds"].values()][:ABLATION_SEEDS] if each else [] for each in found]
         values = [[seed["test_reward"] for seed in each] for each in seeds]
-        rows.append([label, *(format_interval(with_interval(v)) if v else "-" for v in values)])
+        if any(values):
+            cells = [format_interval(with_interval(v)) if v else "-" for v in values]
+            rows.append([label, *cells])
     return table(header, rows)
 
 
