@@ -187,7 +187,7 @@ def draw_or_train(
     inputs: Inputs,
     load: str | None = None,
     default: str = "",
-    wanted: str | None = None,
+    wanted: str | int | None = None,
     conditional: bool = False,
     source: Source | None = None,
     opponent: str = "discriminator",
@@ -273,7 +273,7 @@ def draw_samples(
     print(f"Drawn: {run.folder / name}.png")
 
 
-def digits_to_draw(wanted: str | None, classes: Sequence[str] = DIGITS) -> np.ndarray:
+def digits_to_draw(wanted: str | int | None, classes: Sequence[str] = DIGITS) -> np.ndarray:
     """Returns SHOWN times the label of the wanted class, or all labels in order.
 
     Raises:
@@ -281,10 +281,10 @@ def digits_to_draw(wanted: str | None, classes: Sequence[str] = DIGITS) -> np.nd
     """
     if wanted is None:
         return np.arange(SHOWN) % len(classes)
-    if wanted not in classes:
+    if str(wanted) not in classes:
         known = ", ".join(classes[:20])
         raise UserError(f"no class '{wanted}': expected --class with one of {known}")
-    return np.full(SHOWN, classes.index(wanted))
+    return np.full(SHOWN, classes.index(str(wanted)))
 
 
 def evaluate(

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 300  # seconds for one run of a script
 sys.path.insert(0, str(ROOT))
 
+import lib.run.program  # noqa: E402, F401, before Keras: it sets TensorFlow's log level
 from lib.run.stop import StopOnSignal  # noqa: E402
 
 

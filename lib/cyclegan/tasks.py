@@ -5,10 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from lib.data import image_folders
-from lib.files import safe_h5, weights
 from lib.files.errors import UserError
 from lib.run.flags import LARGEST_IMAGE
 
@@ -93,6 +90,10 @@ def form_of(path: Path) -> dict[str, Any]:
         The dict that `weights.save` recorded. For older `.h5` files, and files of Keras 2, the
         shapes of the arrays decide {"normalization": ..., "identity": ...}.
     """
+    import h5py  # flags do not wait for it
+
+    from lib.files import safe_h5, weights
+
     if not h5py.is_hdf5(path):
         return {}
     recorded = weights.about(path)
