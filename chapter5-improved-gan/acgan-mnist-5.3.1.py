@@ -153,10 +153,10 @@ def main(args):
 
     generator = gan_training.draw_or_train(
         run,
-        lambda: build_generator(images.shape, len(images.classes)),
-        lambda: build_acgan(args.seed, args.ema, images.shape, len(images.classes)),
-        lambda: gan_training.mnist_batches(run, images, conditional=True),
-        inputs,
+        build_generator=lambda: build_generator(images.shape, len(images.classes)),
+        build_model=lambda: build_acgan(args.seed, args.ema, images.shape, len(images.classes)),
+        batches=lambda: gan_training.mnist_batches(run, images, conditional=True),
+        inputs=inputs,
         load=args.generator,
         default=f"{MODEL_NAME}.h5",
         wanted=args.class_name or args.digit,

@@ -200,10 +200,10 @@ def main(args):
     run = program.start(args, name, __file__)
     gan_training.draw_or_train(
         run,
-        lambda: build_generator(images.shape),
-        lambda: build_wgan(args.seed, args.form, args.bn, args.ema, images.shape),
-        lambda: gan_training.mnist_batches(run, images, parts=N_CRITIC),
-        lambda digits: gan_training.sample_noise(args.seed, len(digits), LATENT_SIZE),
+        build_generator=lambda: build_generator(images.shape),
+        build_model=lambda: build_wgan(args.seed, args.form, args.bn, args.ema, images.shape),
+        batches=lambda: gan_training.mnist_batches(run, images, parts=N_CRITIC),
+        inputs=lambda digits: gan_training.sample_noise(args.seed, len(digits), LATENT_SIZE),
         load=args.generator,
         default=f"{MODEL_NAME}.h5",
         source=images,

@@ -234,10 +234,10 @@ def main(args):
 
     generator = gan_training.draw_or_train(
         run,
-        build_generator,
-        lambda: build_infogan(args.seed, args.code_loss, args.ema),
-        lambda: batches(run, args.code_prior),
-        inputs,
+        build_generator=build_generator,
+        build_model=lambda: build_infogan(args.seed, args.code_loss, args.ema),
+        batches=lambda: batches(run, args.code_prior),
+        inputs=inputs,
         load=args.generator,
         default=f"{MODEL_NAME}.h5",
         wanted=args.digit,
