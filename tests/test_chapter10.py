@@ -620,3 +620,14 @@ def test_intervals():
     assert (mean, half) == pytest.approx((2.5, 3.182 * np.sqrt(5 / 3 / 4)), rel=1e-3)
     assert intervals.interval([5.0]) == (5.0, None)
     assert intervals.format_interval(intervals.with_interval([1.0, 3.0])) == "2.0 ± 12.7"
+
+
+def test_the_docstring_has_the_rewards_of_the_runs(script):
+    doc, noise = " ".join(script.__doc__.split()), []
+    for method in METHODS:
+        record = read_json(ROOT / "results" / f"policygradient-car-10.1.1-{method}.json")
+        assert record["runs"] == 10 and list(record["seeds"]) == [str(k) for k in range(10)]
+        assert record["test_reward"]["least"] >= 90
+        assert f"{record['test_reward']['mean']:.1f} with" in doc
+        noise.append(record["test_reward"]["mean"] - record["reward_last"]["mean"])
+    assert f"The noise of the training takes {min(noise):.1f} to {max(noise):.1f} of it" in doc

@@ -1,8 +1,13 @@
 """Tables of the agents of chapters 9 and 10."""
 
+import math
 import statistics
+from collections.abc import Sequence
+from typing import Any
 
-from lib.measure.intervals import format_interval, welch, with_interval
+import numpy as np
+
+from lib.measure.intervals import format_interval, with_interval
 from tools.tables.cells import record, recorded, table
 
 LAKE = "q-frozenlake-9.5.1"
@@ -49,34 +54,54 @@ DQNS = {
 }
 
 
+def _episodes(seeds: Sequence[dict[str, Any]]) -> list[str]:
+    """Median and quartiles of the episodes until solved; a run that was not solved is the last."""
+    episodes = [seed["episodes"] if seed["solved"] else math.inf for seed in seeds]
+    low, median, high = np.quantile(episodes, (0.25, 0.5, 0.75), method="nearest")
+    texts = ["not solved" if math.isinf(x) else f"{x:,.0f}" for x in (low, median, high)]
+    quartiles = "-" if math.isinf(low) else f"{texts[0]} to {texts[2]}"
+    return [texts[1], quartiles]
+
+
+def _medians(seeds: Sequence[dict[str, Any]], **forms: str) -> list[str]:
+    return [f"{statistics.median(s[key] for s in seeds):{form}}" for key, form in forms.items()]
+
+
 def dqn() -> str:
-    header = ["CartPole-v0", "episodes", "the book", "solved", "updates", "steps", "test reward"]
+    header = ["CartPole-v0", "episodes", "quartiles", "the book", "solved", "updates", "steps"]
     rows = []
     for label, name in DQNS.items():
         found = record(f"{CARTPOLE}{name}")
-        rows.append(
-            [
-                label,
-                format_interval(found["episodes"], ",.0f"),
-                str(found["book_episodes"]),
-                f"{found['solved_runs']} of {found['runs']}",
-                format_interval(found["updates"], ",.0f"),
-                format_interval(found["environment_steps"], ",.0f"),
-                format_interval(found["test_reward"]),
-            ]
-        )
+        seeds = [*found["seeds"].values()]
+        solved = f"{found['solved_runs']} of {found['runs']}"
+        counts = _medians(seeds, updates=",.0f", environment_steps=",.0f")
+        rows.append([label, *_episodes(seeds), str(found["book_episodes"]), solved, *counts])
     return table(header, rows)
 
 
-def dqn_welch() -> str:
-    header = ["DQN less double DQN", "episodes", "Welch's t", "p"]
+def dqn_test() -> str:
+    header = ["test reward of 200", "median", "least run", "runs with 195 or more"]
+    rows = []
+    for label, name in DQNS.items():
+        rewards = [seed["test_reward"] for seed in record(f"{CARTPOLE}{name}")["seeds"].values()]
+        good = f"{sum(reward >= 195 for reward in rewards)} of {len(rewards)}"
+        rows.append([label, f"{statistics.median(rewards):.1f}", f"{min(rewards):.1f}", good])
+    return table(header, rows)
+
+
+def dqn_ranks() -> str:
+    from scipy import stats
+
+    header = ["DQN and double DQN", "Mann-Whitney U", "p"]
     rows = []
     for label, name in (("default settings", ""), ("book's settings", "-book")):
         pair = [record(f"{CARTPOLE}{method}{name}")["seeds"] for method in ("", "-ddqn")]
-        episodes = [[seed["episodes"] for seed in seeds.values()] for seeds in pair]
-        difference = statistics.mean(episodes[0]) - statistics.mean(episodes[1])
-        t, p = welch(*episodes)
-        rows.append([label, f"{difference:.1f}", f"{t:.2f}", f"{p:.2f}"])
+        episodes = [
+            [seed["episodes"] if seed["solved"] else math.inf for seed in seeds.values()]
+            for seeds in pair
+        ]
+        found = stats.mannwhitneyu(*episodes)
+        rows.append([label, f"{found.statistic:.1f}", f"{found.pvalue:.2f}"])
     return table(header, rows)
 
 
@@ -94,20 +119,14 @@ DQN_ABLATIONS = {
 
 
 def dqn_ablation() -> str:
-    header = ["the book's", "episodes", "solved", "updates", "test reward"]
+    header = ["the book's", "episodes", "solved", "updates", "test reward", "least"]
     rows = []
     for name, label in DQN_ABLATIONS.items():
         seeds = [*record(f"{CARTPOLE}{name}")["seeds"].values()][:5]
-        means = {k: with_interval([seed[k] for seed in seeds]) for k in seeds[0]}
-        rows.append(
-            [
-                label,
-                format_interval(means["episodes"], ",.0f"),
-                f"{sum(seed['solved'] for seed in seeds)} of {len(seeds)}",
-                format_interval(means["updates"], ",.0f"),
-                format_interval(means["test_reward"]),
-            ]
-        )
+        solved = f"{sum(seed['solved'] for seed in seeds)} of {len(seeds)}"
+        numbers = _medians(seeds, updates=",.0f", test_reward=".1f")
+        least = f"{min(seed['test_reward'] for seed in seeds):.1f}"
+        rows.append([label, _episodes(seeds)[0], solved, *numbers, least])
     return table(header, rows)
 
 
@@ -206,7 +225,8 @@ TABLES = {
     "lake": lake,
     "lake-printed": lake_printed,
     "dqn": dqn,
-    "dqn-welch": dqn_welch,
+    "dqn-test": dqn_test,
+    "dqn-ranks": dqn_ranks,
     "dqn-ablation": dqn_ablation,
     "policy-gradients": policy_gradients,
     "policy-ablation": policy_ablation,
