@@ -133,7 +133,7 @@ def dqn_ablation() -> str:
 def agent_speed() -> str:
     header = ["times as fast as", "DQN", "A2C", "REINFORCE"]
     times = record("rl")["times_as_fast"]
-    labels = {"torch": "PyTorch", "book": "the book's loop", "environment": "bare environment"}
+    labels = {"torch": "PyTorch", "book": "the book's loop", "environment": "random actions"}
     rows = []
     for who, label in labels.items():
         found = [times[task].get(who) for task in ("dqn", "a2c", "reinforce")]
@@ -149,7 +149,7 @@ def _rate(value: float | None) -> str:
 
 
 def agent_rates() -> str:
-    header = ["per second", "here", "PyTorch", "the book's loop", "bare environment"]
+    header = ["per second", "here", "PyTorch", "the book's loop", "random actions"]
     found = record("rl")["contenders"]
     rows = []
     for label, task, rate in (
