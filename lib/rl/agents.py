@@ -45,7 +45,8 @@ class NumpyPolicy:
     """
 
     def __init__(self, encoder: keras.Model, actor: keras.Model, least_std: float) -> None:
-        self.layers = [actor.get_layer("mean"), actor.get_layer("std")]
+        layers = actor.get_layer("mean"), actor.get_layer("std")
+        self.pairs = [[layer.kernel for layer in layers], [layer.bias for layer in layers]]
         self.least_std = least_std
         self.copy_encoder(encoder)
         self.update()
@@ -56,8 +57,9 @@ class NumpyPolicy:
 
     def update(self) -> None:
         """Copies the weights of the actor again."""
-        mean, std = (layer.get_weights() for layer in self.layers)
-        self.policy_weights = [np.hstack(pair) for pair in zip(mean, std, strict=True)]
+        self.policy_weights = [
+            np.concatenate([variable.numpy() for variable in pair], axis=-1) for pair in self.pairs
+        ]
 
     def features(self, state: np.ndarray) -> np.ndarray:
         """Features (32,) of a state."""

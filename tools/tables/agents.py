@@ -1,9 +1,14 @@
 """Tables of the agents of chapters 9 and 10."""
 
+import math
 import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from lib.files.errors import UserError
-from lib.measure.intervals import format_interval, welch, with_interval
+from lib.measure.intervals import format_interval, with_interval
 from tools.tables.cells import (
     NOT_MEASURED,
     cell,
@@ -62,37 +67,67 @@ def _solved(found):
     return f"{found['solved_runs']} of {found['runs']}" if found else NOT_MEASURED
 
 
+def _seeds(name: str) -> list[dict[str, Any]]:
+    """The runs of a record, empty if it has none."""
+    return [*record(f"{CARTPOLE}{name}").get("seeds", {}).values()]
+
+
+def _episodes(seeds: Sequence[dict[str, Any]]) -> list[str]:
+    """Median and quartiles of the episodes until solved; a run that was not solved is the last."""
+    episodes = [seed["episodes"] if seed["solved"] else math.inf for seed in seeds]
+    low, median, high = np.quantile(episodes, (0.25, 0.5, 0.75), method="nearest")
+    texts = ["not solved" if math.isinf(x) else f"{x:,.0f}" for x in (low, median, high)]
+    quartiles = "-" if math.isinf(low) else f"{texts[0]} to {texts[2]}"
+    return [texts[1], quartiles]
+
+
+def _medians(seeds: Sequence[dict[str, Any]], **forms: str) -> list[str]:
+    return [f"{statistics.median(s[key] for s in seeds):{form}}" for key, form in forms.items()]
+
+
 def dqn() -> str:
-    header = ["CartPole-v0", "episodes", "the book", "solved", "updates", "steps", "test reward"]
+    header = ["CartPole-v0", "episodes", "quartiles", "the book", "solved", "updates", "steps"]
     rows = []
     for label, name in DQNS.items():
         found = record(f"{CARTPOLE}{name}")
-        rows.append(
-            [
-                label,
-                interval(found, "episodes", ",.0f"),
-                cell(found, "book_episodes", "d"),
-                _solved(found),
-                interval(found, "updates", ",.0f"),
-                interval(found, "environment_steps", ",.0f"),
-                interval(found, "test_reward"),
-            ]
-        )
+        seeds = _seeds(name)
+        if not seeds:
+            rows.append([label, *[NOT_MEASURED] * (len(header) - 1)])
+            continue
+        counts = _medians(seeds, updates=",.0f", environment_steps=",.0f")
+        book = cell(found, "book_episodes", "d")
+        rows.append([label, *_episodes(seeds), book, _solved(found), *counts])
     return table(header, rows)
 
 
-def dqn_welch() -> str:
-    header = ["DQN less double DQN", "episodes", "Welch's t", "p"]
+def dqn_test() -> str:
+    header = ["test reward of 200", "median", "least run", "runs with 195 or more"]
     rows = []
-    for label, name in (("default settings", ""), ("book's settings", "-book")):
-        pair = recorded(f"{CARTPOLE}{method}{name}" for method in ("", "-ddqn"))
-        if len(pair) < 2:
+    for label, name in DQNS.items():
+        rewards = [seed["test_reward"] for seed in _seeds(name)]
+        if not rewards:
             rows.append([label, *[NOT_MEASURED] * 3])
             continue
-        episodes = [[seed["episodes"] for seed in found["seeds"].values()] for found in pair]
-        difference = statistics.mean(episodes[0]) - statistics.mean(episodes[1])
-        t, p = welch(*episodes)
-        rows.append([label, f"{difference:.1f}", f"{t:.2f}", f"{p:.2f}"])
+        good = f"{sum(reward >= 195 for reward in rewards)} of {len(rewards)}"
+        rows.append([label, f"{statistics.median(rewards):.1f}", f"{min(rewards):.1f}", good])
+    return table(header, rows)
+
+
+def dqn_ranks() -> str:
+    from scipy import stats
+
+    header = ["DQN and double DQN", "Mann-Whitney U", "p"]
+    rows = []
+    for label, name in (("default settings", ""), ("book's settings", "-book")):
+        pair = [_seeds(f"{method}{name}") for method in ("", "-ddqn")]
+        if not all(pair):
+            rows.append([label, *[NOT_MEASURED] * 2])
+            continue
+        episodes = [
+            [seed["episodes"] if seed["solved"] else math.inf for seed in seeds] for seeds in pair
+        ]
+        found = stats.mannwhitneyu(*episodes)
+        rows.append([label, f"{found.statistic:.1f}", f"{found.pvalue:.2f}"])
     return table(header, rows)
 
 
@@ -110,29 +145,24 @@ DQN_ABLATIONS = {
 
 
 def dqn_ablation() -> str:
-    header = ["the book's", "episodes", "solved", "updates", "test reward"]
+    header = ["the book's", "episodes", "solved", "updates", "test reward", "least"]
     rows = []
     for name, label in DQN_ABLATIONS.items():
-        seeds = [*record(f"{CARTPOLE}{name}").get("seeds", {}).values()][:5]
-        means = {k: with_interval([seed[k] for seed in seeds]) for k in seeds[0]} if seeds else {}
-        solved = sum(seed["solved"] for seed in seeds)
-        counts = {"solved_runs": solved, "runs": len(seeds)} if seeds else {}
-        rows.append(
-            [
-                label,
-                interval(means, "episodes", ",.0f"),
-                _solved(counts),
-                interval(means, "updates", ",.0f"),
-                interval(means, "test_reward"),
-            ]
-        )
+        seeds = _seeds(name)[:5]
+        if not seeds:
+            rows.append([label, *[NOT_MEASURED] * (len(header) - 1)])
+            continue
+        solved = f"{sum(seed['solved'] for seed in seeds)} of {len(seeds)}"
+        numbers = _medians(seeds, updates=",.0f", test_reward=".1f")
+        least = f"{min(seed['test_reward'] for seed in seeds):.1f}"
+        rows.append([label, _episodes(seeds)[0], solved, *numbers, least])
     return table(header, rows)
 
 
 def agent_speed() -> str:
     header = ["times as fast as", "DQN", "A2C", "REINFORCE"]
     found = record("rl")
-    labels = {"torch": "PyTorch", "book": "the book's loop", "environment": "bare environment"}
+    labels = {"torch": "PyTorch", "book": "the book's loop", "environment": "random actions"}
     rows = []
     for who, label in labels.items():
         keys = [f"times_as_fast/{task}/{who}/median" for task in ("dqn", "a2c", "reinforce")]
@@ -160,7 +190,7 @@ def _rate(value):
 
 
 def agent_rates() -> str:
-    header = ["per second", "here", "PyTorch", "the book's loop", "bare environment"]
+    header = ["per second", "here", "PyTorch", "the book's loop", "random actions"]
     found = record("rl")
     rows = []
     for label, task, rate in (
@@ -235,7 +265,8 @@ TABLES = {
     "lake": lake,
     "lake-printed": lake_printed,
     "dqn": dqn,
-    "dqn-welch": dqn_welch,
+    "dqn-test": dqn_test,
+    "dqn-ranks": dqn_ranks,
     "dqn-ablation": dqn_ablation,
     "policy-gradients": policy_gradients,
     "policy-ablation": policy_ablation,
