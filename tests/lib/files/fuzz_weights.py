@@ -6,6 +6,7 @@ The suite tries some damaged files, see test_weights.py.
 """
 
 import argparse
+import hashlib
 import sys
 import tempfile
 import time
@@ -67,6 +68,13 @@ def damaged(data, rng):
     return changed.tobytes(), str(kind)
 
 
+def forged(data, rng):
+    """The contents with a mark that anyone can make: a checksum, and maybe a keyed one."""
+    if rng.random() < 0.5:
+        data += safe_h5.KEY_MARK + rng.bytes(safe_h5.HEX // 2).hex().encode()
+    return data + safe_h5.MARK + hashlib.sha256(data).hexdigest().encode()
+
+
 def try_files(count, seed, folder):
     """Loads `count` damaged files; returns {outcome: how often}.
 
@@ -81,6 +89,8 @@ def try_files(count, seed, folder):
     for number in range(count):
         suffix = SUFFIXES[number % len(SUFFIXES)]
         data, kind = damaged(whole[suffix], rng)
+        if number % 3 == 0:
+            data, kind = forged(data, rng), f"{kind}, forged"
         path = folder / f"damaged{suffix}"
         path.write_bytes(data)
         before = model.get_weights()
@@ -93,7 +103,7 @@ def try_files(count, seed, folder):
             for now, then in zip(model.get_weights(), before, strict=True):
                 np.testing.assert_array_equal(now, then, err_msg=f"{number} {suffix} {kind}")
         assert all(np.isfinite(w).all() for w in model.get_weights()), (number, suffix, kind)
-        if suffix == ".signed.h5" and data.endswith(whole[suffix][-safe_h5.LENGTH :]):
+        if suffix == ".signed.h5" and data.endswith(whole[suffix][-safe_h5.HEX :]):
             # An intact checksum means intact contents.
             assert outcome == "refused" or data == whole[suffix], (number, suffix, kind)
         model.set_weights(before)
