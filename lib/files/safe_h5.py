@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import h5py
 
 SECONDS = 60  # for the copy, by the clock
-MOST_MEMORY = 5 * 2**29  # of the process that copies
+FREE_MEMORY = 2**29  # for Python and its packages in the process that copies
 INNER_FILE = "model.weights.h5"  # of a .keras archive
 PRETRAINED = Path(__file__).with_name("pretrained.sha256")  # as sha256sum writes it
 KEY_MARK = b"\nhmac-sha256 "
@@ -181,7 +181,7 @@ def _limit_resources(size):
         return
     for kind, limit in (
         (resource.RLIMIT_CPU, math.ceil(time.process_time()) + 3 + size // 2**26),
-        (resource.RLIMIT_AS, MOST_MEMORY),
+        (resource.RLIMIT_AS, FREE_MEMORY + 2 * size),
         (resource.RLIMIT_FSIZE, 2 * MOST_BYTES),
         (resource.RLIMIT_CORE, 0),
     ):

@@ -39,17 +39,18 @@ def read() -> bytes | None:
         descriptor = os.open(place(), flags)
     except OSError:
         return None
-    with open(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            return None
         # Windows has no such modes; the folder is private there.
-        if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o077):
-            return None
-        try:
-            found = file.read(SIZE + 1)
-        except OSError:
-            return None
+        private = not hasattr(os, "getuid") or (
+            status.st_uid == os.getuid() and not status.st_mode & 0o077
+        )
+        regular = stat.S_ISREG(status.st_mode)
+        found = os.read(descriptor, SIZE + 1) if private and regular else b""
+    except OSError:
+        found = b""
+    finally:
+        os.close(descriptor)
     return found if len(found) == SIZE else None
 
 

@@ -68,9 +68,9 @@ def damaged(data, rng):
     return changed.tobytes(), str(kind)
 
 
-def forged(data, rng):
+def forged(data, rng, keyed=False):
     """The contents with a mark that anyone can make: a checksum, and maybe a keyed one."""
-    if rng.random() < 0.5:
+    if keyed or rng.random() < 0.5:
         data += safe_h5.KEY_MARK + rng.bytes(safe_h5.HEX // 2).hex().encode()
     return data + safe_h5.MARK + hashlib.sha256(data).hexdigest().encode()
 
