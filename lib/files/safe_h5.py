@@ -187,7 +187,8 @@ def _limit_resources(size):
     ):
         _, hard = resource.getrlimit(kind)
         limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(kind, (limit, hard))
+        with contextlib.suppress(ValueError, OSError):  # macOS has no limit on memory
+            resource.setrlimit(kind, (limit, hard))
 
 
 def _copy(source, target, limit):

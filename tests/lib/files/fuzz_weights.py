@@ -1,8 +1,9 @@
 """Loads damaged weight files: each is refused in one line or loads finite values, and none hangs.
 
-    python3 tests/fuzz_weights.py --files 2000 --seed 0
+    python3 tests/lib/files/fuzz_weights.py --files 2000 --seed 0
 
-The suite tries some damaged files, see test_weights.py.
+Every third file also has a mark that anyone can forge. The suite tries some files, see
+test_weights.py.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 import keras
 import numpy as np
