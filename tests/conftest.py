@@ -25,9 +25,13 @@ from lib.run.stop import StopOnSignal  # noqa: E402
 
 
 def pytest_configure(config):
-    """Keeps tests from seeing or changing the data sets that a reader has in ~/.keras."""
+    """Keeps tests from seeing or changing a reader's data sets in ~/.keras, and the secret."""
     home = tempfile.TemporaryDirectory()
     os.environ["KERAS_HOME"] = home.name
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    # Matplotlib needs long to make its cache of fonts again.
+    os.environ.setdefault("MPLCONFIGDIR", os.path.join(cache, "matplotlib"))
+    os.environ["XDG_CACHE_HOME"] = home.name
     config.add_cleanup(home.cleanup)
 
 

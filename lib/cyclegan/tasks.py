@@ -1,6 +1,7 @@
 """What a CycleGAN translates, and by which networks; the flags that choose it."""
 
 import argparse
+import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,13 @@ DOMAINS = {
     "cifar10": ("gray", "color"),
     "svhn": ("MNIST", "SVHN"),
     "mnist-m": ("MNIST", "MNIST-M"),
+}
+# What a weight file may record about the form of its network.
+FORM = {
+    "normalization": ("channel", "channel-and-image", "book"),
+    "identity": (False, True),
+    "patchgan": (False, True),
+    "color": (False, True),
 }
 
 
@@ -89,15 +97,21 @@ def form_of(path: Path) -> dict[str, Any]:
     Returns:
         The dict that `weights.save` recorded. For older `.h5` files, and files of Keras 2, the
         shapes of the arrays decide {"normalization": ..., "identity": ...}.
+
+    Raises:
+        UserError: if the file cannot be read, or what it recorded is not a form.
     """
     import h5py  # flags do not wait for it
 
     from lib.files import safe_h5, weights
 
-    if not h5py.is_hdf5(path):
+    if zipfile.is_zipfile(path):
         return {}
     recorded = weights.about(path)
     if recorded:
+        for name, values in FORM.items():
+            if name in recorded and recorded[name] not in values:
+                raise UserError(f"'{path}' records no usable {name}; make it again")
         return recorded
     shapes = []
 

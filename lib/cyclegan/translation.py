@@ -4,6 +4,7 @@
 it translates to.
 """
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -361,14 +362,23 @@ def compare_methods(
 def load_autoencoder() -> keras.Model | None:
     """The autoencoder of listing 3.4.1, or None if its pretrained file is missing.
 
-    The architecture also comes from this file, which is a part of the repository.
+    The architecture also comes from this file. Keras therefore opens a private copy of its bytes,
+    and only if they are those of the repository.
 
     Raises:
-        UserError: if the file is damaged.
+        UserError: if the file is not that of the repository.
     """
     path = Path(__file__).resolve().parents[2] / AUTOENCODER_FILE
     if not path.exists():
         print(f"The autoencoder is left out: no {AUTOENCODER_FILE}")
         return None
-    with safe_h5.opened(path):
-        return keras.models.load_model(path, compile=False)
+    contents = safe_h5.read(path)
+    if not safe_h5.is_pretrained(contents):
+        raise UserError(
+            f"'{path}' is not the pretrained file: its checksum is not in "
+            f"{safe_h5.PRETRAINED.name}; get it again"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        copy.write_bytes(contents)
+        return keras.models.load_model(copy, compile=False)

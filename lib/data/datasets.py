@@ -6,6 +6,8 @@ and y_test. MNIST also has a last resort without a network: 5,000 of its digits 
 also read from the files of its official site, if the folder has them.
 """
 
+import hashlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.files.arrays import read_npz
 from lib.files.errors import UserError, one_line
 from lib.files.whole import check_regular
 
@@ -20,6 +23,7 @@ FEW_DIGITS = Path(__file__).parent / "mnist-5000.npz"
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 GRAY_WEIGHTS = (0.299, 0.587, 0.114)  # of red, green and blue in the luminance (ITU-R BT.601)
 SVHN_SITE = "http://ufldl.stanford.edu/housenumbers/"
+LARGEST_MAT = 2**28  # bytes; the official files have 182 and 64 MB
 SVHN_SHA256 = {
     "train_32x32.mat": "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
     "test_32x32.mat": "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",
@@ -154,16 +158,13 @@ def _exists(path: Path) -> bool:
 def _from_npz(path: Path, shape: tuple[int, ...]) -> _Arrays:
     check_regular(path, f"an npz file with {', '.join(KEYS)}")
     try:
-        with np.load(path) as file:
-            missing = [key for key in KEYS if key not in file.files]
-            if missing:
-                raise ValueError(f"no array {missing[0]} in it")
-            arrays = [file[key] for key in KEYS]
+        found = read_npz(path, KEYS)
     except Exception as error:
         raise UserError(
             f"'{path}' is unusable: expected an npz file with {', '.join(KEYS)}, found: "
-            f"{one_line(error)}"
+            f"{one_line(error)[:200]}"
         ) from None
+    arrays = [found[key] for key in KEYS]
     x_train, y_train, x_test, y_test = arrays
     _check(path, x_train, y_train, shape)
     _check(path, x_test, y_test, shape)
@@ -208,17 +209,22 @@ def _svhn_files() -> _Arrays:
             path = keras.utils.get_file(
                 name, SVHN_SITE + name, file_hash=sha256, cache_subdir="datasets/svhn"
             )
-        arrays += _from_mat(path)
+        arrays += _from_mat(path, sha256)
     return arrays
 
 
-def _from_mat(path: str | Path) -> Examples:
+def _from_mat(path: str | Path, sha256: str) -> Examples:
     """Images (n, 32, 32, 3) and digits (n, 1); the file has images (32, 32, 3, n), and 10 for 0."""
     import scipy.io
 
     check_regular(path, "a .mat file with X and y")
     try:
-        file = scipy.io.loadmat(path, variable_names=("X", "y"))
+        with open(path, "rb") as opened:
+            # The parser reads the bytes that were checked, also if the file is exchanged.
+            contents = opened.read(LARGEST_MAT)
+        if hashlib.sha256(contents).hexdigest() != sha256:
+            raise ValueError(f"another file than that of {SVHN_SITE}, whose SHA-256 is {sha256}")
+        file = scipy.io.loadmat(io.BytesIO(contents), variable_names=("X", "y"))
         x, y = np.ascontiguousarray(np.moveaxis(file["X"], -1, 0)), file["y"] % 10
     except Exception as error:
         raise UserError(

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from lib.data.datasets import Data
+from lib.files.arrays import most_bytes
 from lib.files.errors import UserError, one_line
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
@@ -183,13 +184,16 @@ def load(path: Path, shape: Shape) -> np.ndarray:
     """
     height, width, channels = shape
     # Opening a named pipe would wait for a writer.
-    if not stat.S_ISREG(path.stat().st_mode):
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
         raise OSError("not a regular file")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # More than 89 million pixels: a small file may need all memory.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(path, formats=FORMATS) as opened:
+            if 3 * opened.width * opened.height > most_bytes(status.st_size):
+                raise ValueError(f"{opened.width}x{opened.height} pixels in {status.st_size} bytes")
             # A JPEG is decoded at a half, a quarter or an eighth if that is still large enough.
             opened.draft(None, (2 * width, 2 * height))
             picture = ImageOps.exif_transpose(opened)

@@ -14,8 +14,12 @@ class Stopped(Exception):
 
 
 def fail(message: object) -> NoReturn:
-    """Prints one line that names the script and the mistake, and exits with code 2."""
-    print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
+    """Prints one line that names the script and the mistake, and exits with code 2.
+
+    Characters that could control the terminal, such as those in a name from a file, are escaped.
+    """
+    shown = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in str(message))
+    print(f"{Path(sys.argv[0]).name}: error: {''.join(shown)}", file=sys.stderr)
     raise SystemExit(2)
 
 

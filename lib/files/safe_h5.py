@@ -1,8 +1,9 @@
 """Reads `.h5` and `.keras` files that may be damaged or hostile.
 
-HDF5 can crash, hang or request all memory on a damaged file. A file that this project wrote ends
-with a checksum, see `sign`; where it matches, the file is opened as it is. Any other file is first
-copied by a process of its own, with limits on time and memory, array by array into a new file:
+HDF5 can crash, hang or request all memory on a damaged file, and a file can refer to other files
+of this computer. A file is opened as it is only if it came with the repository or if this user
+wrote it, see `is_trusted`. A separate process with limits on time and memory first copies any other
+file, array by array, into a new file:
 
     python3 -m lib.files.safe_h5 SOURCE TARGET
 
@@ -13,67 +14,111 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import hmac
+import math
+import os
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib.files import secret
+from lib.files.arrays import MOST_BYTES, NUMBERS, most_bytes
 from lib.files.errors import UserError, one_line
 
 if TYPE_CHECKING:
     import h5py
 
-SECONDS = 60
-MOST_BYTES = 2 * 2**30
+SECONDS = 60  # for the copy, by the clock
+FREE_MEMORY = 2**29  # for Python and its packages in the process that copies
 INNER_FILE = "model.weights.h5"  # of a .keras archive
+PRETRAINED = Path(__file__).with_name("pretrained.sha256")  # as sha256sum writes it
+KEY_MARK = b"\nhmac-sha256 "
 MARK = b"\nsha256 "
-LENGTH = len(MARK) + 64
+HEX = 64  # digits
+# The attributes that `lib.files.weights` needs, and their most characters. A model's configuration
+# is not copied, so nobody can build layers from it.
+ATTRIBUTES = {"layer_names": 2**16, "weight_names": 2**16, "about": 2**20}
+FILTERS = {1, 2, 3}  # of HDF5: gzip, shuffle, checksum
 
 
-def _digest(path, size):
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while size > 0 and (block := file.read(min(size, 2**20))):
-            digest.update(block)
-            size -= len(block)
-    return digest.hexdigest().encode()
+def signed(contents: bytes) -> bytes:
+    """Returns the contents of an `.h5` file with two marks after it, which HDF5 ignores.
+
+    The first mark is a keyed checksum with the secret of this user. It is left out if there can be
+    no secret. The second mark is the SHA-256 checksum of everything before it, which shows damage.
+    """
+    key = secret.read_or_make()
+    if key:
+        contents += KEY_MARK + _keyed(key, contents)
+    return contents + MARK + _digest(contents)
 
 
-def sign(path: str | Path) -> None:
-    """Appends the SHA-256 checksum of a file to it; HDF5 ignores bytes after its own end."""
-    path = Path(path)
-    digest = _digest(path, path.stat().st_size)
-    with path.open("ab") as file:
-        file.write(MARK + digest)
+def _keyed(key, contents):
+    return hmac.digest(key, contents, "sha256").hex().encode()
 
 
-def is_signed(path: Path) -> bool:
-    """Whether a file ends with its checksum.
+def _digest(contents):
+    return hashlib.sha256(contents).hexdigest().encode()
+
+
+@cache
+def _pretrained():
+    return frozenset(line.split()[0] for line in PRETRAINED.read_bytes().splitlines())
+
+
+def is_pretrained(contents: bytes) -> bool:
+    """Whether a file with these contents came with the repository."""
+    return _digest(contents) in _pretrained()
+
+
+def is_trusted(contents: bytes) -> bool:
+    """Whether a file with these contents came with the repository or was written by this user.
 
     Raises:
-        UserError: if it ends with another checksum: the file was changed after it was written.
+        ValueError: if the file ends with another SHA-256 checksum than its own: it was changed
+            after it was written.
     """
-    size = path.stat().st_size - LENGTH
-    if size < 0:
-        return False
-    with path.open("rb") as file:
-        file.seek(size)
-        end = file.read()
-    if not end.startswith(MARK):
-        return False
-    if end != MARK + _digest(path, size):
-        raise UserError(
-            f"'{path}' is damaged: its contents do not match its checksum; get or make it again"
-        )
-    return True
+    marked, found, mark = contents.rpartition(MARK)
+    if found and len(mark) == HEX:
+        if mark != _digest(marked):
+            raise ValueError("its contents do not match its checksum")
+        written, found, mark = marked.rpartition(KEY_MARK)
+        key = secret.read()
+        if found and key and hmac.compare_digest(mark, _keyed(key, written)):
+            return True
+    return is_pretrained(contents)
+
+
+def read(path: str | Path) -> bytes:
+    """Returns the contents of a file, or nothing if it is too large to be a trusted one.
+
+    Raises:
+        UserError: if it is missing or unreadable.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            found = "a folder or another special file" if path.exists() else "nothing"
+            raise UserError(f"no weight file '{path}': found {found}")
+        with path.open("rb") as file:
+            contents = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"cannot read '{path}': {error.strerror}") from None
+    return contents if len(contents) <= MOST_BYTES else b""
 
 
 @contextlib.contextmanager
 def opened(path: str | Path) -> Iterator[h5py.File]:
     """Yields an `h5py.File` with the contents of an `.h5` or `.keras` file.
+
+    A trusted file is read once and opened from memory: HDF5 reads the bytes that were checked, also
+    if somebody exchanges the file in between.
 
     Raises:
         UserError: if the file is missing or damaged.
@@ -81,17 +126,16 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
     import h5py
 
     path = Path(path)
-    if not path.is_file():
-        found = "a folder or another special file" if path.exists() else "nothing"
-        raise UserError(f"no weight file '{path}': found {found}")
+    contents = read(path)
     try:
-        signed = is_signed(path)
-    except OSError as error:
-        raise UserError(f"cannot read '{path}': {error.strerror}") from None
-    if signed:
-        with h5py.File(path, "r") as file:
+        direct = is_trusted(contents)
+    except ValueError as error:
+        raise UserError(f"'{path}' is damaged: {error}; get or make it again") from None
+    if direct:
+        with h5py.File(h5py.h5f.open_file_image(contents)) as file:
             yield file
         return
+    del contents
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "copy.weights.h5"  # a name that Keras loads
         _copy_in_a_process(path, target)
@@ -102,11 +146,19 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
 def _copy_in_a_process(source, target):
     command = [sys.executable, "-m", "lib.files.safe_h5", str(source.resolve()), str(target)]
     root = Path(__file__).resolve().parents[2]
+    # Each further thread would need a part of the memory; "::" forbids plug-ins of HDF5.
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}
     try:
         done = subprocess.run(
-            command, cwd=root, capture_output=True, text=True, errors="replace", timeout=SECONDS
+            command,
+            cwd=root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=SECONDS,
         )
-        reason = (done.stdout.splitlines() or ["HDF5 crashed on it"])[-1]
+        reason = (done.stdout.splitlines() or ["HDF5 crashed on it or did not finish"])[-1]
         failed = done.returncode != 0
     except subprocess.TimeoutExpired:
         failed, reason = True, f"HDF5 did not finish within {SECONDS} seconds"
@@ -121,20 +173,29 @@ class _Refused(Exception):
     """The reason why a file is not copied."""
 
 
-def _limit_resources():
+def _limit_resources(size):
+    """Limits this process to what the copy of a file with arrays of `size` bytes needs."""
     try:
         import resource
     except ImportError:  # on Windows
         return
-    for kind, limit in ((resource.RLIMIT_CPU, SECONDS), (resource.RLIMIT_AS, 3 * MOST_BYTES)):
+    for kind, limit in (
+        (resource.RLIMIT_CPU, math.ceil(time.process_time()) + 3 + size // 2**26),
+        (resource.RLIMIT_AS, FREE_MEMORY + 2 * size),
+        (resource.RLIMIT_FSIZE, 2 * MOST_BYTES),
+        (resource.RLIMIT_CORE, 0),
+    ):
         _, hard = resource.getrlimit(kind)
         limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(kind, (limit, hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with contextlib.suppress(ValueError, OSError):  # macOS has no limit on memory
+            resource.setrlimit(kind, (limit, hard))
 
 
-def _copy(source, target):
-    """Copies groups, arrays of numbers and attributes; refuses everything else."""
+def _copy(source, target, limit):
+    """Copies groups, arrays of numbers and the ATTRIBUTES; refuses everything else.
+
+    Links to other files are not followed and not copied.
+    """
     import h5py
     import numpy as np
 
@@ -143,14 +204,19 @@ def _copy(source, target):
     def copy(name, item):
         nonlocal total
         if isinstance(item, h5py.Dataset):
-            if item.dtype.kind not in "fiub" or item.external or item.is_virtual:
+            if item.dtype.kind not in NUMBERS or item.external or item.is_virtual:
                 raise _Refused(f"'{name}' is not an array of numbers in this file")
-            total += item.size * item.dtype.itemsize
-            if total > MOST_BYTES:
-                raise _Refused(f"arrays of more than {MOST_BYTES >> 20} MB")
+            settings = item.id.get_create_plist()
+            if not {settings.get_filter(i)[0] for i in range(settings.get_nfilters())} <= FILTERS:
+                raise _Refused(f"'{name}' is compressed by another method than gzip")
+            # A chunk is read as a whole and may be larger than its array.
+            total += item.dtype.itemsize * max(item.size, math.prod(item.chunks or (0,)))
+            if total > limit:
+                raise _Refused(f"arrays of more than {limit >> 20} MB in a file of this size")
             array = item[()]
-            if not np.isfinite(array).all():
-                raise _Refused(f"'{name}' has values that are not finite")
+            with np.errstate(over="ignore"):
+                if not np.isfinite(array.astype("float32", copy=False)).all():
+                    raise _Refused(f"'{name}' has values that are not finite")
             made = out.create_dataset(name, data=array)
         elif isinstance(item, h5py.Group):
             made = out.require_group(name)
@@ -159,7 +225,10 @@ def _copy(source, target):
         copy_attributes(item, made)
 
     def copy_attributes(item, made):
-        for name, value in item.attrs.items():
+        for name in ATTRIBUTES.keys() & item.attrs.keys():
+            value = item.attrs[name]
+            if sum(len(text) + 1 for text in np.atleast_1d(value).tolist()) > ATTRIBUTES[name]:
+                raise _Refused(f"its attribute {name} is longer than {ATTRIBUTES[name]} characters")
             made.attrs[name] = value
 
     with h5py.File(source, "r") as file, h5py.File(target, "w") as out:
@@ -169,19 +238,27 @@ def _copy(source, target):
 
 def main(source: str, target: str) -> None:
     """Copies a file with limits; the program of the child process."""
-    _limit_resources()
+    import h5py  # noqa: F401 - takes a part of the time
+
     try:
+        limit = most_bytes(os.path.getsize(source))
+        _limit_resources(limit)
         if not zipfile.is_zipfile(source):
-            _copy(source, target)
+            _copy(source, target, limit)
             return
         with zipfile.ZipFile(source) as archive:
             if INNER_FILE not in archive.namelist():
                 raise _Refused(f"an archive without {INNER_FILE}")
-            if archive.getinfo(INNER_FILE).file_size > MOST_BYTES:
-                raise _Refused(f"more than {MOST_BYTES >> 20} MB in an archive")
+            member = archive.getinfo(INNER_FILE)
+            if member.file_size > limit:
+                raise _Refused(f"more than {limit >> 20} MB in an archive of this size")
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise _Refused("a compression that Keras does not write")
             inner = Path(target).with_name("inner.h5")
-            inner.write_bytes(archive.read(INNER_FILE))
-            _copy(inner, target)
+            with archive.open(member) as file:
+                # Without a size, more than the declared bytes would be decompressed.
+                inner.write_bytes(file.read(member.file_size))
+            _copy(inner, target, limit)
     except Exception as error:
         # A damaged file can make a library raise any error.
         print(ascii(one_line(error))[1:-1][:300])

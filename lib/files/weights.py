@@ -22,7 +22,6 @@ from lib.files.whole import write_whole
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
 
 
 def find(name: str | Path, script: str | Path) -> Path:
@@ -53,9 +52,9 @@ def load(model: keras.Model, path: str | Path) -> None:
     with safe_h5.opened(path) as file:
         root = file.get("model_weights", file)
         if "layer_names" in root.attrs:
-            _assign(model, _legacy_arrays(root, path), path)
-        elif "layers" in file or "_layer_checkpoint_dependencies" in file:
-            _load_keras_3(model, Path(file.filename), path)
+            _assign(model, _legacy_arrays(root, path, len(model.weights)), path)
+        elif file.driver != "core" and {"layers", "_layer_checkpoint_dependencies"} & file.keys():
+            _load_keras_3(model, file, path)
         else:
             raise UserError(f"'{path}' holds no Keras weights; expected those of '{model.name}'")
 
@@ -69,7 +68,7 @@ def about(path: Path) -> dict[str, Any]:
     with safe_h5.opened(path) as file:
         try:
             found = json.loads(file.attrs.get("about", "{}"))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"'{path}' has no readable record: {error}") from None
     if not isinstance(found, dict):
         raise UserError(f"'{path}' has no readable record: expected a dict")
@@ -103,15 +102,10 @@ def save(
     logger.setLevel(logging.ERROR)
 
     try:
-        contents = _contents(copy, half, about or {})
+        contents = safe_h5.signed(_contents(copy, half, about or {}))
     finally:
         logger.setLevel(level)
-
-    def write(temporary):
-        temporary.write_bytes(contents)
-        safe_h5.sign(temporary)
-
-    write_whole(path, write)
+    write_whole(path, lambda temporary: temporary.write_bytes(contents))
 
 
 class _InMemory(h5py.File):
@@ -174,19 +168,30 @@ def _float32(config: Any) -> Any:
     return config
 
 
-def _legacy_arrays(root: h5py.Group, path: Path) -> list[np.ndarray]:
-    """The arrays of a whole-model or weights `.h5`, in the order of the layers."""
+def _legacy_arrays(root: h5py.Group, path: Path, most: int) -> list[h5py.Dataset]:
+    """The arrays of a whole-model or weights `.h5`, in the order of the layers, not yet read.
+
+    There is at most one more than `most`: a file can name an array a million times.
+    """
+    arrays: list[h5py.Dataset] = []
     try:
-        arrays = []
         for layer in root.attrs["layer_names"]:
             group = root[layer]
-            arrays += [group[name][()] for name in group.attrs["weight_names"]]
+            for name in group.attrs["weight_names"]:
+                array = group[name]
+                if not isinstance(array, h5py.Dataset):
+                    raise ValueError("a name in it is not that of an array")
+                arrays.append(array)
+                if len(arrays) > most:
+                    return arrays
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"'{path}' is damaged: its list of layers does not fit: {error}") from None
+        raise UserError(
+            f"'{path}' is damaged: its list of layers does not fit: {one_line(error)[:200]}"
+        ) from None
     return arrays
 
 
-def _assign(model: keras.Model, arrays: Sequence[np.ndarray], path: Path) -> None:
+def _assign(model: keras.Model, arrays: Sequence[h5py.Dataset], path: Path) -> None:
     # The format lists each layer's trainable weights before its others, nested models included.
     variables = [
         v
@@ -198,7 +203,7 @@ def _assign(model: keras.Model, arrays: Sequence[np.ndarray], path: Path) -> Non
     if expected != found:
         raise UserError(_other_network(model, path, expected, found))
     for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array)
+        variable.assign(array[()])
 
 
 def _other_network(
@@ -211,20 +216,22 @@ def _other_network(
     for i, (mine, its) in enumerate(zip(expected, found, strict=False)):
         if mine != its:
             return f"{message}shape {mine} for array {i + 1} of {len(expected)}, found {its}"
-    return f"{message}{len(expected)} weight arrays, found {len(found)}"
+    more = " or more" if len(found) > len(expected) else ""
+    return f"{message}{len(expected)} weight arrays, found {len(found)}{more}"
 
 
-def _load_keras_3(model: keras.Model, weights_file: Path, path: Path) -> None:
+def _load_keras_3(model: keras.Model, file: h5py.File, path: Path) -> None:
     # Keras ignores further layers in the file, so compare with the model's own file.
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder) / "own.weights.h5"
         model.save_weights(own)
-        expected, found = _shapes(own), _shapes(weights_file)
+        with h5py.File(own, "r") as mine:
+            expected, found = _shapes(mine), _shapes(file)
     if expected != found:
         raise UserError(_other_network(model, path, expected, found))
     former = model.get_weights()
     try:
-        model.load_weights(weights_file)
+        model.load_weights(file.filename)
     except Exception as error:
         model.set_weights(former)
         raise UserError(
@@ -233,7 +240,7 @@ def _load_keras_3(model: keras.Model, weights_file: Path, path: Path) -> None:
         ) from None
 
 
-def _shapes(weights_file: Path) -> list[tuple[int, ...]]:
+def _shapes(file: h5py.File) -> list[tuple[int, ...]]:
     """The shapes of the arrays in a file of Keras 3, without the arrays of an optimizer."""
     shapes = []
 
@@ -241,6 +248,5 @@ def _shapes(weights_file: Path) -> list[tuple[int, ...]]:
         if isinstance(item, h5py.Dataset) and not name.startswith("optimizer/"):
             shapes.append(item.shape)
 
-    with h5py.File(weights_file, "r") as file:
-        file.visititems(add)
+    file.visititems(add)
     return shapes

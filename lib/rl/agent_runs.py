@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from lib.files.errors import Stopped
+from lib.files.errors import Stopped, UserError, one_line
 from lib.run import stop
 
 if TYPE_CHECKING:
@@ -271,12 +271,18 @@ class TrainingRun:
             print(f"Starting again; --resume would continue from the checkpoint '{self.path}'.")
         if not self.resume or not (self.first or there):
             return
-        progress, arrays = checkpoints.load_restart(self.path, self.models, self.settings)
-        self.log = progress["log"]
-        self.rng.bit_generator.state = progress["rng"]
-        self.started -= progress["seconds"]
-        if self.memory is not None:
-            self.memory.restore(arrays)
+        form = {"log": (list,), "rng": (dict,), "seconds": (int, float)}
+        progress, arrays = checkpoints.load_restart(self.path, self.models, self.settings, form)
+        try:
+            self.log = progress["log"]
+            self.rng.bit_generator.state = progress["rng"]
+            self.started -= progress["seconds"]
+            if self.memory is not None:
+                self.memory.restore(arrays)
+        except Exception as error:
+            raise UserError(
+                f"'{self.path}' is not a usable checkpoint: {one_line(error)[:200]}"
+            ) from None
 
     def _save(self):
         from lib.run import checkpoints

@@ -12,11 +12,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from lib.files.arrays import read_npy
 from lib.files.errors import UserError, one_line
 from lib.files.whole import write_whole
 from lib.rl import environments
 
 ENV_ID = "FrozenLake-v1"
+LARGEST_TABLE = 2**20  # bytes of a file
 
 # {cell: {action: [(probability, next cell, reward, whether the episode ends)]}}.
 Transitions = dict[int, dict[int, list[tuple[float, int, float, bool]]]]
@@ -76,16 +78,15 @@ def load_table(path: Path, env: gym.Env) -> np.ndarray:
     """
     expected = (int(env.observation_space.n), int(env.action_space.n))
     try:
-        table = np.load(path)
+        table = read_npy(path, most=LARGEST_TABLE)
     except Exception as error:
         # A damaged file can make NumPy raise any error.
         raise UserError(
-            f"'{path}' is broken: expected a table in .npy, {one_line(error)}"
+            f"'{path}' is broken: expected a table in .npy, found: {one_line(error)[:200]}"
         ) from None
-    found = getattr(table, "shape", "no shape: it is not an .npy file")
-    if found != expected:
-        raise UserError(f"'{path}' has the shape {found}, this lake needs {expected}")
-    if not np.issubdtype(table.dtype, np.number) or not np.isfinite(table).all():
+    if table.shape != expected:
+        raise UserError(f"'{path}' has the shape {table.shape}, this lake needs {expected}")
+    if not np.isfinite(table).all():
         raise UserError(f"'{path}' is broken: expected finite numbers in each cell of the table")
     return table
 

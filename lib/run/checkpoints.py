@@ -1,6 +1,7 @@
 """Checkpoints: every variable of a model, its optimizer and its seeds, in one npz file."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import keras
 import numpy as np
 
 from lib.engine import backends
-from lib.files.errors import UserError
+from lib.files.arrays import NUMBERS, read_npz
+from lib.files.errors import UserError, one_line
 from lib.files.whole import write_whole
 
 
@@ -51,30 +53,41 @@ def save_restart(
 
 
 def load_restart(
-    path: Path, model: keras.Model | list[keras.Model], settings: dict[str, Any]
+    path: Path,
+    model: keras.Model | list[keras.Model],
+    settings: dict[str, Any],
+    form: Mapping[str, tuple[type, ...]] | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Restores the model from what `save_restart` wrote, and returns (progress, arrays).
+
+    Args:
+        path, model, settings: see `save_restart`.
+        form: {name: types} of values that the progress must have.
 
     Raises:
         UserError: if there is no file, it is damaged, or of another run or network.
     """
     try:
-        with np.load(path) as file:
-            header = json.loads(str(file["header"]))
-            found, progress = header["settings"], header["progress"]
-            kept = {name[5:]: file[name] for name in file.files if name.startswith("kept_")}
-            values = [file[f"v{i}"] for i in range(len(file.files) - 1 - len(kept))]
+        # Checkpoints are not compressed, so no array is larger than the file.
+        arrays = read_npz(path, kinds=f"{NUMBERS}U", packed=False)
+        header = json.loads(str(arrays.pop("header")))
+        found, progress = header["settings"], header["progress"]
+        kept = {name[5:]: arrays[name] for name in arrays if name.startswith("kept_")}
+        values = [arrays[f"v{i}"] for i in range(len(arrays) - len(kept))]
         if not isinstance(found, dict) or not isinstance(progress, dict):
             raise ValueError("its settings or its progress are not a dictionary")
-        for value in values:
-            if value.dtype.kind not in "biuf" or not np.isfinite(value).all():
+        for name, types in (form or {}).items():
+            if not isinstance(progress.get(name), types):
+                raise ValueError(f"its progress has no usable {name}")
+        for value in [*values, *kept.values()]:
+            if value.dtype.kind not in NUMBERS or not np.isfinite(value).all():
                 raise ValueError("it has values that are not finite numbers")
     except FileNotFoundError:
         raise UserError(
             f"nothing to resume: no checkpoint '{path}'; start without --resume"
         ) from None
     except Exception as error:
-        raise UserError(f"'{path}' is not a usable checkpoint: {error}") from None
+        raise UserError(f"'{path}' is not a usable checkpoint: {one_line(error)[:200]}") from None
     for name, value in json.loads(json.dumps(settings)).items():
         # An older checkpoint does not know the settings that came later.
         if found.get(name, value) != value:

@@ -19,7 +19,7 @@ from lib.data.image_folders import (
     read,
     split,
 )
-from lib.files import safe_h5, weights
+from lib.files import weights
 from lib.files.errors import UserError
 from lib.run import flags
 
@@ -147,20 +147,18 @@ def _recorded(args: argparse.Namespace, script: str | Path) -> dict[str, Any]:
     if not name:
         return {}
     path = weights.find(name, script)
-    try:
-        signed = safe_h5.is_signed(path)
-    except OSError as error:
-        raise UserError(f"cannot read '{path}': {error.strerror}") from None
-    about = weights.about(path) if signed else {}
+    about = weights.about(path)
     if "images" not in about:
         return {}
-    classes = about.get("classes", [])
+    classes, size = about.get("classes", []), about.get("image_size")
     if not (
-        isinstance(about["images"], str)
-        and isinstance(about.get("color"), bool)
+        isinstance(about.get("color"), bool)
         and isinstance(classes, list)
-        and all(isinstance(name, str) for name in classes)
-        and about.get("image_size") in range(1, flags.LARGEST_IMAGE + 1)
+        and all(
+            isinstance(name, str) and name.isprintable() for name in [about["images"], *classes]
+        )
+        and type(size) is int
+        and 0 < size <= flags.LARGEST_IMAGE
     ):
         raise UserError(f"'{path}' does not record the form of its images; make it again")
     return about

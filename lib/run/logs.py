@@ -1,6 +1,7 @@
 """The logs of a long run: log.csv, its curves in log.png, TensorBoard's files."""
 
 import csv
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ import matplotlib.pyplot as plt
 
 from lib.engine.step import AlternatingModel
 from lib.files.errors import UserError
-from lib.files.whole import write_whole
+from lib.files.whole import check_regular, write_whole
 from lib.measure import plots
 
 RATE = "learning_rate"
 # Columns that count instead of measuring; older logs have minutes.
 COUNTS = ("step", "seconds", "minutes")
 PANELS_IN_A_ROW = 3
+LARGEST_LOG = 2**24  # characters
+MOST_COLUMNS = 100
 
 
 class Log:
@@ -26,9 +29,11 @@ class Log:
         self.path, self.rows = Path(path), []
         if step and self.path.exists():
             try:
+                check_regular(self.path, "the log of this run")
                 with self.path.open(newline="") as file:
-                    self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-            except (OSError, KeyError, TypeError, ValueError):
+                    text = file.read(LARGEST_LOG + 1)
+                self.rows = [row for row in _rows(text) if 0 <= int(row["step"]) <= step]
+            except (OSError, KeyError, TypeError, ValueError, csv.Error):
                 raise UserError(
                     f"cannot read '{self.path}': expected the log of this run; remove it to "
                     "continue with an empty log"
@@ -82,6 +87,22 @@ class Log:
                 axis.legend(fontsize=8)
         figure.tight_layout()
         plots.finish(figure, self.path.with_suffix(".png"))
+
+
+def _rows(text: str) -> list[dict[str, Any]]:
+    """The rows of a log, whose columns must have plain names and numbers.
+
+    Raises:
+        ValueError: if the text is too long or something else than a log.
+    """
+    rows = list(csv.DictReader(text.splitlines())) if len(text) <= LARGEST_LOG else [{"": ""}]
+    names = rows[0].keys() if rows else ()
+    if len(names) > MOST_COLUMNS or not all(re.fullmatch(r"[\w .:/-]+", name) for name in names):
+        raise ValueError("not the columns of a log")
+    for row in rows:
+        for value in row.values():
+            float(value or 0)
+    return rows
 
 
 def learning_rates(model: keras.Model) -> dict[str, float]:

@@ -92,7 +92,8 @@ def train(
     backends.build_optimizer(model)
     step, minutes, logs, interval_so_far = 0, 0.0, {}, None
     if resume:
-        progress, _ = load_restart(restart, model, settings)
+        form = {"step": (int,), "minutes": (int, float), "memory": (dict,)}
+        progress, _ = load_restart(restart, model, settings, form)
         step, minutes = progress["step"], progress["minutes"]
         logs, interval_so_far = progress.get("logs", {}), progress.get("interval")
         memory.update(progress["memory"])

@@ -411,10 +411,17 @@ def write_svhn(folder, n=12):
         scipy.io.savemat(folder / f"{part}_32x32.mat", {"X": x, "y": y})
 
 
+def write_svhn_npz(folder, n=12):
+    """A tiny svhn.npz."""
+    x = np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3), dtype="uint8")
+    y = np.arange(n, dtype="uint8") % 10
+    np.savez(folder / "svhn.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+
+
 @pytest.mark.parametrize("identity", [False, True])
 @pytest.mark.parametrize("task", ["cifar10", "svhn", "mnist-m"])
 def test_data_of_each_task(data_dir, task, identity):
-    write_svhn(data_dir)
+    write_svhn_npz(data_dir)
     (source, target), test = domains.load(Task(task, identity=identity))
     channels = 3 if identity else 1
     assert source[:2].shape == test.source[:2].shape == (2, 32, 32, channels)
@@ -791,7 +798,7 @@ def test_color_task_trains_then_loads(tmp_path, data_dir):
 
 
 def test_digit_tasks_train_then_load(tmp_path, data_dir):
-    write_svhn(data_dir)
+    write_svhn_npz(data_dir)
     flags = ("-m", "--target=mnist-m", "--identity", "--loss-weights=1,5,2", "--evaluate")
     run(*flags, "--train-steps=2", "--batch-size=2", folder=tmp_path, data=data_dir)
     folder = tmp_path / "cyclegan_mnist_m"

@@ -1,5 +1,7 @@
 """Data sets from a local file, Keras' loader and lib/data; nothing reaches the network."""
 
+import hashlib
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from lib.data import datasets
 from lib.files.errors import UserError
 
 DATA_SETS = ("mnist", "cifar10")
+SVHN_FILES = ("train_32x32.mat", "test_32x32.mat")
 
 
 @pytest.fixture(autouse=True)
@@ -225,12 +228,19 @@ def assert_svhn(expected):
         np.testing.assert_array_equal(y, digits)
 
 
+def use_checksums(folder, monkeypatch):
+    """Takes the files in a folder for those of the official site."""
+    sums = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.glob("*.mat")}
+    monkeypatch.setattr(datasets, "SVHN_SHA256", {name: sums[name] for name in SVHN_FILES})
+
+
 @pytest.fixture
-def svhn_files(data_dir):
-    return [
-        svhn_file(data_dir / f"{part}_32x32.mat", n, seed=n)
-        for part, n in (("train", 23), ("test", 11))
+def svhn_files(data_dir, monkeypatch):
+    made = [
+        svhn_file(data_dir / name, n, seed=n) for name, n in zip(SVHN_FILES, (23, 11), strict=True)
     ]
+    use_checksums(data_dir, monkeypatch)
+    return made
 
 
 def test_svhn_from_the_official_files_in_the_local_folder(svhn_files):
@@ -276,12 +286,15 @@ def test_svhn_has_no_stand_in_but_two_lines_that_help(data_dir):
     ],
     ids=["empty", "text", "no images", "too many labels", "image size"],
 )
-def test_an_unfit_svhn_file_is_refused_in_one_line(svhn_files, data_dir, content, found):
+def test_an_unfit_svhn_file_is_refused_in_one_line(
+    svhn_files, data_dir, content, found, monkeypatch
+):
     path = data_dir / "test_32x32.mat"
     if isinstance(content, dict):
         scipy.io.savemat(path, content)
     else:
         path.write_bytes(content)
+    use_checksums(data_dir, monkeypatch)
     message = refusal("svhn")
     assert message.startswith(f"'{path}' is unusable: expected")
     assert found in message and "\n" not in message
@@ -291,4 +304,4 @@ def test_a_truncated_svhn_file_is_refused_in_one_line(svhn_files, data_dir):
     path = data_dir / "train_32x32.mat"
     path.write_bytes(path.read_bytes()[:20_000])
     message = refusal("svhn")
-    assert str(path) in message and "\n" not in message
+    assert str(path) in message and "whose SHA-256 is" in message and "\n" not in message

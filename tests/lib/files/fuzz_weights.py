@@ -1,17 +1,19 @@
 """Loads damaged weight files: each is refused in one line or loads finite values, and none hangs.
 
-    python3 tests/fuzz_weights.py --files 2000 --seed 0
+    python3 tests/lib/files/fuzz_weights.py --files 2000 --seed 0
 
-The suite tries some damaged files, see test_weights.py.
+Every third file also has a mark that anyone can forge. The suite tries some files, see
+test_weights.py.
 """
 
 import argparse
+import hashlib
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 import keras
 import numpy as np
@@ -67,6 +69,13 @@ def damaged(data, rng):
     return changed.tobytes(), str(kind)
 
 
+def forged(data, rng, keyed=False):
+    """The contents with a mark that anyone can make: a checksum, and maybe a keyed one."""
+    if keyed or rng.random() < 0.5:
+        data += safe_h5.KEY_MARK + rng.bytes(safe_h5.HEX // 2).hex().encode()
+    return data + safe_h5.MARK + hashlib.sha256(data).hexdigest().encode()
+
+
 def try_files(count, seed, folder):
     """Loads `count` damaged files; returns {outcome: how often}.
 
@@ -81,6 +90,8 @@ def try_files(count, seed, folder):
     for number in range(count):
         suffix = SUFFIXES[number % len(SUFFIXES)]
         data, kind = damaged(whole[suffix], rng)
+        if number % 3 == 0:
+            data, kind = forged(data, rng), f"{kind}, forged"
         path = folder / f"damaged{suffix}"
         path.write_bytes(data)
         before = model.get_weights()
@@ -93,7 +104,7 @@ def try_files(count, seed, folder):
             for now, then in zip(model.get_weights(), before, strict=True):
                 np.testing.assert_array_equal(now, then, err_msg=f"{number} {suffix} {kind}")
         assert all(np.isfinite(w).all() for w in model.get_weights()), (number, suffix, kind)
-        if suffix == ".signed.h5" and data.endswith(whole[suffix][-safe_h5.LENGTH :]):
+        if suffix == ".signed.h5" and data.endswith(whole[suffix][-safe_h5.HEX :]):
             # An intact checksum means intact contents.
             assert outcome == "refused" or data == whole[suffix], (number, suffix, kind)
         model.set_weights(before)

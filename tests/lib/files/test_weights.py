@@ -362,10 +362,10 @@ def test_huge_arrays_and_archives_are_refused(tmp_path):
     with h5py.File(tmp_path / "huge.h5", "w") as file:
         # Claims 4 TB and stores nothing.
         file.create_dataset("layers/a", shape=(2**20, 2**20), dtype="float32", chunks=(1024, 1024))
-    assert "arrays of more than 2048 MB" in refusal(build(), tmp_path / "huge.h5")
+    assert "arrays of more than 64 MB" in refusal(build(), tmp_path / "huge.h5")
     with zipfile.ZipFile(tmp_path / "bomb.keras", "w") as archive:
         archive.writestr("model.weights.h5", b"")
         # The directory of the archive, written at its end, has this size.
         archive.getinfo("model.weights.h5").file_size = 2**31 + 1
     message = refusal(build(), tmp_path / "bomb.keras")
-    assert "more than 2048 MB in an archive" in message
+    assert "more than 64 MB in an archive" in message
