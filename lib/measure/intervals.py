@@ -36,11 +36,3 @@ def format_interval(numbers: dict[str, Any], form: str = ".1f") -> str:
     """Returns the numbers of `with_interval` as text: "93.4 ± 0.2", or "93.4"."""
     half = numbers["interval"]
     return f"{numbers['mean']:{form}}" + ("" if half is None else f" ± {half:{form}}")
-
-
-def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
-    """Returns Welch's t and its two-sided p-value for the difference of two means."""
-    from scipy import stats
-
-    found = stats.ttest_ind(a, b, equal_var=False)
-    return float(found.statistic), float(found.pvalue)

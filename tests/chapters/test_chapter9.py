@@ -24,7 +24,6 @@ from conftest import (
     without_times,
 )
 from PIL import Image
-from scipy import stats
 
 from lib.files import weights
 from lib.files.errors import UserError
@@ -874,17 +873,6 @@ def test_bad_input_of_the_cart(tmp_path):
     ):
         done = run_script(CART, *flags, folder=tmp_path, data=tmp_path)
         assert_one_line_error(done, *parts)
-
-
-def test_welch_against_its_formula():
-    a, b = np.array([1.0, 2.0, 4.0]), np.array([3.0, 9.0, 8.0, 4.0])
-    t, p = intervals.welch(a, b)
-    errors = a.var(ddof=1) / 3, b.var(ddof=1) / 4
-    assert t == pytest.approx((a.mean() - b.mean()) / sum(errors) ** 0.5)
-    # The degrees of freedom by Welch and Satterthwaite.
-    freedom = sum(errors) ** 2 / (errors[0] ** 2 / 2 + errors[1] ** 2 / 3)
-    assert p == pytest.approx(2 * stats.t.sf(abs(t), freedom))
-    assert intervals.welch(a, a)[1] == 1
 
 
 def test_the_docstring_of_dqn_has_the_intervals_of_the_runs(cart):
