@@ -36,7 +36,13 @@ class Followed:
         value: the tensor, without the way back.
     """
 
-    def __init__(self, model, network, output, pullback):
+    def __init__(
+        self,
+        model: "AlternatingModel",
+        network: keras.Model,
+        output: Tensor,
+        pullback: Callable[..., list[Tensor | None]],
+    ) -> None:
         self.value = ops.stop_gradient(output)
         self.model, self.network = model, network
         self.output, self.pullback = output, pullback

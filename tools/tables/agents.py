@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from lib.files.errors import UserError
-from lib.measure.intervals import format_interval, with_interval
 from tools.tables.cells import (
     NOT_MEASURED,
     cell,
@@ -236,31 +235,6 @@ def policy_gradients() -> str:
     return table(header, rows)
 
 
-ABLATIONS = {
-    "": "none",
-    "-raw": "2, raw states",
-    "-white": "4, white noise",
-    "-least-std": "5, least deviation",
-    "-rates": "6, learning rates",
-    "-epsilon": "7, epsilon",
-    "-beta": "9, entropy bonus",
-}
-ABLATION_SEEDS = 3
-
-
-def policy_ablation() -> str:
-    header = ["the book's", *POLICIES.values()]
-    rows = []
-    for suffix, label in ABLATIONS.items():
-        found = [recorded([f"{CAR}-{method}{suffix}"]) for method in POLICIES]
-        seeds = [[*each[0]["seeds"].values()][:ABLATION_SEEDS] if each else [] for each in found]
-        values = [[seed["test_reward"] for seed in each] for each in seeds]
-        if any(values):
-            cells = [format_interval(with_interval(v)) if v else "-" for v in values]
-            rows.append([label, *cells])
-    return table(header, rows)
-
-
 TABLES = {
     "lake": lake,
     "lake-printed": lake_printed,
@@ -269,7 +243,6 @@ TABLES = {
     "dqn-ranks": dqn_ranks,
     "dqn-ablation": dqn_ablation,
     "policy-gradients": policy_gradients,
-    "policy-ablation": policy_ablation,
     "agent-speed": agent_speed,
     "agent-rates": agent_rates,
 }
