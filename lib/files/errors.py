@@ -16,9 +16,10 @@ class Stopped(Exception):
 def fail(message: object) -> NoReturn:
     """Prints one line that names the script and the mistake, and exits with code 2.
 
-    Characters that could control the terminal, such as those in a name from a file, are escaped.
+    The message may hold a text from a file. Characters that could control the terminal are
+    escaped, and a very long message is cut.
     """
-    shown = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in str(message))
+    shown = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in str(message)[:2000])
     print(f"{Path(sys.argv[0]).name}: error: {''.join(shown)}", file=sys.stderr)
     raise SystemExit(2)
 
