@@ -226,13 +226,17 @@ class AlternatingModel(backends.StepModel):
             if id(value) in self.trace.optimizers:
                 self.trace.rates[name] = self.trace.optimizers[id(value)][1]
 
-    def run_step(self, batch: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Runs `step` on one batch and returns the means of what it has logged."""
+    def play(self, batch: Sequence[Tensor]) -> None:
+        """Runs `step` on one batch."""
         self.trace.begin()
         self.step(*batch)
+        self.optimizer.iterations.assign_add(1)
+
+    def run_step(self, batch: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Runs `step` on one batch and returns the means of what it has logged."""
+        self.play(batch)
         if not self.trace.means:
             raise ValueError("step logged nothing: log at least one loss")
-        self.optimizer.iterations.assign_add(1)
         return {name: mean.result() for name, mean in self.trace.means.items()}
 
     def learning_rates(self) -> dict[str, Any]:

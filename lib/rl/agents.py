@@ -112,7 +112,7 @@ class EpisodeModel(AlternatingModel):
     def run_step(self, batch: Sequence[Any]) -> dict[str, Any]:
         """Runs `step` on one episode and returns what it has logged."""
         self.logged: dict[str, Any] = {}
-        super().run_step([ops.convert_to_tensor(array) for array in batch])  # PyTorch gets arrays
+        self.play([ops.convert_to_tensor(array) for array in batch])  # PyTorch gets arrays
         return dict(self.logged)
 
     @property

@@ -58,6 +58,13 @@ def all_commands():
 COMMANDS = all_commands()
 
 
+# Flags that a record of an earlier commit has, and the script no longer.
+RETIRED = {
+    "dqn-cartpole-9.6.1.py": {"--book", "--no-huber", "--no-bootstrap-at-limit", "--memory"},
+    "policygradient-car-10.1.1.py": {"--book"},
+}
+
+
 def test_commands_are_found_in_every_docstring():
     shown = {page for pages in COMMANDS.values() for page in pages}
     assert {*SCRIPTS, *(f"chapter{chapter}.ipynb" for chapter in range(1, 11))} <= shown
@@ -77,14 +84,15 @@ def test_the_flags_and_weights_of_each_command_exist(name, monkeypatch):
     script = load_script(SCRIPTS[name])
     for command in COMMANDS:
         words = shlex.split(" ".join(SHORT.get(word, word) for word in command.split()))
-        if words[0] != name:
+        of_records = all(page.endswith(".json") for page in COMMANDS[command])
+        if words[0] != name or (of_records and RETIRED.get(name, set()) & set(words)):
             continue
         monkeypatch.setattr(sys, "argv", words)
         try:
             args = script.parse_args()
         except SystemExit:
             pytest.fail(f"{command}: shown in {COMMANDS[command]}")
-        if all(page.endswith(".json") for page in COMMANDS[command]):
+        if of_records:
             continue  # the weights of a record need not be in the repository
         if not registry.pretrained(script=SCRIPTS[name].stem):
             continue  # not trained yet

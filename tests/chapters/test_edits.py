@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from conftest import assert_one_line_error, load_script, numbers, run_script
 
+from lib.cyclegan.tasks import Task
 from lib.files.errors import UserError
 from lib.measure import plots
 from lib.run.images import Source
@@ -108,7 +109,7 @@ def test_a_gan_has_as_many_layers_as_filters(path):
 def test_a_cyclegan_of_another_depth_pairs_its_levels(filters):
     script = load_script(CYCLEGAN)
     script.ENCODER_FILTERS = filters
-    to_gray, to_color = script.build_generators("cifar10")
+    to_gray, to_color = script.build_generators(Task("cifar10"))
     assert to_gray.output_shape == (None, 32, 32, 1) and to_color.output_shape == (None, 32, 32, 3)
     up = [(f, 2) for f in filters[-2::-1]]
     assert convolutions(to_gray)[len(filters) :] == [*up, (1, 1)]
@@ -127,7 +128,7 @@ def test_an_infogan_recovers_each_of_its_codes(count):
     assert len(model.generator.inputs) == 2 + count
 
     def loss(codes):
-        return numbers(model.generator_loss(images[0], labels, labels, *codes, images[1])[2])
+        return numbers(model.generator_loss(images[1], labels, codes)[2])
 
     for i in range(count):
         changed = [code + 1 if j == i else code for j, code in enumerate(given)]

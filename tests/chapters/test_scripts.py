@@ -30,7 +30,7 @@ def test_dcgan_networks():
     assert discriminator.count_params() == convolutions(1, 32, 64, 128, 256) + 4096 + 1
     assert generator.output_shape == (None, 28, 28, 1)
     assert not any("Normalization" in type(layer).__name__ for layer in discriminator.layers)
-    normalized = script.build_dcgan(seed=0, bn="joint").discriminator
+    normalized = script.DCGAN(seed=0, bn="joint").discriminator
     assert normalized.count_params() - discriminator.count_params() == 4 * (32 + 64 + 128)
 
 
@@ -46,7 +46,7 @@ def test_separate_batches_change_what_batch_normalization_sees():
     images, fakes = np.random.default_rng(0).random((2, 3, 28, 28, 1), "float32")
     losses = {}
     for bn in ("joint", "separate"):
-        gan = load_script(DCGAN).build_dcgan(seed=0, bn=bn)
+        gan = load_script(DCGAN).DCGAN(seed=0, bn=bn)
         keras.utils.set_random_seed(0)
         gan.discriminator.set_weights(
             [np.random.default_rng(1).normal(0, 0.1, w.shape) for w in gan.discriminator.weights]
@@ -63,30 +63,30 @@ def test_separate_batches_change_what_batch_normalization_sees():
 @pytest.mark.parametrize("path", [DCGAN, CGAN])
 def test_gan_losses_against_numpy(path):
     script = load_script(path)
-    build = script.build_dcgan if path == DCGAN else script.build_cgan
-    gan = build(seed=0)
+    gan = (script.DCGAN if path == DCGAN else script.CGAN)(seed=0)
     rng = np.random.default_rng(0)
     images, fakes = rng.random((2, 3, 28, 28, 1), "float32")
     labels, fake_labels = np.eye(10, dtype="float32")[rng.integers(0, 10, (2, 3))]
-    inputs = (images,) if path == DCGAN else (images, labels, fake_labels)
+    of_reals, of_fakes = ((), ()) if path == DCGAN else ((labels,), (fake_labels,))
 
     def probability(x, y):
         logits = gan.discriminator(x if path == DCGAN else [x, y])
         return 1 / (1 + np.exp(-keras.ops.convert_to_numpy(logits).astype("float64")))
 
     real, fake = probability(images, labels), probability(fakes, fake_labels)
-    loss, accuracy = gan.discriminator_loss(*inputs, fakes)
+    loss, accuracy = gan.discriminator_loss(images, *of_reals, fakes, *of_fakes)
     expected = -(np.log(real).mean() + np.log(1 - fake).mean()) / 2
     assert float(loss) == pytest.approx(expected, rel=1e-4)
     assert float(accuracy) == pytest.approx((np.mean(real > 0.5) + np.mean(fake <= 0.5)) / 2)
-    loss = gan.generator_loss(*inputs, fakes)
+    loss = gan.generator_loss(fakes, *of_fakes)
     assert float(loss) == pytest.approx(-np.log(fake).mean(), rel=1e-4)
 
 
 def test_learning_rates_decay_as_in_keras_2():
-    gan = load_script(DCGAN).build_dcgan(seed=0)
-    for turn, rate, decay in zip(gan.turns, (2e-4, 1e-4), (6e-8, 3e-8), strict=True):
-        schedule = turn.optimizer._learning_rate
+    gan = load_script(DCGAN).DCGAN(seed=0)
+    optimizers = gan.d_optimizer, gan.g_optimizer
+    for optimizer, rate, decay in zip(optimizers, (2e-4, 1e-4), (6e-8, 3e-8), strict=True):
+        schedule = optimizer._learning_rate
         for step in (0, 40_000):
             assert float(schedule(step)) == pytest.approx(rate / (1 + decay * step), rel=1e-6)
 
@@ -120,17 +120,17 @@ def test_gan_trains_draws_and_evaluates(path, name, tmp_path, data_dir):
 
 def test_the_saved_generator_is_the_average_of_the_trained_one(tmp_path, data_dir, monkeypatch):
     script = load_script(DCGAN)
-    build, built = script.build_dcgan, []
-    monkeypatch.setattr(script, "build_dcgan", lambda *args: built.append(build(*args)) or built[0])
-    monkeypatch.setattr(script.gan, "QUICK_SAMPLES", 40)
+    build, built = script.DCGAN, []
+    monkeypatch.setattr(script, "DCGAN", lambda *args: built.append(build(*args)) or built[0])
+    monkeypatch.setattr(script.gan_training, "QUICK_SAMPLES", 40)
     flags = ("--train-steps=1", "--batch-size=2", f"--output-dir={tmp_path}")
     monkeypatch.setattr(sys, "argv", ["dcgan.py", *flags])
     script.main(script.parse_args())
     (dcgan,) = built
     opened = keras.models.load_model(tmp_path / "dcgan_mnist.h5", compile=False)
-    noise = script.gan.sample_noise(0, 4, 100)
+    noise = script.gan_training.sample_noise(0, 4, 100)
     drawn = opened.predict(noise, verbose=0)
-    expected = dcgan.average.network.predict(noise, verbose=0)
+    expected = dcgan.sampler.predict(noise, verbose=0)
     np.testing.assert_allclose(drawn, expected, atol=1e-6)
     assert np.abs(drawn - dcgan.generator.predict(noise, verbose=0)).max() > 1e-3
 

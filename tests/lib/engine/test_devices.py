@@ -189,6 +189,7 @@ def variables_after_training(backend, devices, names, folder):
         data=folder,
         fresh=backend != "tensorflow",
         KERAS_BACKEND=backend,
+        PYTHONPATH=str(ROOT / "tests"),
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = {}
