@@ -21,7 +21,6 @@ bfloat16 is mixed precision with float32 weights, Keras' mixed_bfloat16 policy. 
 turns, see rounds.py.
 """
 
-import argparse
 import math
 import statistics
 import sys
@@ -127,7 +126,7 @@ def build_densenet100_one_cycle(script, augmentation):
 
 def compile_one_cycle(model, script):
     """Compiles a network with the one-cycle recipe of its script, as for 1,000 steps."""
-    one_cycle.compile_one_cycle(model, 1000, argparse.Namespace(**script.ONE_CYCLE))
+    one_cycle.compile_one_cycle(model, 1000, script.ONE_CYCLE)
 
 
 def build_densenet100(script, augmentation):

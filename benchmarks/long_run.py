@@ -167,7 +167,7 @@ def main(args):
     if args.output:
         records.record(
             args.output,
-            args,
+            seed=args.seed,
             steps=args.steps,
             resumes=args.resumes,
             batch_size=BATCH_SIZE,

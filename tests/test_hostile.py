@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import keras
 import matplotlib.pyplot as plt
@@ -268,6 +267,5 @@ def test_a_place_for_weights_that_cannot_be_written_is_refused(tmp_path, monkeyp
         touch(path, *args, **kwargs)
 
     monkeypatch.setattr(type(tmp_path), "touch", refuse)
-    args = SimpleNamespace(output_dir=tmp_path)
     with pytest.raises(UserError, match=r"cannot write to .* --output-dir"):
-        program.make_folder(args, "model")
+        program.make_folder(tmp_path, "model")

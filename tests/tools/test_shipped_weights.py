@@ -15,6 +15,7 @@ from conftest import ROOT, load_script, need_data_set, read_json
 
 from lib import latent_codes, vae
 from lib.cyclegan import translation
+from lib.cyclegan.tasks import Task
 from lib.data import datasets
 from lib.files import weights
 from lib.measure import digit_attributes, digit_quality, image_quality
@@ -232,7 +233,7 @@ CYCLES = {row.name: row for row in rows(7).values()}
 def translators(module, name, task):
     """The generators to the source and to the target."""
     files = f"{name}-g_source.h5", f"{name}-g_target.h5"
-    pairs = zip(module.build_generators(task), files, strict=True)
+    pairs = zip(module.build_generators(Task(task)), files, strict=True)
     return [load(network, "chapter7", file) for network, file in pairs]
 
 
