@@ -135,7 +135,7 @@ def log_density(policy, actions, correlation):
     """Returns log pi(a|s) and the entropy of each action, given the actions before it.
 
     An action is mean + std * z with the noise z_t = rho z_{t-1} + sqrt(1 - rho^2) e_t. The earlier
-    noise z_{t-1} = (action - mean) / std depends on the weights, too, so it is computed here.
+    noise z_{t-1} = (action - mean) / std also depends on the weights, so it is computed here.
 
     Args:
         policy: means and standard deviations (steps, 2), in the order of the steps.

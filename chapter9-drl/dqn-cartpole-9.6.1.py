@@ -33,7 +33,7 @@ Departures from the printed listing; the README has their effects in numbers:
     (--epsilon-episodes, --epsilon-min).
  6. The loss is the Huber loss, not the squared error, and the learning rate is 0.0005, not 0.001.
  7. A NumPy copy of the Q-network acts, and one call learns from many batches. This only saves time.
- 8. There is no window unless --show is given.
+ 8. The environment opens a window only with --show.
 """
 
 import sys

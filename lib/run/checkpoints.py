@@ -65,7 +65,7 @@ def load_restart(
         form: {name: types} of values that the progress must have.
 
     Raises:
-        UserError: if there is no file, it is damaged, or of another run or network.
+        UserError: if the file is missing or damaged, or belongs to another run or network.
     """
     try:
         # Checkpoints are not compressed, so no array is larger than the file.

@@ -159,8 +159,8 @@ def test_the_numpy_copies_are_the_networks(script, encoder):
         assert agent.policy(features[k]) == pytest.approx(policy[k], rel=1e-4)
     agent.actor.set_weights([2 * w for w in agent.actor.get_weights()])
     agent.policy.update()
-    expected = agent.actor.predict(features, verbose=0)[0]
-    assert agent.policy(features[0]) == pytest.approx(expected, rel=1e-4)
+    doubled = agent.actor.predict(features, verbose=0)
+    assert agent.policy(features[0]) == pytest.approx(doubled[0], rel=1e-4)
 
 
 # The methods

@@ -814,7 +814,7 @@ def test_settings_are_flags_and_change_the_names_of_files(cart, monkeypatch):
         ("--replay-after-success", "dqn_cartpole-replay_after_successTrue"),
     ):
         monkeypatch.setattr(cart.program, "start", lambda args, name, *_, **__: names.append(name))
-        with pytest.raises(AttributeError):  # there is no run
+        with pytest.raises(AttributeError):  # the stub has no run
             cart.main(parse(cart, monkeypatch, *flags.split()))
         assert names[-1] == name
     fields = cart.Settings.__dataclass_fields__

@@ -117,7 +117,7 @@ def test_a_table_without_one_of_its_records_is_made(name, monkeypatch):
             monkeypatch.setattr(module, "record", record)
     whole = readme.TABLES[name]()
     changed = []
-    # Records that are asked for later are shown in the same way.
+    # Twelve records suffice: all cells of a table come from the same functions.
     for each in [name for name, found in asked.items() if found][:12]:
         missing.clear()
         missing.add(each)
