@@ -78,13 +78,16 @@ def growth(rows):
 def long_run(model, batch, folder, args):
     """Trains once and returns the usage after each interval."""
     from lib import gan_training
+    from lib.measure import plots
     from lib.run import training
 
     rows = []
 
     def after_interval(step, logs):
         noise = gan_training.sample_noise(0, 16, 100)
-        gan_training.plot_images(model.generator, noise, folder / "sample.png")
+        plots.image_grid(
+            model.generator.predict(noise, verbose=0), folder / "sample.png", columns=10
+        )
         rows.append({"step": step, **usage()})
 
     training.train(

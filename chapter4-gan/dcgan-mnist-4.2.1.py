@@ -174,8 +174,7 @@ def main(args):
         build_model=lambda: DCGAN(args.seed, args.bn, args.ema, images.shape),
         batches=lambda: gan_training.mnist_batches(run, images),
         inputs=lambda digits: gan_training.sample_noise(args.seed, len(digits), LATENT_SIZE),
-        load=args.generator,
-        default=f"{MODEL_NAME}.h5",
+        file=run.to_load(args.generator, f"{MODEL_NAME}.h5"),
         source=images,
     )
 

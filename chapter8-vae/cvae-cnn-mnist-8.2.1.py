@@ -180,7 +180,6 @@ def main(args):
             return decode(z, test[1][index])
 
         numbers = vae.elbo(encode, decode_test, test, x_test, mse=args.mse)
-        numbers["grid_seconds"] = vae.grid_seconds(decode_test, args.latent_dim)
         measured = measure(decode, args.latent_dim, args.seed)
         vae.record(run, {"beta": args.beta, **numbers, **measured}, file)
 

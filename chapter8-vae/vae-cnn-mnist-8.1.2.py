@@ -125,7 +125,6 @@ def main(args):
         vae.draw_reconstructions(encode, decode, x_test, run)
     if file or run.evaluate:
         numbers = vae.elbo(encode, decode, x_test, x_test, mse=args.mse)
-        numbers["grid_seconds"] = vae.grid_seconds(decode, args.latent_dim)
         vae.record(run, numbers, file)
 
 

@@ -108,7 +108,6 @@ def main(args):
     vae.draw(encode, decoders, x_test, y_test, run)
     if file or run.evaluate:
         numbers = vae.elbo(encode, decode, x_test, x_test, mse=args.mse)
-        numbers["grid_seconds"] = vae.grid_seconds(decode, args.latent_dim)
         vae.record(run, numbers, file)
 
 

@@ -1,6 +1,7 @@
 """What the autoencoders of chapter 3 share: the training with its test error, and the measures."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -47,15 +48,9 @@ def train(
         print(f"epoch {epoch}: {part} MSE {loss:.5f}{more}", flush=True)
         return {f"{part}_loss": loss}
 
-    trained = training.train_epochs(
-        autoencoder,
-        *data,
-        run,
-        after_epoch=test,
-        memory=memory,
-        augment=augment,
-        save=lambda: run.save(autoencoder, f"{run.name}.h5", half=half),
-    )
+    options: dict[str, Any] = {"after_epoch": test, "memory": memory, "augment": augment}
+    save = partial(run.save, autoencoder, f"{run.name}.h5", half=half)
+    trained = training.train_epochs(autoencoder, *data, run, save=save, **options)
     run.record(
         "metrics.json",
         parameters=autoencoder.count_params(),
@@ -68,13 +63,9 @@ def train(
 
 
 def evaluate(run: Run, autoencoder: keras.Model, x_test: np.ndarray, file: str | None) -> None:
-    """Measures the decoded test images and writes evaluation.json.
+    """Measures the decoded test images (n, height, width, channels) and writes evaluation.json.
 
-    Args:
-        run: the run.
-        autoencoder: the network.
-        x_test: images (n, height, width, channels) in [0, 1].
-        file: the loaded weight file, None after a training.
+    `file` is the loaded weight file, None after a training.
     """
     decoded = autoencoder.predict(x_test, batch_size=1000, verbose=0)
     numbers = image_quality.compare(x_test, decoded)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,8 @@ def train_and_test(
 ) -> None:
     """Trains a classifier, or loads weights; then tests it.
 
-    A training run saves the weights next to its folder and writes metrics.json into it.
-    `--evaluate` and `--weights` write evaluation.json and confusion-matrix.png. `--export` only
-    writes the network with its weights.
+    Training saves the weights next to the folder of the run and writes metrics.json. `--evaluate`
+    and `--weights` write evaluation.json and confusion-matrix.png. `--export` only exports.
 
     Args:
         run: the run.
@@ -79,20 +79,16 @@ def train_and_test(
 
         best: dict[str, Any] = {}
         facts = training.train_epochs(
-            model,
-            x_train,
-            y_train,
-            run,
+            *(model, x_train, y_train, run),
             after_epoch=test,
             memory=best,
-            save=lambda: run.save(model, f"{run.name}.h5"),
+            save=partial(run.save, model, f"{run.name}.h5"),
             whole_batches=whole_batches,
         )
         facts["settings"] = run.settings
         flops = forward_flops(model)
         if flops:
-            # The gradients of the inputs and the weights each take as many operations as the
-            # output.
+            # The gradients of inputs and of weights each take as many operations as the output.
             images = run.budget * min(steps * run.batch_size, len(y_train))
             facts["train_pflop"] = round(3 * flops * images / 1e15, 4)
         if keep_best:
@@ -147,9 +143,7 @@ def forward_flops(model: keras.Model) -> int | None:
     return count
 
 
-def _save_best(
-    model: keras.Model, folder: Path, name: str, epoch: int, best: dict[str, Any]
-) -> None:
+def _save_best(model: keras.Model, folder: Path, name: str, epoch: int, best: dict) -> None:
     """Replaces the weights of the best epoch so far with this epoch's."""
     folder.mkdir(exist_ok=True)
     weights.save(model, folder / f"{name}_model.{epoch:03d}.h5")

@@ -43,11 +43,11 @@ def sample_noise(seed: int, size: int, latent_size: int) -> np.ndarray:
 def mnist_batches(
     run: Run, source: Source | None = None, conditional: bool = False, parts: int = 1
 ) -> Callable[[int], Batch]:
-    """Training batches of MNIST as a function of the step, for `training.train`.
+    """Training batches of MNIST, or of your own images, as a function of the step.
 
     Args:
         run: with batch size and seed.
-        source: an `images.Source`, which may have other images than MNIST's.
+        source: where the images come from, None for MNIST.
         conditional: add the labels of the images and random labels for the fakes.
         parts: factor of the batch size; each update of a critic uses one part of the batch.
     """
@@ -70,18 +70,6 @@ def mnist_batches(
     return batch
 
 
-def plot_images(
-    generator: keras.Model,
-    inputs: np.ndarray | Sequence[np.ndarray],
-    path: Path,
-    titles: Sequence[str] | None = None,
-    show: bool = False,
-) -> None:
-    """Draws the images generated from `inputs`, an array or a list of arrays, in ten columns."""
-    images = generator.predict(inputs, verbose=0)
-    plots.image_grid(images, path, columns=COLUMNS, titles=titles, show=show)
-
-
 def train(
     model: AlternatingModel,
     run: Run,
@@ -99,16 +87,15 @@ def train(
     `--resume` continues the run, also with more `--train-steps`.
 
     Args:
-        model: the `AlternatingModel`.
+        model: the model.
         run: the run, whose budget is the number of steps.
         batch: function of the step, see `training.train`.
-        save: {file name: network} to save at the end.
+        save: {file name: network} to save at the end, `half` in half precision.
         draw: function of a path that draws samples.
         measure: function of the step that returns numbers for log.csv, if any.
         interval: steps between two drawings.
-        half: save in half precision, see `weights.save`.
-        facts: function that returns further numbers for the record, which need a network that is
-            not saved.
+        half: see `save`.
+        facts: returns further numbers for the record, such as those of a network that is not saved.
     """
 
     def after_interval(step, losses):
@@ -156,12 +143,11 @@ def train_on_digits(
     """`train` with samples of all classes, and FID-MNIST and KID every MEASURE_INTERVAL steps.
 
     Args:
-        model, run, batch, save: see `train`.
+        model, run, batch, save, options: see `train`.
         sampler: the network to draw with, such as the averaged generator.
         inputs: function of labels (n,) that returns inputs of the sampler.
         classes: number of labels.
         own: nothing is measured, because the images are not those of MNIST.
-        options: further arguments of `train`.
     """
     run.introduce(type(model).__name__, "MNIST", *save.values())
     few, many = (inputs(np.arange(size) % classes) for size in (SHOWN, QUICK_SAMPLES))
@@ -169,7 +155,7 @@ def train_on_digits(
     def draw(path):
         if model.averages:
             estimate_batch_statistics(sampler, many)
-        plot_images(sampler, few, path)
+        plots.image_grid(sampler.predict(few, verbose=0), path, columns=COLUMNS)
 
     def measure(step):
         if step % MEASURE_INTERVAL or own:
@@ -185,8 +171,7 @@ def draw_or_train(
     build_model: Callable[[], Any],
     batches: Callable[[], Callable[[int], Batch]],
     inputs: Inputs,
-    load: str | None = None,
-    default: str = "",
+    file: str | None = None,
     wanted: str | int | None = None,
     conditional: bool = False,
     source: Source | None = None,
@@ -198,11 +183,10 @@ def draw_or_train(
 
     Args:
         run: the run.
-        build_generator, build_model: make the generator alone, and the whole model.
-        batches: makes the function of the step that returns a batch.
+        build_generator, build_model, batches: make the generator, the whole model, and the function
+            of the step that returns a batch.
         inputs: function of labels (n,) that returns inputs of the generator.
-        load: the weight file to draw with, None to train.
-        default: the weight file to export, if none is to be loaded.
+        file: the weight file to draw with or to export, None to train.
         wanted: the label to draw, see `digits_to_draw`.
         conditional: whether the generator takes labels.
         source: your own images, if the script takes them.
@@ -215,7 +199,6 @@ def draw_or_train(
     """
     classes = source.classes if source else DIGITS
     unaveraged = None
-    file = run.to_load(load, default)
     if file:
         generator = build_generator()
         run.load(generator, file)
@@ -252,12 +235,10 @@ def draw_samples(
     digits: np.ndarray | None = None,
     classes: Sequence[str] = DIGITS,
 ) -> None:
-    """Draws SHOWN images to generated.png.
+    """Draws SHOWN images to generated.png, or to a file named after their only class.
 
     Args:
-        generator: the trained network.
-        inputs: function of labels (n,) that returns inputs of the generator.
-        run: the run.
+        generator, inputs, run: see `draw_or_train`.
         digits: array (SHOWN,) of labels, if the generator is conditional.
         classes: the names of the labels.
     """
@@ -269,8 +250,9 @@ def draw_samples(
         elif titles[:COLUMNS] == titles[COLUMNS:]:
             titles = titles[:COLUMNS]
     given = inputs(np.arange(SHOWN) if digits is None else digits)
-    plot_images(generator, given, run.folder / f"{name}.png", titles, show=run.show)
-    print(f"Drawn: {run.folder / name}.png")
+    path, images = run.folder / f"{name}.png", generator.predict(given, verbose=0)
+    plots.image_grid(images, path, columns=COLUMNS, titles=titles, show=run.show)
+    print(f"Drawn: {path}")
 
 
 def digits_to_draw(wanted: str | int | None, classes: Sequence[str] = DIGITS) -> np.ndarray:
@@ -296,14 +278,11 @@ def evaluate(
     further: dict[str, Any] | None = None,
     unaveraged: keras.Model | None = None,
 ) -> None:
-    """Measures 10,000 images, as many as MNIST has for testing, and writes evaluation.json.
-
-    All digits are drawn equally often.
+    """Measures 10,000 images, of all digits equally many, and writes evaluation.json.
 
     Args:
-        run, generator, inputs: see `draw_samples`.
+        run, generator, inputs, conditional: see `draw_or_train`.
         file: name of the measured weights, or a list of names, for the record.
-        conditional: whether the generator takes digits.
         further: dict of numbers to show and record.
         unaveraged: the generator whose average was measured, to record what averaging changes.
     """

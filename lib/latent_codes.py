@@ -11,21 +11,20 @@ from lib.measure import digit_attributes, plots
 
 SWEEP_STEPS = 15
 SAMPLES = 3000
+Stack = Sequence[keras.Model]  # those of layer 0 and layer 1 of a StackedGAN
+Arrays = Sequence[np.ndarray]
 
 
 def sweep(
     generator: keras.Model, inputs: Sequence[np.ndarray], which: int, values: np.ndarray
 ) -> np.ndarray:
-    """Generates rows of images in which one input takes each of the given values.
+    """Generates rows of images (n, steps, height, width, channels), with one input swept.
 
     Args:
         generator: the network.
         inputs: list of arrays, what the network takes for each of n rows.
         which: index of the input to sweep. All of its numbers get the same value.
         values: array (steps,).
-
-    Returns:
-        Images (n, steps, height, width, channels).
     """
     rows, steps = len(inputs[0]), len(values)
     inputs = [np.repeat(array, steps, axis=0) for array in inputs]
@@ -46,13 +45,12 @@ def draw_sweep(
     digit: int | None = None,
     show: bool = False,
 ) -> None:
-    """Draws one row for each digit, or for one; one input goes from -bound to bound.
+    """Draws a row for each digit, or for one; one input takes SWEEP_STEPS values up to `bound`.
 
     Args:
-        generator: the network.
+        generator, which: see `sweep`.
         inputs: function of digits (n,) that returns what the network takes.
-        which: index of the input to sweep.
-        bound: the last value. SWEEP_STEPS values are drawn.
+        bound: the last value; the first is -bound.
         trained: values up to this one are common in training; the figure marks them.
         std: standard deviation of the input in training. The titles are in units of it.
         path: the PNG file.
@@ -84,13 +82,10 @@ def constant_noise_effect(
 ) -> dict[str, list[float]]:
     """How strongly a constant noise vector orders the images while everything else is random.
 
-    Args:
-        generator, inputs, which: see `draw_sweep`; `inputs` draws everything at random.
-        bound: the constants are uniform in [-bound, bound].
-        seed: of the constants.
+    The arguments are those of `draw_sweep`. The constants are uniform in [-bound, bound].
 
     Returns:
-        The dict of `metrics.attribute_correlations`, of one number each.
+        The dict of `digit_attributes.attribute_correlations`, of one number each.
     """
     digits = digits_to_measure()
     given = list(inputs(digits))
@@ -105,15 +100,10 @@ def recovery(codes: np.ndarray, recovered: np.ndarray) -> float:
     return round(float(np.corrcoef(np.ravel(codes), np.ravel(recovered))[0, 1]), 4)
 
 
-def measure_stack(
-    generators: Sequence[keras.Model], encoders: Sequence[keras.Model], given: Sequence[np.ndarray]
-) -> dict[str, float]:
-    """Measures how well the encoders of a StackedGAN recover the inputs of its generators.
+def measure_stack(generators: Stack, encoders: Stack, given: Arrays) -> dict[str, float]:
+    """Measures how well encoders 0 and 1 of a StackedGAN recover the inputs of its generators.
 
-    Args:
-        generators: generator 0 and generator 1.
-        encoders: encoder 0 and encoder 1.
-        given: labels (n, 10), z1 and z0.
+    `given` are labels (n, 10), z1 and z0.
 
     Returns:
         A dict: `conditional0`, the mean squared error of encoder 0's features of the images;
@@ -130,18 +120,11 @@ def measure_stack(
 
 
 def recovered_noise(
-    generators: Sequence[keras.Model],
-    discriminators: Sequence[keras.Model],
-    given: Sequence[np.ndarray],
+    generators: Stack, discriminators: Stack, given: Arrays
 ) -> dict[str, dict[str, float]]:
-    """Correlation of the noise with the noise that a StackedGAN's discriminators recover.
+    """Correlation of the noise with the noise that discriminators 0 and 1 of a StackedGAN recover.
 
-    Args:
-        generators, given: see `measure_stack`.
-        discriminators: discriminator 0 and discriminator 1.
-
-    Returns:
-        {"noise_recovery": {"z0": r, "z1": r}}.
+    Returns {"noise_recovery": {"z0": r, "z1": r}}; the arguments are those of `measure_stack`.
     """
     features, images = _stack(generators, given)
     _, z1 = discriminators[1].predict(features, batch_size=500, verbose=0)
@@ -149,9 +132,7 @@ def recovered_noise(
     return {"noise_recovery": {"z0": recovery(given[2], z0), "z1": recovery(given[1], z1)}}
 
 
-def _stack(
-    generators: Sequence[keras.Model], given: Sequence[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+def _stack(generators: Stack, given: Arrays) -> tuple[np.ndarray, np.ndarray]:
     """The features and the images that two stacked generators draw from labels, z1 and z0."""
     labels, z1, z0 = given
     features = generators[1].predict([labels, z1], batch_size=500, verbose=0)

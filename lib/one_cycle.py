@@ -34,9 +34,7 @@ NOT_DECAYED = ("gamma", "beta", "bias")
 def add_flags(parser: Parser, book: dict[str, Any], one_cycle: dict[str, Any]) -> None:
     """Adds the flags of the recipes to the parser of a training script.
 
-    Args:
-        parser: from `cli.training_parser`.
-        book, one_cycle: {name of a flag: its default} of each recipe; `one_cycle` has more flags.
+    `book` and `one_cycle` are {name of a flag: its default}; `one_cycle` has more flags.
     """
 
     def add(flag, read, text):
@@ -85,10 +83,7 @@ def add_hold_out(parser: Parser) -> None:
 
 
 def complete(
-    parser: Parser,
-    args: argparse.Namespace,
-    book: dict[str, Any],
-    one_cycle: dict[str, Any],
+    parser: Parser, args: argparse.Namespace, book: dict[str, Any], one_cycle: dict[str, Any]
 ) -> None:
     """Fills in the defaults of the chosen recipe, and refuses flags that it does not have."""
     chosen = book if args.recipe == "book" else one_cycle
@@ -96,8 +91,7 @@ def complete(
         if getattr(args, name) is None:
             setattr(args, name, chosen.get(name))
         elif name not in chosen:
-            flag = "--" + name.replace("_", "-")
-            parser.error(f"{flag} needs --recipe one-cycle")
+            parser.error(f"--{name.replace('_', '-')} needs --recipe one-cycle")
 
 
 def compile_one_cycle(model: keras.Model, steps: int, settings: dict[str, Any]) -> None:
@@ -121,9 +115,8 @@ def compile_one_cycle(model: keras.Model, steps: int, settings: dict[str, Any]) 
     )
     decay = settings["weight_decay"] / (1 - MOMENTUM)
     if settings["optimizer"] == "sgd":
-        optimizer = keras.optimizers.SGD(
-            schedule, momentum=MOMENTUM, nesterov=True, weight_decay=decay
-        )
+        momentum = {"momentum": MOMENTUM, "nesterov": True}
+        optimizer = keras.optimizers.SGD(schedule, **momentum, weight_decay=decay)
     else:
         optimizer = keras.optimizers.Adam(schedule, weight_decay=decay)
     optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
@@ -147,10 +140,7 @@ def smoothed_cross_entropy(smoothing: float) -> Callable[[Tensor, Tensor], Tenso
 def hold_out(data: Data, count: int) -> Data:
     """Returns (train, test) in which the last `count` training examples replace the test set.
 
-    A count of 0 returns the data as they are.
-
-    Raises:
-        cli.UserError: if nothing is left to train on.
+    A count of 0 returns the data as they are. A UserError is raised if none are left to train on.
     """
     (x_train, y_train), _ = data
     if not count:
@@ -161,9 +151,9 @@ def hold_out(data: Data, count: int) -> Data:
 
 
 def less_pixel_mean(data: Data) -> Data:
-    """Returns (train, test) with images less the mean training image; changes the arrays."""
-    (x_train, y_train), (x_test, y_test) = data
+    """Subtracts the mean training image from all images in (train, test), in place."""
+    (x_train, _), (x_test, _) = data
     pixel_mean = x_train.mean(axis=0)
     x_train -= pixel_mean
     x_test -= pixel_mean
-    return (x_train, y_train), (x_test, y_test)
+    return data

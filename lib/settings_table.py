@@ -64,17 +64,10 @@ def train(
             keras.backend.clear_session()
             keras.utils.set_random_seed(run.seed)
             model = build(*values)
-            facts = training.train_epochs(
-                model,
-                x_train,
-                y_train,
-                replace(
-                    run,
-                    folder=row_folder,
-                    resume=unfinished,
-                    settings={**shared, **row_settings},
-                ),
+            this = replace(
+                run, folder=row_folder, settings=shared | row_settings, resume=unfinished
             )
+            facts = training.train_epochs(model, x_train, y_train, this)
             unfinished = False
             row = {
                 "settings": row_settings,

@@ -8,10 +8,9 @@ values.
 Source: Kingma, Welling, Auto-Encoding Variational Bayes (2013), arXiv:1312.6114.
 """
 
-import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -98,14 +97,10 @@ def gaussian_cross_entropy(images: Tensor, decoded: Tensor) -> Tensor:
 def compile_vae(
     model: keras.Model, optimizer: keras.optimizers.Optimizer, mse: bool = False
 ) -> None:
-    """Compiles a VAE for cross-entropy, or squared error, plus what `Sampling` adds.
+    """Compiles a VAE, which has a `Sampling` layer, for cross-entropy plus what that layer adds.
 
-    The metric `reconstruction` is the first part only; `parts` computes the divergence.
-
-    Args:
-        model: from images, or [images, labels], to decoded images, with a `Sampling` layer.
-        optimizer: the optimizer.
-        mse: squared error instead of cross-entropy.
+    With `mse` the squared error replaces the cross-entropy. The metric `reconstruction` is this
+    part only; `parts` computes the divergence.
     """
     error = squared_error if mse else binary_cross_entropy
 
@@ -137,7 +132,7 @@ def train(
     Args:
         run: the run, with the setting mse.
         model: see `compile_vae`.
-        optimizer: function of the number of training steps that returns the optimizer.
+        optimizer: function of the number of training steps.
         x: what the model takes, array or tuple of arrays.
         y: the images, in the shape that the model returns.
         test: (x, y) of the test images.
@@ -154,14 +149,9 @@ def train(
         )
         return {"kl": parts(model, logs)["kl"], **{f"test_{k}": v for k, v in found.items()}}
 
-    facts = training.train_epochs(
-        model,
-        x,
-        y,
-        run,
-        after_epoch=after_epoch,
-        save=lambda: run.save(model, f"{run.name}.h5"),
-    )
+    file = f"{run.name}.h5"
+    save = partial(run.save, model, file)
+    facts = training.train_epochs(model, x, y, run, after_epoch=after_epoch, save=save)
     facts["train"] = parts(model, facts["train"])
     found = parts(model, training.evaluate(model, *test))
     run.record(
@@ -183,9 +173,6 @@ def elbo(
 ) -> dict[str, Any]:
     """The evidence lower bound of images and its parts in nats.
 
-    The reconstruction is the cross-entropy; for a VAE trained with squared error it is the negative
-    log-density under a Gaussian of variance 1/2, see `gaussian_cross_entropy`.
-
     Args:
         encode: function of x that returns (mean, log variance), each (n, d), as NumPy arrays.
         decode: function of (z (m, d), index (m,)) that returns decoded images of shape
@@ -194,17 +181,16 @@ def elbo(
         images: array (n, ...) in [0, 1].
         samples: draws of z for each image.
         chunk: images that are decoded at once, times `samples`.
-        mse: whether the VAE was trained with squared error.
+        mse: the reconstruction is not the cross-entropy, but `gaussian_cross_entropy`.
 
     Returns:
-        A dict: `likelihood`, the one that is measured; `reconstruction` and `kl`, whose sum is
-        `negative_elbo`; `kl_per_dimension`; `importance_weighted_bound`, an upper bound of the
-        negative log-likelihood that is tighter (Burda et al., Importance Weighted Autoencoders,
-        2015, equation 8, negated).
+        A dict: `likelihood`; `reconstruction` and `kl`, whose sum is `negative_elbo`;
+        `kl_per_dimension`; `importance_weighted_bound`, a tighter upper bound of the negative
+        log-likelihood (Burda et al., Importance Weighted Autoencoders, 2015, equation 8, negated).
     """
     error = gaussian_cross_entropy if mse else binary_cross_entropy
     mean, log_var = encode(x)
-    divergence = keras.ops.convert_to_numpy(kl_divergence(mean, log_var))
+    divergence = ops.convert_to_numpy(kl_divergence(mean, log_var))
     rng = np.random.default_rng(0)
     dimensions = mean.shape[1]
     reconstruction, bound = [], []
@@ -215,7 +201,7 @@ def elbo(
         z = mean[index][:, None] + np.exp(log_var[index][:, None] / 2) * noise
         repeated = np.repeat(index, samples)
         decoded = decode(z.reshape(-1, dimensions), repeated)
-        errors = keras.ops.convert_to_numpy(error(images[repeated], decoded))
+        errors = ops.convert_to_numpy(error(images[repeated], decoded))
         errors = errors.reshape(len(index), samples).astype("float64")
         reconstruction.append(errors.mean(axis=1))
         log_prior = -(z**2 + LOG_2_PI).sum(axis=2) / 2
@@ -239,34 +225,10 @@ def elbo(
     }
 
 
-def grid_seconds(
-    decode: Callable[[np.ndarray, np.ndarray], np.ndarray], latent_dim: int, cells: int = 30
-) -> float:
-    """Seconds that the decoder takes for the cells**2 images that are drawn over the plane.
-
-    The median of five calls, after a first one that compiles.
-
-    Args:
-        decode: see `elbo`.
-        latent_dim: numbers in a code.
-        cells: codes along each axis.
-    """
-    codes, index = np.zeros((cells**2, latent_dim), "float32"), np.zeros(cells**2, int)
-    seconds = []
-    for _ in range(6):
-        started = time.perf_counter()
-        decode(codes, index)
-        seconds.append(time.perf_counter() - started)
-    return round(statistics.median(seconds[1:]), 3)
-
-
 def record(run: Run, numbers: dict[str, Any], file: str | None) -> None:
-    """Prints the numbers of `elbo` and writes them to evaluation.json.
+    """Prints the numbers of `elbo`, and further ones, and writes them to evaluation.json.
 
-    Args:
-        run: the run.
-        numbers: of `elbo`, and further ones.
-        file: the loaded weight file, None after a training.
+    `file` is the loaded weight file, None after a training.
     """
     print(
         f"Likelihood {numbers['likelihood']}: "
@@ -280,7 +242,6 @@ def record(run: Run, numbers: dict[str, Any], file: str | None) -> None:
     )
     if "conditional_accuracy" in numbers:
         print(f"predicted as requested: {100 * numbers['conditional_accuracy']:.2f} %")
-    print(f"900 images over the plane: {numbers['grid_seconds']:.2f} s")
     run.record("evaluation.json", weights=file or f"{run.name}.h5", **numbers)
 
 
@@ -292,15 +253,13 @@ def draw(
     run: Run,
     classes: Sequence[str] = DIGITS,
 ) -> None:
-    """Draws the codes of test images in the latent plane and the images decoded over it.
+    """Draws the codes of test images (vae_mean.png) and the images decoded over the latent plane.
 
-    The codes are drawn in vae_mean.png, next to the KL divergence of each dimension. Codes of more
-    than two numbers are not drawn; one line says so.
+    Codes of more than two numbers are not drawn; one line says so.
 
     Args:
-        encode: see `elbo`.
+        encode, x: see `elbo`.
         decoders: {file name: function of codes (m, 2) that returns images (m, 28, 28, 1)}.
-        x: what `encode` takes.
         labels: digits (n,).
         run: the run.
         classes: the names of the labels.
@@ -322,17 +281,11 @@ def draw(
 
 
 def draw_reconstructions(
-    encode: Encode,
-    decode: Callable[[np.ndarray], np.ndarray],
-    x: np.ndarray,
-    run: Run,
+    encode: Encode, decode: Callable[[np.ndarray], np.ndarray], x: np.ndarray, run: Run
 ) -> None:
-    """Draws the first test images above the images decoded from the means of their codes.
+    """Draws images x (n, height, width, channels) above those decoded from their mean codes.
 
-    Args:
-        encode, decode: see `elbo`.
-        x: images (n, height, width, channels), at least SHOWN.
-        run: the run, whose folder gets input_and_decoded.png.
+    The first SHOWN images are drawn, to input_and_decoded.png.
     """
     mean, _ = encode(x[:SHOWN])
     plots.image_grid(
@@ -347,16 +300,13 @@ def draw_reconstructions(
 def code_attributes(
     decode: Callable[[np.ndarray], np.ndarray], series: np.ndarray, steps: int = 10
 ) -> list[dict[str, float]]:
-    """Rank correlations of each number of the code with attributes of the digits, see `metrics`.
+    """`digit_attributes.code_attributes` of each number of the code.
 
     Args:
         decode: function of codes (series * steps, d) that returns images (.., 28, 28, 1); the codes
             of a series follow each other.
         series: array (n, d) of codes; in each series one number of its code is swept.
         steps: values over [-2, 2], in standard deviations of the prior.
-
-    Returns:
-        A list with a dict {attribute: correlation} for each number of the code.
     """
     values = np.linspace(-2, 2, steps).astype("float32")
     found = []

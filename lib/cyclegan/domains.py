@@ -6,7 +6,7 @@ MNIST-M. They can also be your own images in two folders. All images are float32
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,28 +36,17 @@ class HeldOut:
 
     def first(self, count: int) -> "HeldOut":
         """The first `count` images of each domain."""
-        digits = (self.source_digits, self.target_digits)
-        source_digits, target_digits = (d if d is None else d[:count] for d in digits)
-        return HeldOut(
-            self.source[:count],
-            self.target[:count],
-            source_digits,
-            target_digits,
-            self.names,
-            self.record,
-        )
+        names = ("source", "target", "source_digits", "target_digits")
+        arrays = {name: getattr(self, name) for name in names}
+        return replace(self, **{k: x[:count] for k, x in arrays.items() if x is not None})
 
 
 class MnistM:
-    """Digits blended with photographs, computed on access because all of them fill the memory.
+    """Digits (n, 32, 32, 1) blended with photographs (m, 32, 32, 3), computed on access.
 
-    A pixel is the absolute difference of photograph and digit. Source: Ganin et al.,
-    Domain-Adversarial Training of Neural Networks (2016), arXiv:1505.07818.
-
-    Args:
-        digits: array (n, 32, 32, 1).
-        photographs: array (m, 32, 32, 3).
-        seed: seed of the random choice of a photograph for each digit.
+    A pixel is the absolute difference of photograph and digit; `seed` chooses a photograph for each
+    digit. All images together would fill the memory. Source: Ganin et al., Domain-Adversarial
+    Training of Neural Networks (2016), arXiv:1505.07818.
     """
 
     def __init__(self, digits: np.ndarray, photographs: np.ndarray, seed: int) -> None:
@@ -76,15 +65,14 @@ Domains = tuple[Images, Images]  # source and target
 
 
 def load(task: Task, batch_size: int = 1) -> tuple[Domains, HeldOut]:
-    """Loads the images of a task.
+    """Loads the images of a task; with identity loss, the channel of source images is repeated.
 
     Args:
-        task: the task. With the identity loss, the channel of source images is repeated.
+        task: the task.
         batch_size: the least number of your own training images.
 
     Returns:
-        (source, target), the training images as arrays or a `MnistM`; and `HeldOut`, at most
-        10,000 test images of each domain.
+        (source, target), the training images; and at most 10,000 test images of each domain.
 
     Raises:
         UserError: if a data set is missing or damaged, or a folder has too few images.
@@ -99,9 +87,8 @@ def load(task: Task, batch_size: int = 1) -> tuple[Domains, HeldOut]:
         source, test_source = datasets.rgb_to_gray(target), datasets.rgb_to_gray(test_target)
     else:
         (source, _), (test_source, source_digits) = datasets.mnist()
-        source, test_source = (
-            np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0))) for x in (source, test_source)
-        )
+        border = ((0, 0), (2, 2), (2, 2), (0, 0))
+        source, test_source = (np.pad(x, border) for x in (source, test_source))
         if task.name == "svhn":
             (target, _), (test_target, target_digits) = datasets.svhn()
             test_target = test_target[:HELD_OUT].copy()  # a view would keep all of them in memory

@@ -12,16 +12,8 @@ from lib.run.flags import LARGEST_IMAGE
 
 IMAGE_SIZE = 32
 # Tasks are named after their target domain, or "images" for the images of two folders.
-MODEL_NAMES = {
-    "cifar10": "cyclegan_cifar10",
-    "svhn": "cyclegan_mnist_svhn",
-    "mnist-m": "cyclegan_mnist_m",
-}
-DOMAINS = {
-    "cifar10": ("gray", "color"),
-    "svhn": ("MNIST", "SVHN"),
-    "mnist-m": ("MNIST", "MNIST-M"),
-}
+MODEL_NAMES = {"cifar10": "cifar10", "svhn": "mnist_svhn", "mnist-m": "mnist_m"}
+DOMAINS = {"cifar10": ("gray", "color"), "svhn": ("MNIST", "SVHN"), "mnist-m": ("MNIST", "MNIST-M")}
 # What a weight file may record about the form of its network.
 FORM = {
     "normalization": ("channel", "channel-and-image", "book"),
@@ -64,7 +56,7 @@ class Task:
             folders = map(image_folders.folder_name, self.folders)
             name = "-".join(["cyclegan", *map(image_folders.plain, folders)])
         else:
-            name = MODEL_NAMES[self.name]
+            name = f"cyclegan_{MODEL_NAMES[self.name]}"
         return name + ("" if self.patchgan else "_plain")
 
     def with_recorded(self, path: Path) -> "Task":
@@ -74,12 +66,8 @@ class Task:
             UserError: if the file records a size that no image can have.
         """
         form = form_of(path)
-        found = replace(
-            self,
-            identity=form.get("identity", self.identity),
-            patchgan=form.get("patchgan", self.patchgan),
-            normalization=form.get("normalization", self.normalization),
-        )
+        known = ("identity", "patchgan", "normalization")
+        found = replace(self, **{name: form[name] for name in known if name in form})
         if self.name == "images":
             size = form.get("image_size", self.size)
             if size not in range(8, LARGEST_IMAGE + 1, 8):
@@ -92,11 +80,10 @@ class Task:
 
 
 def form_of(path: Path) -> dict[str, Any]:
-    """The settings of a generator in a weight file, {} if its format does not show them.
+    """The settings of a generator that a weight file records, {} if its format does not show them.
 
-    Returns:
-        The dict that `weights.save` recorded. For older `.h5` files, and files of Keras 2, the
-        shapes of the arrays decide {"normalization": ..., "identity": ...}.
+    In older `.h5` files, and files of Keras 2, the shapes of the arrays show the normalization and
+    the identity loss.
 
     Raises:
         UserError: if the file cannot be read, or what it recorded is not a form.
@@ -113,14 +100,10 @@ def form_of(path: Path) -> dict[str, Any]:
             if name in recorded and recorded[name] not in values:
                 raise UserError(f"'{path}' records no usable {name}; make it again")
         return recorded
-    shapes = []
-
-    def add(name, item):
-        if isinstance(item, h5py.Dataset):
-            shapes.append(item.shape)
-
+    items: list[Any] = []
     with safe_h5.opened(path) as file:
-        file.get("model_weights", file).visititems(add)
+        file.get("model_weights", file).visititems(lambda name, item: items.append(item))
+        shapes = [item.shape for item in items if isinstance(item, h5py.Dataset)]
     kernels = [shape for shape in shapes if len(shape) == 4]
     vectors = [shape for shape in shapes if len(shape) == 1]
     # 8 biases, and gain and offset of 6 normalizations, or of 7 if the image is normalized.
@@ -166,12 +149,10 @@ def choose(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Task:
         parser.error("--images_g_source needs --images: two folders of images to translate")
     return Task(
         (args.target or "svhn") if name == "mnist_svhn" else name,
-        args.patchgan,
-        args.normalization,
-        args.identity,
-        chosen,
-        tuple(args.images or ()),
-        args.image_size or IMAGE_SIZE,
-        (3 if args.color else 1) if args.images else None,
+        **{setting: given[setting] for setting in ("patchgan", "normalization", "identity")},
+        files=chosen,
+        folders=tuple(args.images or ()),
+        size=args.image_size or IMAGE_SIZE,
+        channels=(3 if args.color else 1) if args.images else None,
         fixed=args.target is not None,
     )

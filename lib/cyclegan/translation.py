@@ -21,6 +21,7 @@ from lib.measure import digit_quality, image_quality, plots
 from lib.run.program import Run
 
 SHOWN = 100  # test images in a figure of the book
+COMPARED = 12  # test images in the figure of several methods
 QUICK_IMAGES = 500  # test images of each domain that are measured during training
 # Measures that do not depend on the generators.
 REFERENCES = ("true_colorfulness", "gray_copy", "classifier_accuracy")
@@ -69,10 +70,8 @@ def draw_cycles(
 ) -> dict[str, np.ndarray]:
     """Draws test images in rows: source, target, source again; target, source, target again.
 
-    Prints a warning if the mapping of gray photographs is inverted.
-
-    Returns:
-        What `translate` returns for the first SHOWN test images.
+    Prints a warning if the mapping of gray photographs is inverted. Returns what `translate`
+    returns for the first SHOWN test images.
     """
     source, target = held_out.source[:SHOWN], held_out.target[:SHOWN]
     made = translate(generators, source, target)
@@ -85,15 +84,16 @@ def draw_cycles(
         f"→ {a}": made["predicted_source"],
         f"→ {a} → {b}": made["reconstructed_target"],
     }
-    plots.image_grid(
-        np.concatenate([as_color(images[:columns]) for images in rows.values()]),
-        path,
-        columns=columns,
-        row_titles=list(rows),
-    )
+    draw_rows(rows, path, columns)
     if task.name == "cifar10" and brightness_correlation(source, made["predicted_target"]) < 0:
         print("Inverted mapping: dark becomes bright. Start again with another --seed.")
     return made
+
+
+def draw_rows(rows: dict[str, np.ndarray], path: Path, columns: int, show: bool = False) -> None:
+    """Draws the first images of each row; `rows` is {title: images}."""
+    images = np.concatenate([as_color(images[:columns]) for images in rows.values()])
+    plots.image_grid(images, path, columns=columns, row_titles=list(rows), show=show)
 
 
 def draw_grids(generators: Pair, held_out: HeldOut, task: Task, run: Run) -> None:
@@ -110,37 +110,6 @@ def draw_grids(generators: Pair, held_out: HeldOut, task: Task, run: Run) -> Non
     grids = {b: target, f"→ {a}": made["predicted_source"]}
     grids[f"→ {a} → {b}"] = made["reconstructed_target"]
     plots.grids_side_by_side(grids, run.folder / "target-to-source.png", show=run.show)
-
-
-def draw_comparison(
-    networks: dict[str, keras.Model | None],
-    held_out: HeldOut,
-    path: Path,
-    show: bool,
-    columns: int = 12,
-) -> None:
-    """Draws true colors and the colors of several methods (figures 7.1.9 and 7.1.10).
-
-    Args:
-        networks: {row title: network from gray images of one or three channels to color, or None}.
-            None leaves the row out.
-        held_out: the `HeldOut` images.
-        path: the PNG file.
-        show: also open a window.
-        columns: number of images.
-    """
-    gray = as_color(held_out.source[:SHOWN])
-    rows = {"true colors": held_out.target, "gray": gray}
-    for name, network in networks.items():
-        if network is not None:
-            rows[name] = predict(network, gray[..., : network.input_shape[-1]])
-    plots.image_grid(
-        np.concatenate([images[:columns] for images in rows.values()]),
-        path,
-        columns=columns,
-        row_titles=list(rows),
-        show=show,
-    )
 
 
 # Measures
@@ -161,8 +130,7 @@ def evaluate(
         generators: the pair.
         unaveraged: the pair of which `generators` is the moving average, None if it is not known.
         autoencoder: see `load_autoencoder`.
-        held_out: the `HeldOut` images.
-        task: the task.
+        held_out, task: see `domains.load`.
         run: the run, whose folder gets evaluation.json and label_flips.png.
         files: names of the weight files, for the record.
     """
@@ -177,18 +145,12 @@ def evaluate(
 
 
 def quick_measures(generators: Pair, held_out: HeldOut, task: Task) -> dict[str, float]:
-    """Measures QUICK_IMAGES test images of each domain, for log.csv during training.
-
-    Args:
-        generators: the pair.
-        held_out: the `HeldOut` images. Their first ones are always the measured ones.
-        task: the task.
+    """Measures the first QUICK_IMAGES test images of each domain, for log.csv during training.
 
     Returns:
-        A dict of numbers, which `evaluate` also writes. cycle_mae_source and cycle_mae_target are
-        the errors after the cycle. Gray <-> color adds to_gray_mae, true_colorfulness, and the
-        numbers of `compare_colors` as to_color_mse, to_color_mae, ... Digits add label_flip_rate
-        and kept_after_cycle.
+        A dict of numbers, which `evaluate` also writes: cycle_mae_source and cycle_mae_target, the
+        errors after the cycle. Gray <-> color adds to_gray_mae, true_colorfulness, and the numbers
+        of `compare_colors` as to_color_mse, ... Digits add label_flip_rate and kept_after_cycle.
     """
     numbers = _measure(generators, None, held_out.first(QUICK_IMAGES), task)
     colors = {f"to_color_{name}": value for name, value in numbers.pop("cyclegan", {}).items()}
@@ -219,14 +181,12 @@ def _measure(
 
 
 def _print(numbers: dict[str, Any], prefix: str = "") -> None:
-    """One line for each number, and for each dict of numbers."""
+    """One line for each number; the name of a dict of numbers begins its lines."""
     for name, value in numbers.items():
-        if isinstance(value, dict) and any(isinstance(v, dict) for v in value.values()):
-            _print(value, f"{prefix}{name}, ")
-            continue
         if isinstance(value, dict):
-            value = ", ".join(f"{key} {number}" for key, number in value.items())
-        print(f"{prefix}{name}: {value}".replace("_", " "))
+            _print(value, f"{prefix}{name}, ")
+        else:
+            print(f"{prefix}{name}: {value}".replace("_", " "))
 
 
 def measure_colors(
@@ -265,9 +225,8 @@ def measure_digits(
 ) -> dict[str, float]:
     """Numbers of a task with digits: does a translated image show the same digit?
 
-    A classifier of MNIST predicts the digits of MNIST images only: of target images after their
-    translation to MNIST, and of MNIST images after the cycle. A confusion matrix is drawn to
-    `path`, unless it is None.
+    The classifier of MNIST predicts the digits of target images after their translation to MNIST,
+    and of MNIST images after the cycle. A confusion matrix is drawn to `path`, unless it is None.
     """
     translated = predicted_digits(made["predicted_source"])
     if path is not None:
@@ -295,10 +254,8 @@ def predicted_digits(images: np.ndarray) -> np.ndarray:
 def load_generators(build: Callable[[Task], Pair], task: Task, run: Run) -> list[keras.Model]:
     """Loads the files of a task, each into a generator of the form that the file shows.
 
-    Args:
-        build: function of a task that returns (g_source, g_target).
-        task: the task with its files.
-        run: the run, next to whose script are the pretrained files.
+    `build` makes (g_source, g_target) of a task. Pretrained files are next to the script of the
+    run.
 
     Raises:
         UserError: if a file is missing, broken, or holds another network.
@@ -327,17 +284,16 @@ def compare_methods(
     task: Task,
     run: Run,
 ) -> None:
-    """Draws the colors of the autoencoder and of both kinds of CycleGAN to comparison.png.
+    """Draws the colors of several methods to comparison.png (figures 7.1.9 and 7.1.10).
 
-    A kind is left out if its weights are missing, or are those of another network than the script
-    builds now.
+    They are the autoencoder's and those of both kinds of CycleGAN. A kind is left out if its
+    weights are missing, or are those of another network than the script builds now.
 
     Args:
-        build: see `load_generators`.
+        build, task, run: see `load_generators`.
         g_target: the generator of the kind that `task.patchgan` names.
         autoencoder: see `load_autoencoder`.
-        held_out: the `HeldOut` images.
-        task, run: see `load_generators`.
+        held_out: the test images.
     """
     other = None
     name = f"{replace(task, patchgan=not task.patchgan).model_name}-g_target.h5"
@@ -351,12 +307,13 @@ def compare_methods(
     if other is None:
         print(f"Only one kind of discriminator is shown: {reason}")
     plain, patchgan = (other, g_target) if task.patchgan else (g_target, other)
-    networks = {
-        "autoencoder": autoencoder,
-        "CycleGAN, plain": plain,
-        "CycleGAN, PatchGAN": patchgan,
-    }
-    draw_comparison(networks, held_out, run.folder / "comparison.png", run.show)
+    gray = as_color(held_out.source[:SHOWN])
+    rows = {"true colors": held_out.target, "gray": gray}
+    networks = ("autoencoder", autoencoder), ("CycleGAN, plain", plain)
+    for name, network in (*networks, ("CycleGAN, PatchGAN", patchgan)):
+        if network is not None:
+            rows[name] = predict(network, gray[..., : network.input_shape[-1]])
+    draw_rows(rows, run.folder / "comparison.png", COMPARED, run.show)
 
 
 def load_autoencoder() -> keras.Model | None:

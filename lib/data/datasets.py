@@ -32,17 +32,10 @@ Examples = tuple[np.ndarray, np.ndarray]  # images and labels
 Data = tuple[Examples, Examples]  # for training and for test
 _Arrays = Sequence[np.ndarray]  # the uint8 arrays of KEYS
 
+DIGITS = tuple("0123456789")
 CIFAR10_NAMES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
 )
 
 
@@ -92,15 +85,12 @@ def rgb_to_gray(images: np.ndarray) -> np.ndarray:
 
 
 def _ready(arrays: _Arrays) -> Data:
+    def ready(x, y):
+        images = np.divide(x.reshape(*x.shape[:3], -1), 255, dtype="float32")
+        return images, y.reshape(-1).astype("int64")
+
     x_train, y_train, x_test, y_test = arrays
-    train, test = (
-        (
-            np.divide(x.reshape(*x.shape[:3], -1), 255, dtype="float32"),
-            y.reshape(-1).astype("int64"),
-        )
-        for x, y in ((x_train, y_train), (x_test, y_test))
-    )
-    return train, test
+    return ready(x_train, y_train), ready(x_test, y_test)
 
 
 def _find(
@@ -109,22 +99,22 @@ def _find(
     last_resort: Callable[[], _Arrays] | None = None,
     load: Callable[[], _Arrays] | None = None,
 ) -> _Arrays:
-    """Returns the four uint8 arrays from the first place that has them.
+    """Returns the four uint8 arrays, of images of a shape, from the first place that has them.
 
-    Args:
-        name: of the data set.
-        shape: of one image.
-        last_resort: function that returns the arrays if the download fails.
-        load: function that returns the arrays if no npz file is found; by default Keras' loader.
+    `load` returns the arrays if no npz file is found, by default Keras' loader; `last_resort` does
+    so if this fails.
     """
     folder = os.environ.get("ADLK_DATA_DIR")
+    tried = "ADLK_DATA_DIR is not set"
     if folder:
         path = Path(folder) / f"{name}.npz"
-        if _exists(path):
-            return _from_npz(path, shape)
         tried = f"no '{path}' ($ADLK_DATA_DIR)"
-    else:
-        tried = "ADLK_DATA_DIR is not set"
+        try:
+            found = path.exists()
+        except OSError as error:  # a folder above it cannot be searched
+            raise UserError(f"cannot read '{path}' ($ADLK_DATA_DIR): {error.strerror}") from None
+        if found:
+            return _from_npz(path, shape)
     try:
         return load() if load else _from_keras(name)
     except UserError:
@@ -141,18 +131,6 @@ def _find(
         f"data set {name} not found: {tried}; download failed ({reason}).\n"
         f"Put {files} into a folder and set ADLK_DATA_DIR to it."
     )
-
-
-def _exists(path: Path) -> bool:
-    """Whether there is something at a path.
-
-    Raises:
-        UserError: if a folder above it cannot be searched.
-    """
-    try:
-        return path.exists()
-    except OSError as error:
-        raise UserError(f"cannot read '{path}' ($ADLK_DATA_DIR): {error.strerror}") from None
 
 
 def _from_npz(path: Path, shape: tuple[int, ...]) -> _Arrays:
@@ -241,6 +219,3 @@ def _few_digits() -> _Arrays:
         file=sys.stderr,
     )
     return _from_npz(FEW_DIGITS, (28, 28))
-
-
-DIGITS = tuple("0123456789")

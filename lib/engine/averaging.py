@@ -37,7 +37,7 @@ class MovingAverage(keras.layers.Layer):
         self.built = True
 
     def update(self) -> None:
-        """Moves the copy toward the network; meant for the `after` of a `Turn`."""
+        """Moves the copy toward the network, after an update of the network."""
         self.updates.assign_add(1)
         t = ops.cast(self.updates.value, "float32")
         share = ops.maximum(1 - self.decay, 9 / (t + 9))

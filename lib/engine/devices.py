@@ -13,7 +13,7 @@ def steps_per_execution(requested: int | None = None) -> int:
     A GPU waits for Python between two calls. A processor gains nothing.
 
     Args:
-        requested: a number, or None for 1 on a processor and STEPS_ON_ACCELERATORS elsewhere.
+        requested: None for 1 on a processor and STEPS_ON_ACCELERATORS elsewhere.
 
     Raises:
         UserError: if more than 1 are requested with PyTorch, where Keras has no such call.

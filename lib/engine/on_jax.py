@@ -1,7 +1,8 @@
 """The engine on JAX; on_tensorflow.py documents the functions of the same names.
 
 A training step on JAX is a function of the values of all variables. A `keras.StatelessScope` holds
-these values; reading or assigning a variable reads or changes them in the scope.
+these values; reading or assigning a variable reads or changes them there. The step is that of the
+global batch, and so are its random numbers and gradients.
 """
 
 import importlib.util
@@ -12,14 +13,20 @@ import jax
 import keras
 import numpy as np
 
+from lib.engine.one_device import (
+    Pullback,
+    Tensor,
+    apply,
+    build_metrics,
+    draw,
+    replicas,
+    speed_up_batch_normalization,
+)
 from lib.engine.processes import process, processes
-
-Tensor = Any
-Pullback = Callable[[Sequence[Tensor | None], Sequence[int]], list[Tensor | None]]
 
 
 class StepModel(keras.Model):
-    """A model whose `fit` calls `run_step` on the arrays of each batch."""
+    """A model whose `fit` calls `run_step` on the arrays of each batch, see one_device.py."""
 
     def train_step(self, state: Any, data: Any) -> tuple[dict[str, Tensor], tuple]:
         groups = (
@@ -105,19 +112,6 @@ def input_gradient(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tens
     return jax.grad(lambda tensor: function(tensor).sum())(inputs)
 
 
-def apply(
-    optimizer: keras.optimizers.Optimizer,
-    gradients: Sequence[Tensor],
-    variables: Sequence[keras.Variable],
-) -> None:
-    """One update of the variables by their optimizer."""
-    optimizer.apply(gradients, variables)
-
-
-def build_metrics(model: keras.Model, x: Any, y: Any) -> None:
-    """Does nothing: Keras makes the metrics before the first step."""
-
-
 def feed(arrays: dict[str, Any], batch_size: int, parts: int = 1) -> dict[str, Any]:
     """What `fit` takes to run once through `arrays`; each process gets its share of a batch."""
 
@@ -166,17 +160,3 @@ def _predict(model, x, batch_size=32, verbose=0):
         found = model(part, training=False)
         outputs.append(keras.tree.map_structure(keras.ops.convert_to_numpy, found))
     return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *outputs)
-
-
-def replicas() -> int:
-    """Returns 1, because the gradients are already those of the global batch."""
-    return 1
-
-
-def draw(random: Callable[..., Tensor], shape: Sequence[int], *args: Any, **kwargs: Any) -> Tensor:
-    """Calls `random`: a training step draws for the global batch."""
-    return random(shape, *args, **kwargs)
-
-
-def speed_up_batch_normalization() -> None:
-    """Does nothing: Keras' own code is fast on JAX."""

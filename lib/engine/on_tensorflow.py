@@ -1,4 +1,7 @@
-"""The engine on TensorFlow; on_jax.py and on_torch.py have the same names."""
+"""The engine on TensorFlow; on_jax.py and on_torch.py have the same names.
+
+one_device.py and here are the descriptions of all of them.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,20 +9,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from lib.engine.one_device import Pullback, StepModel, Tensor, apply
 from lib.engine.processes import processes
 from lib.files.errors import UserError
-
-Tensor = Any
-Pullback = Callable[[Sequence[Tensor | None], Sequence[int]], list[Tensor | None]]
-
-# The training step
-
-
-class StepModel(keras.Model):
-    """A model whose `fit` calls `run_step` on the arrays of each batch."""
-
-    def train_step(self, data: Any) -> dict[str, Tensor]:
-        return self.run_step(data[0])
 
 
 def vjp(
@@ -68,15 +60,6 @@ def input_gradient(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tens
     return tape.gradient(outputs, inputs)
 
 
-def apply(
-    optimizer: keras.optimizers.Optimizer,
-    gradients: Sequence[Tensor],
-    variables: Sequence[keras.Variable],
-) -> None:
-    """One update of the variables by their optimizer."""
-    optimizer.apply(gradients, variables)
-
-
 def build_metrics(model: keras.Model, x: Any, y: Any) -> None:
     """Makes the metrics of a compiled model now, as JAX and PyTorch do, not in its first step.
 
@@ -95,9 +78,7 @@ def build_metrics(model: keras.Model, x: Any, y: Any) -> None:
 
 
 def feed(arrays: dict[str, Any], batch_size: int, parts: int = 1) -> dict[str, Any]:
-    """What `fit` takes to run once through `arrays`, a dict of x and, if any, y, in order.
-
-    With several devices, each gets its share of each of the `parts` of a batch.
+    """What `fit` takes to run once through `arrays`, see one_device.py.
 
     Keras would make a data set with an autotuner and wait for it at the end. The autotuner sleeps
     for 10 ms, 20 ms, 40 ms and so on, so the wait can be as long as the epoch.
@@ -160,23 +141,12 @@ def distribute(names: Sequence[str]) -> None:
 
 
 def replicas() -> int:
-    """Number of devices that share a batch inside a training step.
-
-    Optimizers add up the gradients of all devices, so each is divided by this number.
-    """
+    """Number of devices that share a batch, see one_device.py."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def draw(random: Callable[..., Tensor], shape: Sequence[int], *args: Any, **kwargs: Any) -> Tensor:
-    """Draws numbers for the global batch and returns this device's rows.
-
-    The same call on each device would draw the same numbers on each.
-
-    Args:
-        random: a function of `keras.random`.
-        shape: of this device's rows.
-        args, kwargs: further arguments of `random`, with a `keras.random.SeedGenerator` as `seed`.
-    """
+    """`one_device.draw`: the same call on each device would draw the same numbers on each."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return random(shape, *args, **kwargs)
@@ -191,11 +161,7 @@ def draw(random: Callable[..., Tensor], shape: Sequence[int], *args: Any, **kwar
 
 
 def speed_up_batch_normalization() -> None:
-    """Makes `keras.layers.BatchNormalization` faster on images, for this process.
-
-    The results stay the same up to rounding. A script calls this at its start; a second call
-    changes nothing. Layers with `synchronized=True` keep Keras' own code.
-    """
+    """Makes `keras.layers.BatchNormalization` faster, see one_device.py."""
     call = keras.layers.BatchNormalization.call
     _faster.plain = getattr(call, "plain", call)
     keras.layers.BatchNormalization.call = _faster

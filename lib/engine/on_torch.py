@@ -6,17 +6,17 @@ from typing import Any
 import keras
 import torch
 
+from lib.engine.one_device import (
+    Pullback,
+    StepModel,
+    Tensor,
+    build_metrics,
+    draw,
+    feed,
+    replicas,
+    speed_up_batch_normalization,
+)
 from lib.files.errors import UserError
-
-Tensor = Any
-Pullback = Callable[[Sequence[Tensor | None], Sequence[int]], list[Tensor | None]]
-
-
-class StepModel(keras.Model):
-    """A model whose `fit` calls `run_step` on the arrays of each batch."""
-
-    def train_step(self, data: Any) -> dict[str, Tensor]:
-        return self.run_step(data[0])
 
 
 def vjp(
@@ -33,15 +33,9 @@ def vjp(
     def pullback(gradient, indices):
         if not output.requires_grad:
             return [None] * len(indices)
-        return list(
-            torch.autograd.grad(
-                output,
-                [inputs[i] for i in indices],
-                gradient,
-                retain_graph=True,
-                allow_unused=True,
-            )
-        )
+        wanted = [inputs[i] for i in indices]
+        keep = {"retain_graph": True, "allow_unused": True}
+        return list(torch.autograd.grad(output, wanted, gradient, **keep))
 
     return output, aux, pullback
 
@@ -53,22 +47,11 @@ def input_gradient(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tens
 
 
 def apply(
-    optimizer: keras.optimizers.Optimizer,
-    gradients: Sequence[Tensor],
-    variables: Sequence[keras.Variable],
+    optimizer: keras.optimizers.Optimizer, gradients: Sequence[Tensor], variables: Sequence
 ) -> None:
     """One update of the variables by their optimizer."""
     with torch.no_grad():
         optimizer.apply(gradients, variables)
-
-
-def build_metrics(model: keras.Model, x: Any, y: Any) -> None:
-    """Does nothing: Keras makes the metrics before the first step."""
-
-
-def feed(arrays: dict[str, Any], batch_size: int, parts: int = 1) -> dict[str, Any]:
-    """What `fit` takes to run once through `arrays`, in order."""
-    return {**arrays, "batch_size": batch_size, "shuffle": False}
 
 
 def has_accelerator() -> bool:
@@ -87,17 +70,3 @@ def devices(count: int) -> list[str]:
 
 def distribute(names: Sequence[str]) -> None:
     """Does nothing: there is one device."""
-
-
-def replicas() -> int:
-    """Returns 1: there is one device."""
-    return 1
-
-
-def draw(random: Callable[..., Tensor], shape: Sequence[int], *args: Any, **kwargs: Any) -> Tensor:
-    """Calls `random`: there is one device."""
-    return random(shape, *args, **kwargs)
-
-
-def speed_up_batch_normalization() -> None:
-    """Does nothing: Keras' own code is fast on PyTorch."""

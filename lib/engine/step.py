@@ -69,10 +69,7 @@ class AlternatingModel(backends.StepModel):
     """A model whose training step makes several updates.
 
     A batch is a tuple of arrays, which `fit` takes as its `x`, and which `step` gets as arguments.
-
-    Args:
-        name: of the model.
-        seed: of the random numbers in a step, None if it draws none.
+    `seed` is that of the random numbers in a step, None if it draws none.
     """
 
     parts = 1  # into how many parts `step` splits a batch; several devices need to know
@@ -141,18 +138,15 @@ class AlternatingModel(backends.StepModel):
     def minimize(
         self, optimizer: keras.optimizers.Optimizer, loss: Callable[..., Any], *inputs: Any
     ) -> Any:
-        """Makes one update of the variables of an optimizer.
+        """Makes one update of the variables of an optimizer from `bind`; returns the loss's output.
 
         The gradient is that of the loss with respect to these variables, directly and through those
         followed inputs that come from them. All other inputs are constants.
 
         Args:
-            optimizer: from `bind`.
+            optimizer: the optimizer.
             loss: function of the inputs that returns a scalar, or a tuple that begins with it.
             inputs: tensors, networks, and what `follow` returned.
-
-        Returns:
-            What the loss returned.
 
         Raises:
             ValueError: if the loss does not depend on the variables, or a followed network was
@@ -206,13 +200,10 @@ class AlternatingModel(backends.StepModel):
         return returned
 
     def log(self, values: dict[str, Tensor] | None = None, /, **named: Tensor) -> None:
-        """Adds values to their means since the last interval, which the log of the run shows.
+        """Adds scalars to their means since the last interval, which the log of the run shows.
 
-        The learning rate of an optimizer is logged under the name of its loss.
-
-        Args:
-            values: {name: scalar}, for names with spaces.
-            named: further scalars.
+        `values` is {name: scalar}, for names with spaces. The learning rate of an optimizer is
+        logged under the name of its loss.
         """
         for name, value in {**(values or {}), **named}.items():
             means = self.trace.means

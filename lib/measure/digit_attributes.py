@@ -65,16 +65,13 @@ def code_attributes(images: np.ndarray, codes: np.ndarray) -> dict[str, float]:
         codes: array (steps,), its values.
 
     Returns:
-        {"thickness": r, "slant": r, "width": r}, the mean over the series of Spearman's rank
-        correlation.
+        {"thickness": r, "slant": r, "width": r}: means over the series of Spearman's correlation.
     """
-    series, steps = images.shape[:2]
-    flat = images.reshape(-1, *images.shape[2:])
-    correlations = {}
-    for name, attribute in ATTRIBUTES.items():
-        values = attribute(flat).reshape(series, steps)
-        correlations[name] = round(float(np.mean([_spearman(codes, r) for r in values])), 4)
-    return correlations
+
+    def mean_correlation(attribute):
+        return float(np.mean([_spearman(codes, attribute(series)) for series in images]))
+
+    return {name: round(mean_correlation(of), 4) for name, of in ATTRIBUTES.items()}
 
 
 def _spearman(codes: np.ndarray, values: np.ndarray) -> float:
@@ -112,14 +109,9 @@ def attribute_correlations(
 def disentanglement(images: np.ndarray, codes: np.ndarray, digits: np.ndarray) -> dict[str, Any]:
     """Measures whether one code controls thickness and one code controls slant.
 
-    Args:
-        images, codes, digits: see `attribute_correlations`.
-
-    Returns:
-        The dict of `attribute_correlations`, and two numbers from 0 to 1:
-        `gap`: see there, over thickness and slant.
-        `mig`: `mutual_information_gap` of the codes for thickness and slant, each ranked among the
-        images of the same digit.
+    The arguments are those of `attribute_correlations`. Its dict is returned with two numbers from
+    0 to 1 about thickness and slant: `gap`, see there, and `mig`, the `mutual_information_gap` of
+    the codes and the ranks among the images of the same digit.
     """
     found = attribute_correlations(images, codes, digits)
     factors = np.empty((len(images), len(CONTROLLED)))
@@ -135,15 +127,11 @@ def disentanglement(images: np.ndarray, codes: np.ndarray, digits: np.ndarray) -
 
 
 def gap(correlations: dict[str, list[float]], attributes: Iterable[str] = ATTRIBUTES) -> float:
-    """How far each attribute follows a single code, from 0 to 1.
+    """The mutual information gap with rank correlation instead of mutual information, from 0 to 1.
 
     The mean over the attributes of the largest correlation less the second largest: 1 if each
-    attribute follows one code and no other, 0 if two codes move it alike. It is the mutual
-    information gap with rank correlation instead of mutual information.
-
-    Args:
-        correlations: what `attribute_correlations` returns.
-        attributes: those that count.
+    attribute follows one code and no other, 0 if two codes move it alike. The correlations are
+    those of `attribute_correlations`.
     """
     gaps = [_largest_minus_second(correlations[name]) for name in attributes]
     return round(float(np.mean(gaps)), 4)
@@ -152,17 +140,12 @@ def gap(correlations: dict[str, list[float]], attributes: Iterable[str] = ATTRIB
 def mutual_information_gap(codes: np.ndarray, factors: np.ndarray, bins: int = 20) -> float:
     """MIG: how much more the best code says about a factor than the second best code.
 
-    Codes and factors are discretized into bins of equally many samples. A column with at most
-    `bins` distinct values is used as it is.
-
-    Args:
-        codes: array (n, d).
-        factors: array (n, f), the properties of the samples that a code should control.
-        bins: number of bins.
+    Codes (n, d) and factors (n, f) are discretized into bins of equally many samples. A column with
+    at most `bins` distinct values is used as it is. With a single code, the second best says 0.
 
     Returns:
         The mean over the factors of (largest - second largest mutual information) / entropy of the
-        factor, from 0 to 1. With a single code, the second largest is 0.
+        factor, from 0 to 1.
     """
     binned = [_binned(column, bins) for column in np.asarray(codes).T]
     gaps = []

@@ -1,4 +1,4 @@
-"""Measures of generated digits: quality, variety, and what a latent code controls.
+"""Measures of generated digits: quality and variety.
 
 The *judge* is the network of listing 1.4.1, a classifier of MNIST that took no part in training any
 generator. The measures compare its 576 features, the inputs of its last layer, between real and
@@ -10,10 +10,6 @@ only with each other and with the floor, which is the value of real training ima
 - KID: Binkowski et al., Demystifying MMD GANs (2018), arXiv:1801.01401.
 - Precision and recall: Kynkaanniemi et al., Improved Precision and Recall Metric for Assessing
   Generative Models (2019), arXiv:1904.06991.
-- Density and coverage: Naeem et al., Reliable Fidelity and Diversity Metrics for Generative Models
-  (2020), arXiv:2002.09797.
-- MIG: Chen et al., Isolating Sources of Disentanglement in Variational Autoencoders (2018),
-  arXiv:1802.04942, equation 6.
 """
 
 from collections.abc import Sequence
@@ -30,8 +26,7 @@ from lib.files import weights
 
 JUDGE_FILE = Path(__file__).resolve().parents[1] / "weights" / "mnist_judge.h5"
 CONFIDENT = 0.9
-MANIFOLD_NEIGHBORS = 3  # of precision and recall, as in the paper
-DENSITY_NEIGHBORS = 5  # of density and coverage, as in the paper
+NEIGHBORS = 3  # of precision and recall, as in the paper
 KID_BLOCKS = 10
 ROWS = 500  # of a distance matrix that are in memory at a time
 
@@ -64,11 +59,9 @@ def judge_outputs(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=4)
 def real_features(size: int, part: str = "test") -> np.ndarray:
-    """Features (size, 576) of a random subset of MNIST, the same subset in each call.
+    """Features (size, 576) of a random subset of MNIST's "test" or "train" images.
 
-    Args:
-        size: number of images; all images of the part if it has fewer.
-        part: "test" or "train".
+    It is the same subset in each call; all images of the part if it has fewer.
     """
     (x_train, _), (x_test, _) = datasets.mnist()
     images = {"train": x_train, "test": x_test}[part]
@@ -123,49 +116,34 @@ def kernel_distance(a: np.ndarray, b: np.ndarray, blocks: int = KID_BLOCKS) -> t
 
 
 def neighbor_scores(
-    real: np.ndarray,
-    fake: np.ndarray,
-    manifold_neighbors: int = MANIFOLD_NEIGHBORS,
-    density_neighbors: int = DENSITY_NEIGHBORS,
+    real: np.ndarray, fake: np.ndarray, neighbors: int = NEIGHBORS
 ) -> dict[str, float]:
-    """Precision, recall, density and coverage of generated features.
+    """Precision and recall of generated features.
 
     The ball of a feature reaches to its k-th nearest neighbor of the same kind.
 
     Args:
         real, fake: arrays (n, d) and (m, d).
-        manifold_neighbors: k of precision and recall.
-        density_neighbors: k of density and coverage.
+        neighbors: k.
 
     Returns:
         A dict of floats:
         `sample_precision`: share of the fake features inside the ball of a real one: quality.
         `sample_recall`: share of the real features inside the ball of a fake one: variety.
-        `density`: number of real balls around a fake feature, divided by k: quality; it is 1 on
-        average for equal distributions and can exceed 1.
-        `coverage`: share of the real balls that hold a fake feature: variety.
     """
     # Distances do not change when both are shifted; small numbers keep float32 exact enough.
     center = real.mean(axis=0)
     real, fake = (np.asarray(f - center, "float32") for f in (real, fake))
-    ks = (manifold_neighbors, density_neighbors)
-    real_manifold, real_density = _neighbor_distances(real, ks)
-    (fake_manifold,) = _neighbor_distances(fake, ks[:1])
-    covered, recalled = np.zeros(len(real), bool), np.zeros(len(real), bool)
-    precise = balls = 0
+    real_radii, fake_radii = (_neighbor_distances(f, neighbors) for f in (real, fake))
+    precise, recalled = 0, np.zeros(len(real), bool)
     for start in range(0, len(fake), ROWS):
         rows = slice(start, start + ROWS)
         distances = _squared_distances(fake[rows], real)
-        precise += int((distances <= real_manifold).any(axis=1).sum())
-        recalled |= (distances <= fake_manifold[rows, None]).any(axis=0)
-        inside = distances <= real_density
-        balls += int(inside.sum())
-        covered |= inside.any(axis=0)
+        precise += int((distances <= real_radii).any(axis=1).sum())
+        recalled |= (distances <= fake_radii[rows, None]).any(axis=0)
     return {
         "sample_precision": float(precise / len(fake)),
         "sample_recall": float(recalled.mean()),
-        "density": float(balls / (density_neighbors * len(fake))),
-        "coverage": float(covered.mean()),
     }
 
 
@@ -177,17 +155,17 @@ def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.maximum(distances, 0, out=distances)
 
 
-def _neighbor_distances(features: np.ndarray, ks: Sequence[int]) -> np.ndarray:
-    """Squared distances to the k-th nearest other feature: one array (n,) for each k in ks."""
-    ks = [min(k, len(features) - 1) for k in ks]
-    found = np.empty((len(ks), len(features)), "float32")
+def _neighbor_distances(features: np.ndarray, k: int) -> np.ndarray:
+    """Squared distances (n,) to the k-th nearest other feature."""
+    k = min(k, len(features) - 1)
+    found = np.empty(len(features), "float32")
     for start in range(0, len(features), ROWS):
         rows = np.arange(start, min(start + ROWS, len(features)))
         distances = _squared_distances(features[rows], features)
         # A feature is its own nearest neighbor, at position 0; rounding must not change that.
         distances[rows - start, rows] = -1
-        distances.partition(sorted(set(ks)), axis=1)
-        found[:, rows] = distances[:, ks].T
+        distances.partition(k, axis=1)
+        found[rows] = distances[:, k]
     return found
 
 
@@ -216,7 +194,7 @@ def judge_digits(images: np.ndarray, digits: np.ndarray | None = None) -> dict[s
         `fid_mnist`: FID against the real images.
         `fid_mnist_floor`: FID of n random training images against the real images.
         `kid`, `kid_error`: see `kernel_distance`.
-        `sample_precision`, `sample_recall`, `density`, `coverage`: see `neighbor_scores`.
+        `sample_precision`, `sample_recall`: see `neighbor_scores`.
         `class_histogram`, `class_entropy`: the judge's predictions, the entropy in nats.
         `low_confidence`: share of images whose largest class probability is below 0.9.
         `conditional_accuracy`: with `digits`, share of images for which the judge predicts them.
@@ -225,16 +203,11 @@ def judge_digits(images: np.ndarray, digits: np.ndarray | None = None) -> dict[s
     real = real_features(len(images))
     predicted = probabilities.argmax(axis=1)
     histogram = np.bincount(predicted, minlength=10)
-    # Generators often draw the digits in order, and the blocks of KID must be random.
-    shuffled = features[np.random.default_rng(1).permutation(len(features))]
-    kid, kid_error = kernel_distance(shuffled, real)
     floor = frechet_distance(real_features(len(images), "train"), real)
     numbers = {
         "samples": len(images),
-        "fid_mnist": round(frechet_distance(features, real), 3),
         "fid_mnist_floor": round(floor, 3),
-        "kid": round(kid, 6),
-        "kid_error": round(kid_error, 6),
+        **_distances(features),
         **{name: round(value, 4) for name, value in neighbor_scores(real, features).items()},
         "class_histogram": histogram.tolist(),
         "class_entropy": round(entropy(histogram), 4),
@@ -251,14 +224,21 @@ def quick_scores(images: np.ndarray) -> dict[str, float]:
     2,000 images take about two seconds on one CPU core; features of real images are kept.
 
     Args:
-        images: array (n, 28, 28, 1) in [0, 1], n at least 4, in random order. FID depends on n:
-            compare only values of the same n.
+        images: array (n, 28, 28, 1) in [0, 1], n at least 4. FID depends on n: compare only values
+            of the same n.
 
     Returns:
-        {"fid_mnist": ..., "kid": ..., "kid_error": ...}.
+        {"fid_mnist": ..., "kid": ..., "kid_error": ...}, see `judge_digits`.
     """
-    features, real = judge_outputs(images)[0], real_features(len(images))
-    kid, error = kernel_distance(features, real)
+    return _distances(judge_outputs(images)[0])
+
+
+def _distances(features: np.ndarray) -> dict[str, float]:
+    """FID and KID of features (n, 576) against those of n test images."""
+    real = real_features(len(features))
+    # Generators often draw the digits in order, and the blocks of KID must be random.
+    shuffled = features[np.random.default_rng(1).permutation(len(features))]
+    kid, error = kernel_distance(shuffled, real)
     return {
         "fid_mnist": round(frechet_distance(features, real), 3),
         "kid": round(kid, 6),
@@ -273,12 +253,11 @@ def show(numbers: dict[str, Any]) -> None:
         f"(real against real: {numbers['fid_mnist_floor']})"
     )
     print(f"KID {numbers['kid']} (standard error {numbers['kid_error']})")
-    scores = ("sample_precision", "sample_recall", "density", "coverage")
-    print(", ".join(f"{name.removeprefix('sample_')} {numbers[name]:.3f}" for name in scores))
+    precision, recall = numbers["sample_precision"], numbers["sample_recall"]
+    print(f"precision {precision:.3f}, recall {recall:.3f}")
     print(f"predicted digits 0..9: {' '.join(map(str, numbers['class_histogram']))}")
-    print(
-        f"entropy of the predictions: {numbers['class_entropy']} nats (maximum: {np.log(10):.4f})"
-    )
+    entropy = numbers["class_entropy"]
+    print(f"entropy of the predictions: {entropy} nats (maximum: {np.log(10):.4f})")
     print(f"confidence below {CONFIDENT}: {100 * numbers['low_confidence']:.2f} %")
     if "conditional_accuracy" in numbers:
         print(f"predicted as requested: {100 * numbers['conditional_accuracy']:.2f} %")

@@ -27,6 +27,7 @@ TEXT = 8  # points
 PAGE = 900  # pixels: about the width of a page
 TILE = 64  # pixels: small images are enlarged up to this size
 GAP = 3  # pixels between two images of a grid
+BETWEEN = 8 * GAP  # pixels between two grids
 BLUE = "#1f77b4"
 
 
@@ -64,16 +65,10 @@ def _as_color(images: np.ndarray) -> np.ndarray:
 def _mosaic(
     images: np.ndarray, columns: int, zoom: int, spaces: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Places images on white, each enlarged `zoom` times.
+    """Places images (n, height, width, 3) on white, each enlarged `zoom` times.
 
-    Args:
-        images: array (n, height, width, 3).
-        columns: images in a row.
-        zoom: integer factor.
-        spaces: pixels to leave free above each row.
-
-    Returns:
-        The picture (height, width, 3) and the corners (n, 2) of the images in it, top and left.
+    `spaces` are the pixels to leave free above each row. Returns the picture (height, width, 3) and
+    the corners (n, 2) of the images in it, top and left.
     """
     height, width = (size * zoom for size in images.shape[1:3])
     tops = np.cumsum(spaces) + np.arange(len(spaces)) * (height + GAP)
@@ -118,12 +113,11 @@ def image_grid(
     marked: tuple[int, int, str] | None = None,
     show: bool = False,
 ) -> None:
-    """Draws images as a grid with equal gaps.
+    """Draws images as a grid with equal gaps to a PNG file; `show` also opens a window.
 
     Args:
-        images: array (n, height, width, channels) or (n, height, width), values in [0, 1];
-            one channel is drawn in gray.
-        path: the PNG file.
+        images: array (n, height, width[, channels]) in [0, 1]; one channel is drawn in gray.
+        path: the file.
         columns: images in a row; by default the grid is square.
         titles: a short text over each column, or over each image if there are as many.
         row_titles: a short text left of each row.
@@ -157,35 +151,26 @@ def image_grid(
 def grids_side_by_side(
     grids: dict[str, np.ndarray], path: Path, columns: int = 10, show: bool = False
 ) -> None:
-    """Draws several grids of equally many images side by side.
-
-    Args:
-        grids: {title: images}, see `image_grid`.
-        path: the PNG file.
-        columns: images in a row of a grid.
-        show: also open a window.
-    """
-    between = 8 * GAP
+    """Draws several grids {title: images} of equally many images side by side; see `image_grid`."""
     pictures = [
         _mosaic(_as_color(images), columns, 1, np.zeros(-(-len(images) // columns), int))[0]
         for images in grids.values()
     ]
-    height, width = pictures[0].shape[:2]
-    space = np.ones((height, between, 3), "float32")
-    spaced = [part for picture in pictures for part in (picture, space)][:-1]
-    figure, axis = _show_pixels(np.concatenate(spaced, axis=1))
+    width, space = pictures[0].shape[1], ((0, 0), (0, BETWEEN), (0, 0))
+    spaced = [np.pad(picture, space, constant_values=1) for picture in pictures]
+    figure, axis = _show_pixels(np.concatenate(spaced, axis=1)[:, :-BETWEEN])
     for i, title in enumerate(grids):
-        _write_over(axis, i * (width + between), width, 0, title)
+        _write_over(axis, i * (width + BETWEEN), width, 0, title)
     finish(figure, path, show)
 
 
 def evolution(
     folder: Path, path: Path, last: int | None = None, most: int = 5, show: bool = False
 ) -> None:
-    """Draws how samples change during a training, from the grids saved as NNNNN.png.
+    """Draws how samples change during a training, from the grids saved in a folder as STEP.png.
 
     Args:
-        folder: where the grids are; the file name is the step.
+        folder: the folder.
         path: the PNG file.
         last: the last step to show, where the folder may hold grids of an older, longer run.
         most: the largest number of grids, one below the other, spread evenly over the logarithm of
@@ -197,15 +182,13 @@ def evolution(
     wanted = np.geomspace(min(grids), max(grids), most)
     steps = sorted({min(grids, key=lambda step: abs(step - target)) for target in wanted})
     pictures = [np.asarray(Image.open(grids[step]).convert("RGB")) / 255 for step in steps]
-    height = sum(map(len, pictures))
-    joined = np.ones((height, max(picture.shape[1] for picture in pictures), 3))
-    top, middles = 0, []
-    for picture in pictures:
-        joined[top : top + len(picture), : picture.shape[1]] = picture
-        middles.append(top + len(picture) / 2)
-        top += len(picture)
-    figure, axis = _show_pixels(joined)
-    for middle, step in zip(middles, steps, strict=True):
+    width = max(picture.shape[1] for picture in pictures)
+    right = [((0, 0), (0, width - picture.shape[1]), (0, 0)) for picture in pictures]
+    joined = [np.pad(p, r, constant_values=1) for p, r in zip(pictures, right, strict=True)]
+    figure, axis = _show_pixels(np.concatenate(joined))
+    bottom = 0
+    for picture, step in zip(pictures, steps, strict=True):
+        middle, bottom = bottom + len(picture) / 2, bottom + len(picture)
         axis.text(-8, middle, f"{step:,} steps", ha="right", va="center", fontsize=TEXT)
     finish(figure, path, show)
 
@@ -215,11 +198,7 @@ def confusion_matrix(
 ) -> None:
     """Draws how often each true class (row) was predicted as each class (column).
 
-    Args:
-        counts: array (classes, classes).
-        path: the PNG file.
-        names: of the classes; by default their numbers.
-        show: also open a window.
+    `counts` is an array (classes, classes); `names` are those of the classes, by default numbers.
     """
     counts = np.asarray(counts)
     names = names or [str(i) for i in range(len(counts))]
@@ -275,15 +254,14 @@ def latent_scatter(
     kl: np.ndarray | None = None,
     show: bool = False,
 ) -> None:
-    """Draws the codes of images in a two-dimensional latent space.
+    """Draws codes (n, 2) in their plane: the first number to the right, the second upwards.
 
     Args:
-        codes: array (n, 2): the first number is drawn to the right, the second upwards.
+        codes: the codes.
         labels: the class of each code, array (n,) of integers from 0, shown as its color.
         path: the PNG file.
         classes: the names of the classes; without colors if there are more than ten.
-        limit: both axes are drawn from -limit to limit, so that figures can be compared; by
-            default as far as the codes reach.
+        limit: both axes go from -limit to limit; by default as far as the codes reach.
         kl: mean KL divergence of each dimension in nats, drawn next to the plane.
         show: also open a window.
     """
@@ -330,10 +308,10 @@ def digits_over_latent(
 
     Args:
         decode: called once, with codes (cells**2, 2), float32; returns their images in [0, 1],
-            array (cells**2, height, width, channels) or (cells**2, height, width).
+            array (cells**2, height, width[, channels]).
         path: the PNG file.
-        cells: codes along each axis, spread evenly over [-limit, limit]: the first number of the
-            code grows to the right, the second upwards.
+        cells: codes along each axis, spread evenly over [-limit, limit]; axes as in
+            `latent_scatter`.
         limit: see `cells`.
         show: also open a window.
     """
@@ -346,12 +324,7 @@ def digits_over_latent(
     edge = limit + limit / (cells - 1)
     # So large that tiles of 28 pixels are not shrunk.
     figure, axis = plt.subplots(figsize=(7, 7), dpi=DPI)
-    axis.imshow(
-        tiles.reshape(cells * height, cells * width, -1).squeeze(),
-        cmap="gray",
-        vmin=0,
-        vmax=1,
-        extent=(-edge, edge, -edge, edge),
-    )
+    picture = tiles.reshape(cells * height, cells * width, -1).squeeze()
+    axis.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=(-edge, edge, -edge, edge))
     axis.set(xlabel="z[0]", ylabel="z[1]")
     finish(figure, path, show)

@@ -1,6 +1,5 @@
 """Chapter 8: the losses in closed form, the bounds, and every script by its command line."""
 
-import time
 from types import SimpleNamespace
 
 import keras
@@ -153,17 +152,6 @@ def test_attribute_gap_is_1_where_each_attribute_follows_one_number_alone():
     assert digit_attributes.gap(slant, ["slant"]) == pytest.approx(0.4)
 
 
-def test_the_time_of_the_grid_is_that_of_one_call_without_the_compilation():
-    calls = []
-
-    def decode(codes, index):
-        calls.append((codes.shape, index.shape))
-        time.sleep(0.5 if len(calls) == 1 else 0.01)  # the first call compiles
-
-    assert 0.01 <= vae.grid_seconds(decode, 2) < 0.3
-    assert calls == [((900, 2), (900,))] * 6
-
-
 def test_a_saved_model_reloads_to_the_same_outputs(tmp_path):
     script = load_script(CNN)
     keras.utils.set_random_seed(0)
@@ -239,7 +227,6 @@ def test_trains_draws_and_measures(path, flags, name, tmp_path, data_dir):
     likelihood = "Gaussian, variance 1/2" if path == MLP else "Bernoulli"
     assert measured["likelihood"] == likelihood
     assert len(measured["kl_per_dimension"]) == 2
-    assert measured["grid_seconds"] > 0
     if path == CVAE:
         assert trained["beta"] == measured["beta"] == 7
         assert len(measured["code_attributes"]) == 2

@@ -112,13 +112,11 @@ def test_kernel_distance_needs_two_blocks_of_two():
 def test_neighbor_scores_of_points_on_a_line():
     # The radii of the real balls for k = 1 are 1, 1 and 4, those of the fake balls 0.5, 0.5, 96.
     real, fake = np.array([[0.0], [1], [5]]), np.array([[0.5], [1], [97]])
-    found = digit_quality.neighbor_scores(real, fake, manifold_neighbors=1, density_neighbors=1)
+    found = digit_quality.neighbor_scores(real, fake, neighbors=1)
+    # 97 is in none of the real balls.
     assert found["sample_precision"] == pytest.approx(2 / 3)
     assert found["sample_recall"] == 1
-    # 0.5 is in the balls of 0 and 1, 1 is in all three, 97 in none.
-    assert found["density"] == pytest.approx(5 / 3)
-    assert found["coverage"] == 1
-    found = digit_quality.neighbor_scores(real, fake[:2], manifold_neighbors=1, density_neighbors=1)
+    found = digit_quality.neighbor_scores(real, fake[:2], neighbors=1)
     # Only 0 and 1 are within 0.5 of a fake point.
     assert found["sample_recall"] == pytest.approx(2 / 3)
 
@@ -137,12 +135,9 @@ def test_neighbor_scores_against_all_pairs(monkeypatch):
     found = digit_quality.neighbor_scores(real, fake)
     between = distances(real, fake)
     in_real, in_fake = between <= radii(real, 3)[:, None], between <= radii(fake, 3)
-    in_balls = between <= radii(real, 5)[:, None]
     assert found == {
         "sample_precision": pytest.approx(in_real.any(axis=0).mean()),
         "sample_recall": pytest.approx(in_fake.any(axis=1).mean()),
-        "density": pytest.approx(in_balls.sum(axis=0).mean() / 5),
-        "coverage": pytest.approx(in_balls.any(axis=1).mean()),
     }
     assert 0 < found["sample_recall"] < found["sample_precision"] <= 1
 
@@ -152,7 +147,6 @@ def test_neighbor_scores_of_a_collapsed_generator_lack_variety():
     found = digit_quality.neighbor_scores(real, np.repeat(real[:1], 60, axis=0))
     assert found["sample_precision"] == 1
     assert found["sample_recall"] == pytest.approx(1 / 60)
-    assert found["coverage"] < 0.3 < 0.5 < found["density"]
 
 
 # The judge
@@ -206,7 +200,7 @@ def test_judge_digits_measures_distance_to_a_random_subset_of_the_test_images(fa
     same = digit_quality.judge_digits(x_test)
     assert same["fid_mnist"] == pytest.approx(0, abs=1e-3)
     assert same["fid_mnist_floor"] > 0
-    assert same["sample_precision"] == same["sample_recall"] == same["coverage"] == 1
+    assert same["sample_precision"] == same["sample_recall"] == 1
 
 
 @pytest.mark.parametrize("confidence, share", [(0.95, 0), (0.85, 1)])
@@ -242,7 +236,7 @@ def test_show_prints_the_measures(fake_judge, capsys):
     assert "1 0 0 2 0 0 0 0 1 0" in shown
     assert "75.00 %" in shown
     assert "KID" in shown and "standard error" in shown
-    assert "precision" in shown and "coverage" in shown
+    assert "precision" in shown and "recall" in shown
     assert "below 0.9: 0.00 %" in shown
 
 
