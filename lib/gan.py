@@ -25,7 +25,7 @@ def generator(
     codes: Tensor | Sequence[Tensor] | None = None,
     channels: int = 1,
 ) -> keras.Model:
-    """Builds a generator of square images.
+    """Builds a generator: [inputs, labels, *codes], as far as given, -> images in [0, 1], float32.
 
     Args:
         inputs: `keras.Input` of noise, shape (batch, n).
@@ -33,10 +33,6 @@ def generator(
         labels: `keras.Input` of one-hot labels, for a conditional generator.
         codes: further `keras.Input`s, a list of them or one.
         channels: of the images.
-
-    Returns:
-        A model from [inputs, labels, *codes], as far as given, to float32 images in [0, 1],
-        (batch, image_size, image_size, channels).
     """
     codes = [] if codes is None else codes if isinstance(codes, (list, tuple)) else [codes]
     given = [inputs, *([] if labels is None else [labels]), *codes]
@@ -61,7 +57,7 @@ def discriminator(
     code_activation: str | None = None,
     batch_norm: bool = False,
 ) -> keras.Model:
-    """Builds a discriminator with the heads that its method needs.
+    """Builds a discriminator: images -> [source, label, code1, ...] or [source, z0], all float32.
 
     Args:
         inputs: `keras.Input` of images.
@@ -72,10 +68,6 @@ def discriminator(
         code_activation: of the heads of the codes; without it a sigmoid for "code1", "code2", ...
             and tanh for "z0", as in the book.
         batch_norm: normalize before each leaky ReLU but the first, which sees the image itself.
-
-    Returns:
-        A model from images to [source, label, code1, ...] or [source, z0], as far as requested, or
-        to source only; all float32.
     """
     x = inputs
     for i, filters in enumerate(DISCRIMINATOR_FILTERS):
@@ -107,17 +99,11 @@ def real_then_fake(images: Tensor) -> Tensor:
 
 
 def source_loss(target: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Binary cross-entropy of the head "source", as in listing 4.2.1.
+    """Binary cross-entropy of the head "source", as in listing 4.2.1, and its accuracy.
 
-    It takes logits, because the logarithm of a rounded probability loses the gradient of a
-    confident discriminator.
-
-    Args:
-        target: tensor (n, 1), 1 for real and 0 for fake.
-        logits: tensor (n, 1).
-
-    Returns:
-        The mean loss in nats, and the share of targets that the sign of the logits predicts.
+    The targets (n, 1) are 1 for real and 0 for fake. Logits (n, 1) are taken, because the logarithm
+    of a rounded probability loses the gradient of a confident discriminator. Returns the mean loss
+    in nats, and the share of targets that the sign of the logits predicts.
     """
     loss = ops.mean(ops.binary_crossentropy(target, logits, from_logits=True))
     return loss, ops.mean(ops.cast((logits > 0) == (target > 0.5), "float32"))
@@ -126,9 +112,7 @@ def source_loss(target: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
 def least_squares_loss(target: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
     """Mean squared error of the head "source" (Mao et al., 2016, equation 9), and its accuracy.
 
-    Args:
-        target: tensor (n, 1), 1 for real and 0 for fake.
-        output: tensor (n, 1), any number.
+    The targets (n, 1) are 1 for real and 0 for fake; the outputs (n, 1) are any numbers.
     """
     accuracy = ops.mean(ops.cast((output > 0.5) == (target > 0.5), "float32"))
     return ops.mean((target - output) ** 2), accuracy

@@ -258,8 +258,7 @@ def draw_samples(
 def digits_to_draw(wanted: str | int | None, classes: Sequence[str] = DIGITS) -> np.ndarray:
     """Returns SHOWN times the label of the wanted class, or all labels in order.
 
-    Raises:
-        UserError: if the wanted class is not one of them.
+    Raises a UserError if the wanted class is not one of them.
     """
     if wanted is None:
         return np.arange(SHOWN) % len(classes)

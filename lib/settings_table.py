@@ -25,7 +25,8 @@ def train(
     """Trains a classifier for each row of `table`, and prints its accuracies next to the book's.
 
     sweep.json is written after every row. With `--resume` the rows in it are not trained again, and
-    one that was interrupted continues from its checkpoint.
+    one that was interrupted continues from its checkpoint. Raises a UserError if there is nothing
+    to resume, or the rows belong to another sweep.
 
     Args:
         columns: names of the settings that a row begins with.
@@ -35,9 +36,6 @@ def train(
         data: (x_train, y_train), (x_test, y_test).
         run: the run, whose budget is the epochs of each row.
         settings: further hyper-parameters, of all rows, that a continuation must not change.
-
-    Raises:
-        UserError: if there is nothing to resume, or the rows belong to another sweep.
     """
     (x_train, y_train), (x_test, y_test) = data
     path = run.folder / "sweep.json"

@@ -21,18 +21,14 @@ OWN_HELD_OUT = 8  # the least number of test images of a folder, a row in the fi
 
 @dataclass
 class HeldOut:
-    """Test images of both domains, and their digits (n,), if they show digits.
-
-    For your own images, `names` are the names of the domains, and `record` describes the images in
-    a checkpoint and in the weight files.
-    """
+    """Test images of both domains."""
 
     source: np.ndarray
     target: np.ndarray
-    source_digits: np.ndarray | None = None
+    source_digits: np.ndarray | None = None  # (n,), if the images show digits
     target_digits: np.ndarray | None = None
-    names: tuple[str, str] | None = None
-    record: dict[str, Any] = field(default_factory=dict)
+    names: tuple[str, str] | None = None  # of the domains of your own images
+    record: dict[str, Any] = field(default_factory=dict)  # describes your own images
 
     def first(self, count: int) -> "HeldOut":
         """The first `count` images of each domain."""
@@ -67,15 +63,14 @@ Domains = tuple[Images, Images]  # source and target
 def load(task: Task, batch_size: int = 1) -> tuple[Domains, HeldOut]:
     """Loads the images of a task; with identity loss, the channel of source images is repeated.
 
+    Raises a UserError if a data set is missing or damaged, or a folder has too few images.
+
     Args:
         task: the task.
         batch_size: the least number of your own training images.
 
     Returns:
         (source, target), the training images; and at most 10,000 test images of each domain.
-
-    Raises:
-        UserError: if a data set is missing or damaged, or a folder has too few images.
     """
     if task.name == "images":
         return load_own(task, batch_size)
@@ -120,10 +115,8 @@ def load_own(task: Task, batch_size: int) -> tuple[Domains, HeldOut]:
     names = (f"source {source}", f"target {target}") if source == target else (source, target)
     same = {name: facts[0][name] for name in ("image_size", "color")}
     both = {name: [each[name] for each in facts] for name in facts[0] if name not in same}
-    x_source, x_target = train
-    test_source, test_target = test
-    held_out = HeldOut(test_source, test_target, names=names, record={**both, **same})
-    return (x_source, x_target), held_out
+    held_out = HeldOut(test[0], test[1], names=names, record={**both, **same})
+    return (train[0], train[1]), held_out
 
 
 def as_color(x: np.ndarray) -> np.ndarray:

@@ -25,29 +25,17 @@ FORM = {
 
 @dataclass(frozen=True)
 class Task:
-    """What is translated, and the form of the networks.
+    """What is translated, and the form of the networks."""
 
-    Attributes:
-        name: a key of MODEL_NAMES, or "images".
-        patchgan: discriminators with an output for each patch.
-        normalization: see the script.
-        identity: with identity loss; gray images then have three channels.
-        files: the weight files of g_source and g_target, None to train.
-        folders: of your own source and target images.
-        size: height and width of the images.
-        channels: of your own images.
-        fixed: keep the name, whatever a weight file records.
-    """
-
-    name: str
-    patchgan: bool = True
-    normalization: str = "channel"
-    identity: bool = False
-    files: tuple[str, str] | None = None
-    folders: tuple[Path, ...] = ()
-    size: int = IMAGE_SIZE
-    channels: int | None = None
-    fixed: bool = False
+    name: str  # a key of MODEL_NAMES, or "images"
+    patchgan: bool = True  # discriminators with an output for each patch
+    normalization: str = "channel"  # see the script
+    identity: bool = False  # with identity loss; gray images then have three channels
+    files: tuple[str, str] | None = None  # the weights of g_source and g_target, None to train
+    folders: tuple[Path, ...] = ()  # of your own source and target images
+    size: int = IMAGE_SIZE  # height and width of the images
+    channels: int | None = None  # of your own images
+    fixed: bool = False  # keep the name, whatever a weight file records
 
     @property
     def model_name(self) -> str:
@@ -62,8 +50,7 @@ class Task:
     def with_recorded(self, path: Path) -> "Task":
         """The task with the form of the networks that a weight file records.
 
-        Raises:
-            UserError: if the file records a size that no image can have.
+        Raises a UserError if the file records a size that no image can have.
         """
         form = form_of(path)
         known = ("identity", "patchgan", "normalization")
@@ -83,10 +70,8 @@ def form_of(path: Path) -> dict[str, Any]:
     """The settings of a generator that a weight file records, {} if its format does not show them.
 
     In older `.h5` files, and files of Keras 2, the shapes of the arrays show the normalization and
-    the identity loss.
-
-    Raises:
-        UserError: if the file cannot be read, or what it recorded is not a form.
+    the identity loss. Raises a UserError if the file cannot be read, or what it recorded is not a
+    form.
     """
     import h5py  # flags do not wait for it
 

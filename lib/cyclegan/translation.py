@@ -255,10 +255,7 @@ def load_generators(build: Callable[[Task], Pair], task: Task, run: Run) -> list
     """Loads the files of a task, each into a generator of the form that the file shows.
 
     `build` makes (g_source, g_target) of a task. Pretrained files are next to the script of the
-    run.
-
-    Raises:
-        UserError: if a file is missing, broken, or holds another network.
+    run. Raises a UserError if a file is missing, broken, or holds another network.
     """
     assert task.files is not None
     paths = [weights.find(file, run.script) for file in task.files]
@@ -320,10 +317,8 @@ def load_autoencoder() -> keras.Model | None:
     """The autoencoder of listing 3.4.1, or None if its pretrained file is missing.
 
     The architecture also comes from this file. Keras therefore opens a private copy of its bytes,
-    and only if they are those of the repository.
-
-    Raises:
-        UserError: if the file is not that of the repository.
+    and only if they are those of the repository. Raises a UserError if the file is not that of the
+    repository.
     """
     path = Path(__file__).resolve().parents[2] / AUTOENCODER_FILE
     if not path.exists():

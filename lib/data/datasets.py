@@ -42,11 +42,9 @@ CIFAR10_NAMES = (
 def mnist() -> Data:
     """Returns (x_train, y_train), (x_test, y_test) of MNIST.
 
-    Images are float32 of shape (n, 28, 28, 1) in [0, 1], labels int64 of shape (n,) in 0..9;
-    60,000 for training and 10,000 for test (4,000 and 1,000 from lib/data).
-
-    Raises:
-        UserError: if the data set is not found, or a file is unusable.
+    Images are float32 of shape (n, 28, 28, 1) in [0, 1], labels int64 of shape (n,) in 0..9; 60,000
+    for training and 10,000 for test (4,000 and 1,000 from lib/data). Raises a UserError if the data
+    set is not found, or a file is unusable.
     """
     return _ready(_find("mnist", (28, 28), _few_digits))
 
@@ -54,11 +52,9 @@ def mnist() -> Data:
 def cifar10() -> Data:
     """Returns (x_train, y_train), (x_test, y_test) of CIFAR-10.
 
-    Images are float32 of shape (n, 32, 32, 3) in [0, 1], labels int64 of shape (n,) in 0..9;
-    50,000 for training and 10,000 for test.
-
-    Raises:
-        UserError: if the data set is not found, or a file is unusable.
+    Images are float32 of shape (n, 32, 32, 3) in [0, 1], labels int64 of shape (n,) in 0..9; 50,000
+    for training and 10,000 for test. Raises a UserError if the data set is not found, or a file is
+    unusable.
     """
     return _ready(_find("cifar10", (32, 32, 3)))
 
@@ -71,10 +67,7 @@ def svhn() -> Data:
     test.
 
     Source: Netzer et al., Reading Digits in Natural Images with Unsupervised Feature Learning
-    (2011).
-
-    Raises:
-        UserError: if the data set is not found, or a file is unusable.
+    (2011). Raises a UserError if the data set is not found, or a file is unusable.
     """
     return _ready(_find("svhn", (32, 32, 3), load=_svhn_files))
 

@@ -87,6 +87,9 @@ def read(
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Reads the images below a folder.
 
+    Raises a UserError if the folder cannot be read, has no images or too few classes, or if the
+    images do not fit into the memory.
+
     Args:
         folder: the folder.
         shape: (height, width, channels) of the result, with 1 channel for gray or 3 for color.
@@ -96,22 +99,17 @@ def read(
         x: uint8 array (n, height, width, channels).
         y: int64 array (n,), the index of the class folder of each image.
         classes: the names of the class folders, sorted; one empty name if there are none.
-
-    Raises:
-        UserError: if the folder cannot be read, has no images or too few classes, or if the images
-            do not fit into the memory.
     """
     folder = Path(folder)
     check_folder(folder)
     paths = find(folder)
     classes = sorted({path.relative_to(folder).parts[0] for path in paths if path.parent != folder})
     if labels:
-        outside = sum(path.parent == folder for path in paths)
-        paths = [path for path in paths if path.parent != folder]
-        if outside:
-            print(
-                f"{folder}: left out {outside} images that are in no class folder", file=sys.stderr
-            )
+        inside = [path for path in paths if path.parent != folder]
+        if len(inside) < len(paths):
+            outside = f"{len(paths) - len(inside)} images that are in no class folder"
+            print(f"{folder}: left out {outside}", file=sys.stderr)
+        paths = inside
     _check_memory(len(paths), shape)
     x = np.empty((len(paths), *shape), np.uint8)
     kept: list[Path] = []
@@ -143,14 +141,10 @@ def read(
             "another folder"
         )
     classes = classes or [""]
-    numbers = {name: number for number, name in enumerate(classes)}
-    y = [numbers[path.parts[0]] if len(path.parts) > 1 else 0 for path in kept]
-    print(
-        f"{folder}: {len(kept):,} images as {shape[0]}x{shape[1]} "
-        f"{'color' if shape[-1] == 3 else 'gray'}, {len(classes)} "
-        f"class{'es' if len(classes) > 1 else ''}",
-        flush=True,
-    )
+    y = [classes.index(path.parts[0]) if len(path.parts) > 1 else 0 for path in kept]
+    form = f"{shape[0]}x{shape[1]} {'color' if shape[-1] == 3 else 'gray'}"
+    kinds = f"{len(classes)} class{'es' if len(classes) > 1 else ''}"
+    print(f"{folder}: {len(kept):,} images as {form}, {kinds}", flush=True)
     return x[: len(kept)], np.array(y, "int64"), classes
 
 
@@ -168,11 +162,8 @@ def find(folder: str | Path) -> list[Path]:
             continue
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            Path(parent, name)
-            for name in files
-            if not name.startswith(".") and name.lower().endswith(SUFFIXES)
-        ]
+        visible = (Path(parent, name) for name in files if not name.startswith("."))
+        found += [path for path in visible if path.suffix.lower() in SUFFIXES]
     return sorted(found)
 
 

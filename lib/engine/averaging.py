@@ -14,14 +14,9 @@ class MovingAverage(keras.layers.Layer):
     """A copy of a network with the moving average of its weights.
 
     After update t the copy is `d * copy + (1 - d) * network` with `d = min(decay, t / (t + 9))`.
-    The random weights of the first steps are thus soon forgotten. Only trainable weights are
-    averaged: call `estimate_batch_statistics` before you use a copy with batch normalization.
-
-    Assign it to an attribute of the model that trains, and checkpoints hold it as well.
-
-    Args:
-        network: a built functional model.
-        decay: share of the old average that an update keeps, from 0 to below 1.
+    The random weights of the first steps are thus soon forgotten. The decay is from 0 to below 1.
+    Only trainable weights are averaged: call `estimate_batch_statistics` before you use a copy with
+    batch normalization. As an attribute of the model that trains, it is in its checkpoints.
     """
 
     def __init__(self, network: keras.Model, decay: float) -> None:
@@ -52,17 +47,10 @@ def estimate_batch_statistics(
     """Sets the moving averages of batch normalization to the statistics of the given inputs.
 
     The moving averages of a training run belong to the weights of that run, not to their average.
-
-    Args:
-        network: a model; its batch-normalization layers may be in nested models.
-        inputs: array, or list of arrays, of what the network takes.
-        batch_size: inputs per forward pass. The statistics are the means over the passes.
+    The statistics are the means over forward passes of `batch_size` inputs.
     """
-    normalizations = [
-        layer
-        for layer in network._flatten_layers()
-        if isinstance(layer, keras.layers.BatchNormalization)
-    ]
+    kind = keras.layers.BatchNormalization
+    normalizations = [layer for layer in network._flatten_layers() if isinstance(layer, kind)]
     if not normalizations:
         return
     momenta = [layer.momentum for layer in normalizations]

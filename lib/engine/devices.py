@@ -10,13 +10,11 @@ STEPS_ON_ACCELERATORS = 8
 def steps_per_execution(requested: int | None = None) -> int:
     """Training steps in one call of the compiled function: as requested, or what suits the device.
 
-    A GPU waits for Python between two calls. A processor gains nothing.
+    A GPU waits for Python between two calls. A processor gains nothing. Raises a UserError if more
+    than 1 are requested with PyTorch, where Keras has no such call.
 
     Args:
         requested: None for 1 on a processor and STEPS_ON_ACCELERATORS elsewhere.
-
-    Raises:
-        UserError: if more than 1 are requested with PyTorch, where Keras has no such call.
     """
     if BACKEND == "torch" and (requested or 1) > 1:
         raise UserError(
@@ -35,11 +33,9 @@ def use_devices(count: int) -> None:
     differ only by rounding.
 
     Only JAX supports several machines. Each runs one process with the environment variables of
-    `keras.distribution.initialize`, and `count` is the number of all their devices.
-
-    Raises:
-        UserError: if there are fewer GPUs, the processes do not divide `count`, or the backend
-            cannot do it.
+    `keras.distribution.initialize`, and `count` is the number of all their devices. Raises a
+    UserError if there are fewer GPUs, the processes do not divide `count`, or the backend cannot do
+    it.
     """
     if count % processes():
         raise UserError(

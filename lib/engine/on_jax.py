@@ -29,17 +29,11 @@ class StepModel(keras.Model):
     """A model whose `fit` calls `run_step` on the arrays of each batch, see one_device.py."""
 
     def train_step(self, state: Any, data: Any) -> tuple[dict[str, Tensor], tuple]:
-        groups = (
-            self.trainable_variables,
-            self.non_trainable_variables,
-            self.optimizer.variables,
-            self.metrics_variables,
-        )
-        mapping = [
-            pair
-            for variables, values in zip(groups, state, strict=True)
-            for pair in zip(variables, values, strict=True)
-        ]
+        of_model = self.trainable_variables, self.non_trainable_variables
+        groups = (*of_model, self.optimizer.variables, self.metrics_variables)
+        mapping: list[Any] = []
+        for variables, values in zip(groups, state, strict=True):
+            mapping += zip(variables, values, strict=True)
         with keras.StatelessScope(mapping) as self.scope:
             logs = self.run_step(data[0])
         return logs, tuple(

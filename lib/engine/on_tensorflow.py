@@ -47,12 +47,7 @@ def vjp(
 def input_gradient(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     """Gradient of the summed outputs with respect to the inputs, differentiable once more.
 
-    Args:
-        function: maps the inputs to a tensor, and updates no variable.
-        inputs: a tensor.
-
-    Returns:
-        A tensor of the shape of the inputs.
+    The function maps the inputs to a tensor, and updates no variable.
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(inputs)
@@ -61,14 +56,9 @@ def input_gradient(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tens
 
 
 def build_metrics(model: keras.Model, x: Any, y: Any) -> None:
-    """Makes the metrics of a compiled model now, as JAX and PyTorch do, not in its first step.
+    """Makes the metrics of a compiled model with one output now, not in its first step.
 
     TensorFlow would trace the first step twice, which takes seconds with a deep network.
-
-    Args:
-        model: with one output.
-        x: array, or tuple of arrays; the metrics do not look at it.
-        y: array of at least one example.
     """
     if replicas() == 1:  # Keras does it on several devices
         (output,) = model.outputs
@@ -119,8 +109,7 @@ def has_accelerator() -> bool:
 def devices(count: int) -> list[str]:
     """The names of all GPUs; without GPUs, of `count` parts of the processor.
 
-    Raises:
-        UserError: if several machines train together.
+    Raises a UserError if several machines train together.
     """
     if processes() > 1:
         raise UserError(
@@ -210,14 +199,10 @@ def _normalize(inputs, gamma, beta, epsilon):
     if missing:
         inputs = _with_zeros(inputs, missing)
         gamma, beta = tf.pad(gamma, [[0, missing]]), tf.pad(beta, [[0, missing]])
+    none = tf.zeros(0)
+    given = {"x": inputs, "scale": gamma, "offset": beta, "mean": none, "variance": none}
     outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=inputs,
-        scale=gamma,
-        offset=beta,
-        mean=tf.zeros(0),
-        variance=tf.zeros(0),
-        epsilon=epsilon,
-        is_training=True,
+        **given, epsilon=epsilon, is_training=True
     )
     if missing:
         outputs = _without_last(outputs, missing)

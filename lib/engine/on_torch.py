@@ -62,8 +62,7 @@ def has_accelerator() -> bool:
 def devices(count: int) -> list[str]:
     """Refuses several devices.
 
-    Raises:
-        UserError: always.
+    Raises a UserError always.
     """
     raise UserError("--devices needs the backend TensorFlow or JAX, found PyTorch")
 

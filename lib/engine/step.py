@@ -93,10 +93,8 @@ class AlternatingModel(backends.StepModel):
     ) -> keras.optimizers.Optimizer:
         """Gives an optimizer the trainable variables of networks, and returns it.
 
-        The order of the calls is the order of the optimizers in a checkpoint.
-
-        Raises:
-            ValueError: if the optimizer has variables already, or the networks have none.
+        The order of the calls is the order of the optimizers in a checkpoint. Raises a ValueError
+        if the optimizer has variables already, or the networks have none.
         """
         variables = [v for network in networks for v in network.trainable_variables]
         if optimizer.built:
@@ -141,16 +139,14 @@ class AlternatingModel(backends.StepModel):
         """Makes one update of the variables of an optimizer from `bind`; returns the loss's output.
 
         The gradient is that of the loss with respect to these variables, directly and through those
-        followed inputs that come from them. All other inputs are constants.
+        followed inputs that come from them. All other inputs are constants. Raises a ValueError if
+        the loss does not depend on the variables, or a followed network was updated after its
+        output was computed.
 
         Args:
             optimizer: the optimizer.
             loss: function of the inputs that returns a scalar, or a tuple that begins with it.
             inputs: tensors, networks, and what `follow` returned.
-
-        Raises:
-            ValueError: if the loss does not depend on the variables, or a followed network was
-                updated after its output was computed.
         """
         trace = self.trace
         if id(optimizer) not in trace.variables:

@@ -87,15 +87,12 @@ def kernel_distance(a: np.ndarray, b: np.ndarray, blocks: int = KID_BLOCKS) -> t
     """KID: the squared maximum mean discrepancy of features a (n, d) and b (m, d), and its error.
 
     The kernel is (x . y / d + 1)^3. The unbiased estimate is computed on disjoint blocks of a and
-    b, in the order given, and averaged. It is 0 on average for equal distributions, so a single
-    estimate can be negative.
+    b, and averaged; the spread of the blocks gives the standard error. It is 0 on average for equal
+    distributions, so a single estimate can be negative.
 
     Args:
         a, b: arrays of at least 4 features each; shuffle them first if their order has a meaning.
         blocks: number of blocks; fewer if a block would have less than 2 features.
-
-    Returns:
-        (KID, standard error of KID), the error from the spread of the blocks.
     """
     size = min(len(a), len(b))
     if size < 4:
