@@ -13,6 +13,7 @@ Generative Adversarial Networks (2016), arXiv:1511.06434.
     python3 dcgan-mnist-4.2.1.py --resume --train-steps 60000  continue a finished run
     python3 dcgan-mnist-4.2.1.py --bn                         see how batch normalization fails
     python3 dcgan-mnist-4.2.1.py --bn=separate                see how batch normalization helps
+    python3 dcgan-mnist-4.2.1.py --r1 1                       penalize gradients on real images
     python3 dcgan-mnist-4.2.1.py --images photos --color      train on your own images
     python3 dcgan-mnist-4.2.1.py --generator=dcgan_mnist.h5   draw digits with trained weights
     python3 dcgan-mnist-4.2.1.py --generator=dcgan_mnist.h5 --evaluate
@@ -52,6 +53,7 @@ TRAIN_STEPS = 40_000
 LEARNING_RATE = 2e-4
 DECAY = 6e-8
 EMA = 0.999
+R1 = 0.0
 KERNEL_SIZE = 5
 GENERATOR_FILTERS = (128, 64, 32)
 DISCRIMINATOR_FILTERS = (32, 64, 128, 256)
@@ -71,6 +73,13 @@ def parse_args():
         help="batch normalization in the discriminator, over real and fake images in one batch "
         "(joint, as the listing would) or in two (separate)",
     )
+    parser.add_setting(
+        "--r1",
+        type=flags.not_negative,
+        default=R1,
+        metavar="WEIGHT",
+        help=f"weight of the squared gradient of D on real images (default {R1:g})",
+    )
     return parser.parse_args()
 
 
@@ -81,6 +90,7 @@ import keras
 from keras import layers, ops
 
 from lib import gan_training
+from lib.engine.backends import input_gradient
 from lib.engine.optimizers import rmsprop
 from lib.engine.step import AlternatingModel
 from lib.run.images import Source
@@ -123,11 +133,12 @@ def build_discriminator(batch_norm=False, image_shape=IMAGE_SHAPE):
 class DCGAN(AlternatingModel):
     """The two networks, their losses and the training step."""
 
-    def __init__(self, seed, bn=None, ema=EMA, image_shape=IMAGE_SHAPE):
+    def __init__(self, seed, bn=None, ema=EMA, image_shape=IMAGE_SHAPE, r1=R1):
         super().__init__(MODEL_NAME, seed)
         self.generator = build_generator(image_shape)
         self.discriminator = build_discriminator(bn is not None, image_shape)
         self.separate = bn == "separate"
+        self.r1 = r1
         self.d_optimizer = self.bind(rmsprop(LEARNING_RATE, DECAY), self.discriminator)
         self.g_optimizer = self.bind(rmsprop(LEARNING_RATE / 2, DECAY / 2), self.generator)
         self.sampler = self.average(self.generator, ema)  # the network to draw with
@@ -154,7 +165,19 @@ class DCGAN(AlternatingModel):
         ones = ops.ones((ops.shape(images)[0], 1))
         target = ops.concatenate([ones, ops.zeros_like(ones)])
         accuracy = ops.mean(ops.cast((logits > 0) == (target > 0.5), "float32"))
-        return ops.mean(ops.binary_crossentropy(target, logits, from_logits=True)), accuracy
+        loss = ops.mean(ops.binary_crossentropy(target, logits, from_logits=True))
+        if self.r1:
+            loss += self.r1 / 2 * self.gradient_penalty(images)
+        return loss, accuracy
+
+    def gradient_penalty(self, images):
+        """Mean squared norm of the gradient of the logit with respect to real images (R1).
+
+        Source: Mescheder et al., Which Training Methods for GANs do actually Converge? (2018),
+        arXiv:1801.04406, equation 9.
+        """
+        gradient = input_gradient(lambda x: self.discriminator(x, training=True), images)
+        return ops.mean(ops.sum(gradient**2, axis=(1, 2, 3)))
 
     def generator_loss(self, fakes):
         """Binary cross-entropy of fakes that pretend to be real (target 1)."""
@@ -165,13 +188,14 @@ class DCGAN(AlternatingModel):
 
 def main(args):
     images = Source(args, IMAGE_SHAPE, __file__)
-    # --bn does not overwrite the files of the usual DCGAN.
+    # --bn and --r1 do not overwrite the files of the usual DCGAN.
     name = images.name(MODEL_NAME) + (f"_bn-{args.bn}" if args.bn else "")
+    name += f"_r1-{args.r1:g}" if args.r1 != R1 else ""
     run = program.start(args, name, __file__)
     gan_training.draw_or_train(
         run,
         build_generator=lambda: build_generator(images.shape),
-        build_model=lambda: DCGAN(args.seed, args.bn, args.ema, images.shape),
+        build_model=lambda: DCGAN(args.seed, args.bn, args.ema, images.shape, args.r1),
         batches=lambda: gan_training.mnist_batches(run, images),
         inputs=lambda digits: gan_training.sample_noise(args.seed, len(digits), LATENT_SIZE),
         file=run.to_load(args.generator, f"{MODEL_NAME}.h5"),

@@ -33,6 +33,7 @@ TRAIN_STEPS = 40_000
 LEARNING_RATE = 2e-4
 DECAY = 6e-8
 EMA = 0.999
+R1 = 0.0
 MODEL_NAME = "lsgan_mnist"
 
 
@@ -40,6 +41,13 @@ def parse_args():
     parser = flags.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
     flags.add_images(parser, IMAGE_SHAPE[0], multiple=4)
+    parser.add_setting(
+        "--r1",
+        type=flags.not_negative,
+        default=R1,
+        metavar="WEIGHT",
+        help=f"weight of the squared gradient of D on real images (default {R1:g})",
+    )
     return parser.parse_args()
 
 
@@ -57,6 +65,8 @@ from lib.run.images import Source
 class LSGAN(gan.GAN):
     """Mean squared error to the labels 1 of real images and 0 of fakes."""
 
+    r1 = 0.0  # weight of the gradient penalty
+
     def step(self, images):
         """One update of each network on a batch of real images."""
         fakes = self.follow(self.generator, self.noise(images))
@@ -68,7 +78,10 @@ class LSGAN(gan.GAN):
     def discriminator_loss(self, images, fakes):
         """Over real images (target 1) and as many fakes (target 0)."""
         real = self.discriminator(ops.concatenate([images, fakes]), training=True)
-        return gan.least_squares_loss(gan.real_then_fake(images), real)
+        loss, accuracy = gan.least_squares_loss(gan.real_then_fake(images), real)
+        if self.r1:
+            loss += self.r1 / 2 * gan.gradient_penalty(self.discriminator, images)
+        return loss, accuracy
 
     def generator_loss(self, fakes):
         """Of fakes that pretend to be real (target 1)."""
@@ -81,11 +94,11 @@ def build_generator(image_shape=IMAGE_SHAPE):
     return gan.generator(noise, image_shape[0], channels=image_shape[-1])
 
 
-def build_lsgan(seed, ema=EMA, image_shape=IMAGE_SHAPE):
+def build_lsgan(seed, ema=EMA, image_shape=IMAGE_SHAPE, r1=R1):
     """The model ready to train."""
     images = keras.Input(image_shape, name="images")
     discriminator = gan.discriminator(images, activation="linear")
-    return LSGAN(
+    model = LSGAN(
         build_generator(image_shape),
         discriminator,
         (rmsprop(LEARNING_RATE, DECAY), rmsprop(LEARNING_RATE / 2, DECAY / 2)),
@@ -94,15 +107,19 @@ def build_lsgan(seed, ema=EMA, image_shape=IMAGE_SHAPE):
         MODEL_NAME,
         ema,
     )
+    model.r1 = r1
+    return model
 
 
 def main(args):
     images = Source(args, IMAGE_SHAPE, __file__)
-    run = program.start(args, images.name(MODEL_NAME), __file__)
+    # --r1 does not overwrite the files of the usual LSGAN.
+    name = images.name(MODEL_NAME) + (f"_r1-{args.r1:g}" if args.r1 != R1 else "")
+    run = program.start(args, name, __file__)
     gan_training.draw_or_train(
         run,
         build_generator=lambda: build_generator(images.shape),
-        build_model=lambda: build_lsgan(args.seed, args.ema, images.shape),
+        build_model=lambda: build_lsgan(args.seed, args.ema, images.shape, args.r1),
         batches=lambda: gan_training.mnist_batches(run, images),
         inputs=lambda digits: gan_training.sample_noise(args.seed, len(digits), LATENT_SIZE),
         file=run.to_load(args.generator, f"{MODEL_NAME}.h5"),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers, ops
 
+from lib.engine.backends import input_gradient
 from lib.engine.step import AlternatingModel, Tensor
 
 KERNEL_SIZE = 5
@@ -116,6 +117,16 @@ def least_squares_loss(target: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
     """
     accuracy = ops.mean(ops.cast((output > 0.5) == (target > 0.5), "float32"))
     return ops.mean((target - output) ** 2), accuracy
+
+
+def gradient_penalty(discriminator: keras.Model, images: Tensor) -> Tensor:
+    """Mean squared norm of the gradient of the output "source" on real images (R1).
+
+    Source: Mescheder et al., Which Training Methods for GANs do actually Converge? (2018),
+    arXiv:1801.04406, equation 9.
+    """
+    gradient = input_gradient(lambda x: discriminator(x, training=True), images)
+    return ops.mean(ops.sum(gradient**2, axis=(1, 2, 3)))
 
 
 def label_loss(labels: Tensor, probabilities: Tensor) -> Tensor:

@@ -70,8 +70,8 @@ def draw_cycles(
 ) -> dict[str, np.ndarray]:
     """Draws test images in rows: source, target, source again; target, source, target again.
 
-    Prints a warning if the mapping of gray photographs is inverted. Returns what `translate`
-    returns for the first SHOWN test images.
+    Prints a warning if the mapping of gray photographs is inverted. Returns the rows, {title:
+    images}, with SHOWN images each.
     """
     source, target = held_out.source[:SHOWN], held_out.target[:SHOWN]
     made = translate(generators, source, target)
@@ -87,7 +87,7 @@ def draw_cycles(
     draw_rows(rows, path, columns)
     if task.name == "cifar10" and brightness_correlation(source, made["predicted_target"]) < 0:
         print("Inverted mapping: dark becomes bright. Start again with another --seed.")
-    return made
+    return rows
 
 
 def draw_rows(rows: dict[str, np.ndarray], path: Path, columns: int, show: bool = False) -> None:
@@ -101,15 +101,9 @@ def draw_grids(generators: Pair, held_out: HeldOut, task: Task, run: Run) -> Non
 
     Ten of each domain in rows (cycles.png), and 100 in grids, as in the book.
     """
-    made = draw_cycles(generators, held_out, task, run.folder / "cycles.png")
-    source, target = held_out.source[:SHOWN], held_out.target[:SHOWN]
-    a, b = held_out.names or DOMAINS[task.name]
-    grids = {a: source, f"→ {b}": made["predicted_target"]}
-    grids[f"→ {b} → {a}"] = made["reconstructed_source"]
-    plots.grids_side_by_side(grids, run.folder / "source-to-target.png", show=run.show)
-    grids = {b: target, f"→ {a}": made["predicted_source"]}
-    grids[f"→ {a} → {b}"] = made["reconstructed_target"]
-    plots.grids_side_by_side(grids, run.folder / "target-to-source.png", show=run.show)
+    rows = list(draw_cycles(generators, held_out, task, run.folder / "cycles.png").items())
+    for name, grids in (("source-to-target", rows[:3]), ("target-to-source", rows[3:])):
+        plots.grids_side_by_side(dict(grids), run.folder / f"{name}.png", show=run.show)
 
 
 # Measures

@@ -189,6 +189,26 @@ def test_gradient_penalty_is_that_of_a_known_critic():
     assert found == pytest.approx(((norms - 1) ** 2).mean(), rel=1e-4)
 
 
+@pytest.mark.parametrize("path", [DCGAN, LSGAN])
+def test_r1_is_half_the_squared_gradient_on_real_images(path, monkeypatch):
+    script = load_script(path)
+    model = script.DCGAN(seed=0) if path == DCGAN else script.build_lsgan(seed=0)
+    assert model.r1 == script.R1
+    rng = np.random.default_rng(0)
+    images, fakes = (ops.convert_to_tensor(rng.random((3, 5, 5, 1), "float32")) for _ in "rf")
+    slope = rng.normal(size=(5, 5, 1)).astype("float32")
+
+    def known(x, training):
+        return ops.sum(slope * x**2, axis=(1, 2, 3))[:, None]
+
+    monkeypatch.setitem(model.__dict__, "discriminator", known)
+    losses = []
+    for model.r1 in (0.0, 3.0):
+        losses.append(float(model.discriminator_loss(images, fakes)[0]))
+    norms = ((2 * slope * numbers(images)) ** 2).sum(axis=(1, 2, 3))
+    assert losses[1] - losses[0] == pytest.approx(3 / 2 * norms.mean(), rel=1e-4)
+
+
 @pytest.mark.parametrize("form, bn", [("clip", None), ("clip", "separate"), ("book", None)])
 def test_wgan_clips_the_critic_in_each_of_its_updates(form, bn):
     script = load_script(WGAN)
