@@ -135,6 +135,15 @@ def test_a_call_must_move_all_kernels_of_its_network_and_no_other():
         gan_step.check_moves("a call", move, kept=[values(still, moving)])
 
 
+def test_the_peak_is_measured_in_both_precisions(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", keras.backend.backend())
+    monkeypatch.setattr(gan_step, "PEAK_INPUTS", ((2, 4, 4, 8),))
+    _, measure = gan_step.peak(SimpleNamespace(precisions=("float32", "bfloat16")))
+    speeds = measure()
+    assert set(speeds) == {"float32 2x4x4x8", "bfloat16 2x4x4x8"}
+    assert min(speeds.values()) > 0
+
+
 def test_every_contender_is_measured(tmp_path, data_dir):
     done = run_script(
         "benchmarks/gan_step.py",
