@@ -40,6 +40,7 @@ BETA = 1.0
 MEASURED_SERIES = 100  # rows of digits, in each of which one number of the code is swept
 MEASURED_DIGITS = 10_000
 MODEL_NAME = "cvae_cnn_mnist"
+FILES = {1.0: MODEL_NAME, 7.0: f"beta-{MODEL_NAME}"}  # the pretrained weights of a beta
 
 
 def parse_args():
@@ -145,7 +146,8 @@ def measure(decode, latent_dim, seed):
 
 
 def main(args):
-    name = f"beta-{MODEL_NAME}" if args.beta > 1 else MODEL_NAME
+    # A beta of its own does not overwrite the files of the others.
+    name = FILES.get(args.beta, f"beta{args.beta:g}-{MODEL_NAME}")
     run = program.start(args, name, __file__, epochs=args.epochs)
     encoder, decoder = build_encoder(args.latent_dim), build_decoder(args.latent_dim)
     model = build_vae(encoder, decoder, args.seed, args.beta)

@@ -207,8 +207,11 @@ def compare_colors(color: np.ndarray, copies: np.ndarray) -> dict[str, float]:
     far off.
     """
     true, found = (np.sort(image_quality.colorfulness(x)) for x in (color, copies))
+    luminance, chroma = image_quality.luminance_and_chroma_mse(color, copies)
     return {
         **image_quality.compare(color, copies),
+        "luminance_mse": luminance,
+        "chroma_mse": chroma,
         "colorfulness": round(float(found.mean()), 4),
         "colorfulness_distance": round(float(np.abs(true - found).mean()), 4),
     }

@@ -6,6 +6,8 @@
 
 import numpy as np
 
+from lib.data import datasets
+
 # Mean squared error of rounding to 256 levels, whose errors are uniform over one level.
 ROUNDING_MSE = 1 / (12 * 255**2)
 
@@ -28,6 +30,17 @@ def psnr(images: np.ndarray, copies: np.ndarray) -> np.ndarray:
     Source: Huynh-Thu, Ghanbari, Scope of validity of PSNR in image/video quality assessment (2008).
     """
     return 10 * np.log10(1 / np.maximum(mse(images, copies), ROUNDING_MSE))
+
+
+def luminance_and_chroma_mse(images: np.ndarray, copies: np.ndarray) -> tuple[float, float]:
+    """Mean squared errors of the luminance, and of what it leaves of the colors.
+
+    The luminance is that of `datasets.rgb_to_gray`. Images are (n, height, width, 3) in [0, 1].
+    """
+    error = copies - images
+    luminance = datasets.rgb_to_gray(error)
+    of_luminance, of_chroma = (np.mean(part**2) for part in (luminance, error - luminance))
+    return round(float(of_luminance), 6), round(float(of_chroma), 6)
 
 
 def colorfulness(images: np.ndarray) -> np.ndarray:

@@ -456,6 +456,21 @@ def test_the_distance_of_colorfulness_is_that_of_histograms():
     assert distance(color / 2) == pytest.approx(true / 2, abs=1e-4)
 
 
+def test_errors_of_luminance_and_of_chroma_are_separate():
+    color = np.random.default_rng(0).random((4, 32, 32, 3), "float32")
+
+    def errors(copies):
+        return image_quality.luminance_and_chroma_mse(color, copies)
+
+    assert errors(color) == (0, 0)
+    assert errors(color + 0.1) == (pytest.approx(0.01, abs=1e-5), pytest.approx(0, abs=1e-6))
+    gray = 0.299 * color[..., :1] + 0.587 * color[..., 1:2] + 0.114 * color[..., 2:]
+    assert errors(np.broadcast_to(gray, color.shape)) == (
+        pytest.approx(0, abs=1e-6),
+        pytest.approx(np.mean((color - gray) ** 2), abs=1e-5),
+    )
+
+
 @pytest.mark.parametrize("identity", [False, True])
 @pytest.mark.parametrize("patchgan", [False, True])
 def test_the_comparison_shows_both_kinds(script, tmp_path, monkeypatch, identity, patchgan):
