@@ -26,8 +26,8 @@ Departures from the printed listing:
  2. Fakes have the label -1. The listing prints +1, so that its loss does not separate them from
     real images.
  3. One critic update sees real images and fakes, as in both papers. The listing makes two updates,
-    one on each (--form=book), and RMSprop scales each by its own gradient. With clipping, that
-    measures better: FID-MNIST 27.5 after 10,000 steps.
+    one on each (--form=book), so ten for each update of the generator, with one RMSprop. With
+    clipping, that measures better: FID-MNIST 27.5 after 10,000 steps.
  4. Engine, fakes, RMSprop and moving average are those of dcgan-mnist-4.2.1.py, see its departures
     1 to 4 and 6.
 """

@@ -1,5 +1,6 @@
 """The tables of FIGURES.md: each result of the book that code makes."""
 
+import re
 from functools import partial
 
 from lib.files.errors import UserError
@@ -10,6 +11,7 @@ from tools.tables.cells import NOT_MEASURED, RESULTS, cell, measured_and_trained
 # and format of the number here, see tools/registry.py, and the words around it ({} is the number);
 # the book's value; words about the run, with {} for its date. Without them, they are made.
 ROWS = RESULTS.parent / "tools/figures.csv"
+IMAGE = r'<img src="\2" alt="\1" width="96">'
 HEADER = ["book", "shows", "here", "the book", "run", "pictures"]
 
 
@@ -25,7 +27,8 @@ def chapter(number: int) -> str:
             if "{}" in words:
                 words = words.format(trained["date"]) if trained else NOT_MEASURED
             run = words
-        lines.append([row["book"], row["shows"], here, row["in_book"], run, row["pictures"]])
+        pictures = re.sub(r"\[(.*?)\]\((.*?)\)", IMAGE, row["pictures"])
+        lines.append([row["book"], row["shows"], here, row["in_book"], run, pictures])
     return table(HEADER, lines)
 
 

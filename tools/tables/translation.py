@@ -6,21 +6,20 @@ CYCLEGAN = "cyclegan-7.1.1"
 
 
 def colors() -> str:
-    header = ["method", "PSNR, dB", "mean abs. error", "colorfulness", "its distance", "steps"]
-    forms = {"psnr": ".1f", "mae": ".4f", "colorfulness": ".3f", "colorfulness_distance": ".3f"}
+    header = ["method", "luminance", "chroma", "PSNR, dB", "colorfulness", "its distance", "steps"]
+    forms = {"luminance_mse": ".4f", "chroma_mse": ".4f", "psnr": ".1f"}
+    forms |= {"colorfulness": ".3f", "colorfulness_distance": ".3f"}
 
-    def row(label: str, name: str, part: str, steps: str) -> list[str]:
-        found = record(f"{name}-evaluate")
+    def row(label: str, end: str, part: str, steps: str = "-") -> list[str]:
+        found = record(f"{CYCLEGAN}{end}-weights-evaluate")
         return [label, *(cell(found, f"{part}/{key}", form) for key, form in forms.items()), steps]
 
     rows = []
-    for length in ("-12000-steps", ""):
-        for kind, end in (("PatchGAN", ""), ("plain", "-plain")):
-            name = f"{CYCLEGAN}{end}{length}"
-            steps = cell(record(f"{name}-train"), "train_steps", ",")
-            rows.append(row(f"CycleGAN, {kind}", name, "cyclegan", steps))
-    rows.append(row("autoencoder, chapter 3", f"{CYCLEGAN}-plain", "autoencoder", "-"))
-    rows.append(row("gray image", f"{CYCLEGAN}-plain", "gray_copy", "-"))
+    for kind, end in (("PatchGAN", ""), ("plain", "-plain")):
+        steps = cell(record(f"{CYCLEGAN}{end}-train"), "train_steps", ",")
+        rows.append(row(f"CycleGAN, {kind}", end, "cyclegan", steps))
+    rows.append(row("autoencoder, chapter 3", "", "autoencoder"))
+    rows.append(row("gray image", "", "gray_copy"))
     return table(header, rows)
 
 
