@@ -25,7 +25,7 @@ import zipfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lib.files import secret
 from lib.files.arrays import MOST_BYTES, NUMBERS, most_bytes
@@ -149,7 +149,7 @@ def _copy_in_a_process(source, target):
     root = Path(__file__).resolve().parents[2]
     # Each further thread would need a part of the memory; "::" forbids plug-ins of HDF5.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}
-    pipes = {"capture_output": True, "text": True, "errors": "replace"}
+    pipes: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace"}
     try:
         subprocess.run(command, cwd=root, env=environment, timeout=SECONDS, check=True, **pipes)
         return
@@ -217,8 +217,9 @@ def _copy(source, target, limit):
     def copy_attributes(item, made):
         for name in ATTRIBUTES.keys() & item.attrs.keys():
             value = item.attrs[name]
-            if sum(len(text) + 1 for text in np.atleast_1d(value).tolist()) > ATTRIBUTES[name]:
-                raise ValueError(f"its attribute {name} is longer than {ATTRIBUTES[name]} characters")
+            most = ATTRIBUTES[name]
+            if sum(len(text) + 1 for text in np.atleast_1d(value).tolist()) > most:
+                raise ValueError(f"its attribute {name} is longer than {most} characters")
             made.attrs[name] = value
 
     with h5py.File(source, "r") as file, h5py.File(target, "w") as out:
