@@ -48,24 +48,22 @@ def read_npz(
         Exception: of many types, if the file is damaged, or an array is missing or too large.
     """
     size = _size(path)
-    limit = most_bytes(size) if packed else size
-    allowed = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) if packed else (zipfile.ZIP_STORED,)
+    arrays = {}
     with zipfile.ZipFile(path) as archive:
         members = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
-        wanted = list(members if names is None else names)
-        for name in wanted:
-            if name not in members:
-                raise ValueError(f"no array {name} in it")
-        if not {members[name].compress_type for name in wanted} <= set(allowed):
+        for name in set(names or ()) - members.keys():
+            raise ValueError(f"no array {name} in it")
+        wanted = {name: members[name] for name in (names or members)}
+        allowed = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} if packed else {zipfile.ZIP_STORED}
+        if not {entry.compress_type for entry in wanted.values()} <= allowed:
             raise ValueError("a compression that NumPy does not write here")
-        declared = sum(members[name].file_size for name in wanted)
-        if declared > limit:
+        declared = sum(entry.file_size for entry in wanted.values())
+        if declared > (most_bytes(size) if packed else size):
             raise ValueError(f"{declared:,} bytes in an archive of {size:,} bytes")
-        arrays = {}
-        for name in wanted:
-            with archive.open(members[name]) as file:
-                arrays[name] = _read(file, members[name].file_size, kinds)
-        return arrays
+        for name, entry in wanted.items():
+            with archive.open(entry) as file:
+                arrays[name] = _read(file, entry.file_size, kinds)
+    return arrays
 
 
 def read_npy(path: str | Path, most: int) -> np.ndarray:

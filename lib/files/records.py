@@ -5,6 +5,7 @@ A script that has not loaded Keras writes its records without loading it.
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -33,21 +34,23 @@ def record(path: Path, *, seed: int, **numbers: Any) -> None:
         seed: of the run.
         numbers: the measured values, and the facts of the run: budget, batch size, minutes.
     """
-    backend, precision = _backend_and_precision()
-    write_json(
-        path,
-        {
-            "command": command(sys.argv),
-            "commit": COMMIT,
-            "date": time.strftime("%Y-%m-%d"),
-            "backend": backend,
-            "device": device(with_keras="keras" in sys.modules),
-            "precision": precision,
-            "peak_rss_mb": peak_rss_mb(),
-            "seed": seed,
-            **numbers,
-        },
-    )
+    backend, precision = f"NumPy {np.__version__}, without Keras", "float64"
+    if "keras" in sys.modules:
+        import keras
+
+        backend = f"{keras.backend.backend()}, Keras {keras.__version__}"
+        precision = keras.config.dtype_policy().name
+    facts = {
+        "command": command(sys.argv),
+        "commit": COMMIT,
+        "date": time.strftime("%Y-%m-%d"),
+        "backend": backend,
+        "device": device(with_keras="keras" in sys.modules),
+        "precision": precision,
+        "peak_rss_mb": peak_rss_mb(),
+        "seed": seed,
+    }
+    write_json(path, {**facts, **numbers})
 
 
 def command(argv: Sequence[str]) -> str:
@@ -65,14 +68,19 @@ def read(path: str | Path) -> dict[str, Any]:
     """Returns the numbers that `record` wrote to `path`, or an empty dict if there are none.
 
     Raises:
-        UserError: if the file exists and is not json.
+        UserError: if the file exists and is not a json dictionary.
     """
     try:
-        return json.loads(Path(path).read_text())
+        content = json.loads(Path(path).read_text())
+        if not isinstance(content, dict):
+            raise ValueError(f"a {type(content).__name__} instead of a dictionary")
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read '{path}': expected json, found: {error}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"cannot read '{path}': expected json, found: {error}; make it again or remove it"
+        ) from None
+    return content
 
 
 def peak_rss_mb() -> int | None:
@@ -84,15 +92,6 @@ def peak_rss_mb() -> int | None:
     # Kilobytes on Linux, bytes on macOS.
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
-
-
-def _backend_and_precision() -> tuple[str, str]:
-    if "keras" not in sys.modules:
-        return f"NumPy {np.__version__}, without Keras", "float64"
-    import keras
-
-    backend = f"{keras.backend.backend()}, Keras {keras.__version__}"
-    return backend, keras.config.dtype_policy().name
 
 
 def device(with_keras: bool = True) -> str:
@@ -109,15 +108,11 @@ def device(with_keras: bool = True) -> str:
     if "gpu" in where or "cuda" in where:
         names = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
         return names[0] if names else "GPU"
-    model = ""
-    if Path("/proc/cpuinfo").exists():
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.split(":", 1)[1].strip() + ", "
-                break
+    cpuinfo = Path("/proc/cpuinfo")  # on Linux
+    named = cpuinfo.exists() and re.search(r"model name\s*: (.*)", cpuinfo.read_text())
     available = hasattr(os, "sched_getaffinity")  # not on macOS
     cores = len(os.sched_getaffinity(0)) if available else os.cpu_count() or 1
-    return f"{model}{cores} CPU core{'s' if cores > 1 else ''}"
+    return f"{f'{named[1]}, ' if named else ''}{cores} CPU core{'s' if cores > 1 else ''}"
 
 
 def _output(*command: str | Path) -> str:

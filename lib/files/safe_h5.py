@@ -25,7 +25,7 @@ import zipfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lib.files import secret
 from lib.files.arrays import MOST_BYTES, NUMBERS, most_bytes
@@ -149,29 +149,18 @@ def _copy_in_a_process(source, target):
     root = Path(__file__).resolve().parents[2]
     # Each further thread would need a part of the memory; "::" forbids plug-ins of HDF5.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}
+    pipes: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace"}
     try:
-        done = subprocess.run(
-            command,
-            cwd=root,
-            env=environment,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=SECONDS,
-        )
-        reason = (done.stdout.splitlines() or ["HDF5 crashed on it or did not finish"])[-1]
-        failed = done.returncode != 0
+        subprocess.run(command, cwd=root, env=environment, timeout=SECONDS, check=True, **pipes)
+        return
     except subprocess.TimeoutExpired:
-        failed, reason = True, f"HDF5 did not finish within {SECONDS} seconds"
-    if failed:
-        raise UserError(
-            f"'{source}' is damaged: expected a readable .h5 or .keras file, found: {reason}; get "
-            "or make it again"
-        )
-
-
-class _Refused(Exception):
-    """The reason why a file is not copied."""
+        reason = f"HDF5 did not finish within {SECONDS} seconds"
+    except subprocess.CalledProcessError as error:
+        reason = (error.stdout.splitlines() or ["HDF5 crashed on it or did not finish"])[-1]
+    raise UserError(
+        f"'{source}' is damaged: expected a readable .h5 or .keras file, found: {reason}; get or "
+        "make it again"
+    )
 
 
 def _limit_resources(size):
@@ -206,35 +195,52 @@ def _copy(source, target, limit):
         nonlocal total
         if isinstance(item, h5py.Dataset):
             if item.dtype.kind not in NUMBERS or item.external or item.is_virtual:
-                raise _Refused(f"'{name}' is not an array of numbers in this file")
+                raise ValueError(f"'{name}' is not an array of numbers in this file")
             settings = item.id.get_create_plist()
             if not {settings.get_filter(i)[0] for i in range(settings.get_nfilters())} <= FILTERS:
-                raise _Refused(f"'{name}' is compressed by another method than gzip")
+                raise ValueError(f"'{name}' is compressed by another method than gzip")
             # A chunk is read as a whole and may be larger than its array.
             total += item.dtype.itemsize * max(item.size, math.prod(item.chunks or (0,)))
             if total > limit:
-                raise _Refused(f"arrays of more than {limit >> 20} MB in a file of this size")
+                raise ValueError(f"arrays of more than {limit >> 20} MB in a file of this size")
             array = item[()]
             with np.errstate(over="ignore"):
                 if not np.isfinite(array.astype("float32", copy=False)).all():
-                    raise _Refused(f"'{name}' has values that are not finite")
+                    raise ValueError(f"'{name}' has values that are not finite")
             made = out.create_dataset(name, data=array)
         elif isinstance(item, h5py.Group):
             made = out.require_group(name)
         else:
-            raise _Refused(f"'{name}' is neither an array nor a group")
+            raise ValueError(f"'{name}' is neither an array nor a group")
         copy_attributes(item, made)
 
     def copy_attributes(item, made):
         for name in ATTRIBUTES.keys() & item.attrs.keys():
             value = item.attrs[name]
-            if sum(len(text) + 1 for text in np.atleast_1d(value).tolist()) > ATTRIBUTES[name]:
-                raise _Refused(f"its attribute {name} is longer than {ATTRIBUTES[name]} characters")
+            most = ATTRIBUTES[name]
+            if sum(len(text) + 1 for text in np.atleast_1d(value).tolist()) > most:
+                raise ValueError(f"its attribute {name} is longer than {most} characters")
             made.attrs[name] = value
 
     with h5py.File(source, "r") as file, h5py.File(target, "w") as out:
         copy_attributes(file, out)
         file.visititems(copy)
+
+
+def _unpack(source, target, limit):
+    """Copies the weights in a `.keras` archive to `target`, and returns it."""
+    with zipfile.ZipFile(source) as archive:
+        if INNER_FILE not in archive.namelist():
+            raise ValueError(f"an archive without {INNER_FILE}")
+        member = archive.getinfo(INNER_FILE)
+        if member.file_size > limit:
+            raise ValueError(f"more than {limit >> 20} MB in an archive of this size")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError("a compression that Keras does not write")
+        with archive.open(member) as file:
+            # Without a size, more than the declared bytes would be decompressed.
+            target.write_bytes(file.read(member.file_size))
+    return target
 
 
 def main(source: str, target: str) -> None:
@@ -244,22 +250,9 @@ def main(source: str, target: str) -> None:
     try:
         limit = most_bytes(os.path.getsize(source))
         _limit_resources(limit)
-        if not zipfile.is_zipfile(source):
-            _copy(source, target, limit)
-            return
-        with zipfile.ZipFile(source) as archive:
-            if INNER_FILE not in archive.namelist():
-                raise _Refused(f"an archive without {INNER_FILE}")
-            member = archive.getinfo(INNER_FILE)
-            if member.file_size > limit:
-                raise _Refused(f"more than {limit >> 20} MB in an archive of this size")
-            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise _Refused("a compression that Keras does not write")
-            inner = Path(target).with_name("inner.h5")
-            with archive.open(member) as file:
-                # Without a size, more than the declared bytes would be decompressed.
-                inner.write_bytes(file.read(member.file_size))
-            _copy(inner, target, limit)
+        if zipfile.is_zipfile(source):
+            source = _unpack(source, Path(target).with_name("inner.h5"), limit)
+        _copy(source, target, limit)
     except Exception as error:
         # A damaged file can make a library raise any error.
         print(ascii(one_line(error))[1:-1][:300])

@@ -19,13 +19,13 @@ SIZE = 32
 def place() -> Path:
     """The path of the secret, in `$XDG_CACHE_HOME` or the cache folder of the platform."""
     home = Path(os.path.expanduser("~"))
-    default = {
-        "win32": Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local"),
-        "darwin": home / "Library" / "Caches",
-    }.get(sys.platform, home / ".cache")
     chosen = Path(os.environ.get("XDG_CACHE_HOME", ""))
     # The specification of this variable says that a relative path must be ignored.
-    return (chosen if chosen.is_absolute() else default) / "adlk" / "secret"
+    if not chosen.is_absolute():
+        chosen = home / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+        if sys.platform == "win32":
+            chosen = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    return chosen / "adlk" / "secret"
 
 
 def read() -> bytes | None:
@@ -60,11 +60,9 @@ def read_or_make() -> bytes | None:
     If two processes make it at the same time, the later one wins. A file that the earlier process
     signed then loads through the protected process.
     """
-    return read() or _make()
-
-
-def _make() -> bytes | None:
-    path = place()
+    found, path = read(), place()
+    if found:
+        return found
 
     def write(temporary):
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)

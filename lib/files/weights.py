@@ -23,6 +23,8 @@ from lib.files.whole import write_whole
 if TYPE_CHECKING:
     import keras
 
+Shapes = list[tuple[int, ...]]
+
 
 def find(name: str | Path, script: str | Path) -> Path:
     """Returns the path of the weight file `name`: as given, otherwise in weights/ next to `script`.
@@ -100,9 +102,14 @@ def save(
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
-
     try:
-        contents = safe_h5.signed(_contents(copy, half, about or {}))
+        with _InMemory("whole.h5") as whole, _InMemory("half.h5") as halved:
+            copy.save(whole)
+            if half:
+                _halve(whole, halved)
+            file = halved if half else whole
+            file.attrs["about"] = json.dumps(about or {})
+            contents = safe_h5.signed(file.contents())
     finally:
         logger.setLevel(level)
     write_whole(path, lambda temporary: temporary.write_bytes(contents))
@@ -124,17 +131,6 @@ class _InMemory(h5py.File):
         """The bytes of the file."""
         self.flush()
         return self.id.get_file_image()
-
-
-def _contents(model: keras.Model, half: bool, about: dict[str, Any]) -> bytes:
-    """The bytes of an `.h5` file with the model; see `save`."""
-    with _InMemory("whole.h5") as whole, _InMemory("half.h5") as halved:
-        model.save(whole)
-        if half:
-            _halve(whole, halved)
-        file = halved if half else whole
-        file.attrs["about"] = json.dumps(about)
-        return file.contents()
 
 
 def _halve(source: h5py.File, target: h5py.File) -> None:
@@ -193,31 +189,22 @@ def _legacy_arrays(root: h5py.Group, path: Path, most: int) -> list[h5py.Dataset
 
 def _assign(model: keras.Model, arrays: Sequence[h5py.Dataset], path: Path) -> None:
     # The format lists each layer's trainable weights before its others, nested models included.
-    variables = [
-        v
-        for layer in model.layers
-        for v in (*layer.trainable_weights, *layer.non_trainable_weights)
-    ]
-    expected = [tuple(v.shape) for v in variables]
-    found = [array.shape for array in arrays]
-    if expected != found:
-        raise UserError(_other_network(model, path, expected, found))
+    groups = [(layer.trainable_weights, layer.non_trainable_weights) for layer in model.layers]
+    variables = [v for trainable, others in groups for v in (*trainable, *others)]
+    _check_shapes(model, path, [tuple(v.shape) for v in variables], [a.shape for a in arrays])
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array[()])
 
 
-def _other_network(
-    model: keras.Model,
-    path: Path,
-    expected: Sequence[tuple[int, ...]],
-    found: Sequence[tuple[int, ...]],
-) -> str:
+def _check_shapes(model: keras.Model, path: Path, expected: Shapes, found: Shapes) -> None:
+    if expected == found:
+        return
     message = f"'{path}' belongs to another network than '{model.name}': expected "
-    for i, (mine, its) in enumerate(zip(expected, found, strict=False)):
+    for i, (mine, its) in enumerate(zip(expected, found, strict=False), start=1):
         if mine != its:
-            return f"{message}shape {mine} for array {i + 1} of {len(expected)}, found {its}"
+            raise UserError(f"{message}shape {mine} for array {i} of {len(expected)}, found {its}")
     more = " or more" if len(found) > len(expected) else ""
-    return f"{message}{len(expected)} weight arrays, found {len(found)}{more}"
+    raise UserError(f"{message}{len(expected)} weight arrays, found {len(found)}{more}")
 
 
 def _load_keras_3(model: keras.Model, file: h5py.File, path: Path) -> None:
@@ -226,9 +213,7 @@ def _load_keras_3(model: keras.Model, file: h5py.File, path: Path) -> None:
         own = Path(folder) / "own.weights.h5"
         model.save_weights(own)
         with h5py.File(own, "r") as mine:
-            expected, found = _shapes(mine), _shapes(file)
-    if expected != found:
-        raise UserError(_other_network(model, path, expected, found))
+            _check_shapes(model, path, _shapes(mine), _shapes(file))
     former = model.get_weights()
     try:
         model.load_weights(file.filename)
@@ -240,9 +225,9 @@ def _load_keras_3(model: keras.Model, file: h5py.File, path: Path) -> None:
         ) from None
 
 
-def _shapes(file: h5py.File) -> list[tuple[int, ...]]:
+def _shapes(file: h5py.File) -> Shapes:
     """The shapes of the arrays in a file of Keras 3, without the arrays of an optimizer."""
-    shapes = []
+    shapes: Shapes = []
 
     def add(name, item):
         if isinstance(item, h5py.Dataset) and not name.startswith("optimizer/"):

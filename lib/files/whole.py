@@ -37,11 +37,12 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        try:
+            write(temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write '{path}': {error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -36,5 +36,4 @@ def parse(parser: Parser) -> argparse.Namespace:
         if args.train and not args.actor_weights:
             parser.error("--train continues the training of --actor-weights, which is missing")
 
-    # The parser of a script that uses Keras has this argument.
-    return parser.parse_args(check=check)  # type: ignore[call-overload]
+    return parser.parse_args(check=check)

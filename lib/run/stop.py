@@ -20,8 +20,7 @@ class StopOnSignal:
     """
 
     def __init__(self, what: str) -> None:
-        self.what = what
-        self.requested = False
+        self.what, self.requested = what, False
 
     def __enter__(self) -> Self:
         names = (signal.SIGINT, signal.SIGTERM)
