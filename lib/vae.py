@@ -8,7 +8,6 @@ values.
 Source: Kingma, Welling, Auto-Encoding Variational Bayes (2013), arXiv:1312.6114.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -23,6 +22,7 @@ from lib.engine.backends import Tensor
 from lib.measure import digit_attributes, plots
 from lib.run import training
 from lib.run.program import Run
+from lib.run.progress import Progress
 from lib.run.training import Arrays, Logs
 
 LOG_2_PI = float(np.log(2 * np.pi))
@@ -194,7 +194,7 @@ def elbo(
     rng = np.random.default_rng(0)
     dimensions = mean.shape[1]
     reconstruction, bound = [], []
-    progress = keras.utils.Progbar(len(images), unit_name="image", verbose=int(sys.stdout.isatty()))
+    line = Progress("image", len(images))
     for start in range(0, len(images), chunk):
         index = np.arange(start, min(start + chunk, len(images)))
         noise = rng.normal(size=(len(index), samples, dimensions)).astype("float32")
@@ -210,7 +210,8 @@ def elbo(
         highest = log_weights.max(axis=1)
         mean_weight = np.exp(log_weights - highest[:, None]).mean(axis=1)
         bound.append(-(np.log(mean_weight) + highest))
-        progress.update(index[-1] + 1)
+        line.update(index[-1] + 1, {})
+    line.close()
     reconstruction = np.concatenate(reconstruction).mean()
     kl = divergence.sum(axis=1).mean()
     return {

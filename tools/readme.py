@@ -32,7 +32,7 @@ from tools.tables import (
     translation,
     vaes,
 )
-from tools.tables.cells import NOT_MEASURED, cell, read_rows, record
+from tools.tables.cells import NOT_MEASURED, cell, measured_and_trained, read_rows, record
 
 ROOT = Path(__file__).resolve().parents[1]
 PROSE = ROOT / "tools/prose.csv"
@@ -102,9 +102,12 @@ def published() -> str:
     """The contents of the file that the last lines of a run are read from."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(("script", "measure", "value", "book"))
-    rows = [(row.script, row.measure, row.value(), row.book) for row in registry.published()]
-    lines.writerows(row for row in rows if NOT_MEASURED not in row)
+    lines.writerow(("script", "flags", "measure", "key", "format", "value", "budget", "book"))
+    for row in registry.published():
+        _, trained = measured_and_trained(row.record_name)
+        measured = (row.measure, row.key, row.format, row.value(), cards.length(trained), row.book)
+        if NOT_MEASURED not in measured:
+            lines.writerow((row.script, row.flags, *measured))
     return text.getvalue()
 
 

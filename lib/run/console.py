@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shlex
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import keras
 
 STARTED = time.time()
-# What `python3 -m tools.readme` writes: script, measure, value and the book's value, as texts.
+RESULTS: dict[str, Any] = {}  # the numbers that this run has recorded
+# What `python3 -m tools.readme` writes, as texts: script and flags; measure, key in a record, format;
+# the published value and its budget; the book's value.
 PUBLISHED = Path(__file__).with_name("published.csv")
 
 
@@ -53,25 +56,51 @@ def introduce(
 
 
 def conclude(args: argparse.Namespace, folder: Path) -> None:
-    """Prints the published results of the script, with the book's, and the files just written.
+    """Prints the result, the published one, the picture to open and what to try next.
+
+    A run of other settings, of an edited script or of your own images is compared with nothing.
 
     Args:
         args: the parsed flags.
         folder: of the figures. The weights are next to it.
     """
-    if PUBLISHED.exists() and not getattr(args, "images", None):
-        with PUBLISHED.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["script"] == Path(sys.argv[0]).stem]
-        for row in rows:
-            without_number = {"pictures": "the book shows pictures", "-": "not in the book"}
-            book = without_number.get(row["book"], f"the book: {row['book']}")
-            print(f"Published: {row['measure']} {row['value']} ({book})")
-    for place in dict.fromkeys((folder, args.output_dir)):
-        written = sorted(
-            path.name
-            for path in place.iterdir()
-            # The grids of single steps are too many to list.
-            if path.is_file() and path.stat().st_mtime >= STARTED and not path.stem.isdigit()
-        )
-        if written:
-            print(f"Files in {place}/: {', '.join(written)}")
+    for row in _published(args):
+        yours = _value(RESULTS, row["key"])
+        if yours is not None:
+            print(f"Result: {row['measure']} {yours:{row['format']}}".replace("%", " %"))
+        without_number = {"pictures": "the book shows pictures", "-": "not in the book"}
+        book = without_number.get(row["book"], f"the book: {row['book']}")
+        print(f"Published: {row['measure']} {row['value']}, {row['budget']} ({book})")
+    written = [p for place in (folder, args.output_dir) for p in place.iterdir() if p.is_file()]
+    new = {p: p.stat().st_mtime for p in written if p.stat().st_mtime >= STARTED}
+    pictures = [p for p in new if p.suffix in (".png", ".gif", ".mp4") and not p.stem.isdigit()]
+    if pictures:
+        print(f"Picture: {max(pictures, key=lambda path: new[path])}")
+    weights = sorted(path for path in new if path.suffix in (".h5", ".npy"))
+    if weights:
+        print(f"Weights: {', '.join(map(str, weights))}")
+    flag = next((f for f in ("generator", "weights") if hasattr(args, f)), None)
+    if flag and weights and not getattr(args, flag):
+        print(f"Next: python3 {sys.argv[0]} --{flag}={weights[0]} --evaluate")
+    elif flag and getattr(args, flag):
+        budget = "--train-steps 1000" if hasattr(args, "train_steps") else "--epochs 1"
+        print(f"Next: python3 {sys.argv[0]} {budget}")
+
+
+def _published(args: argparse.Namespace) -> list[dict[str, str]]:
+    """The published results of this script with these settings."""
+    from lib.files import records
+
+    if not PUBLISHED.exists() or getattr(args, "images", None) or records.COMMIT.endswith("-dirty"):
+        return []
+    with PUBLISHED.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["script"] == Path(sys.argv[0]).stem]
+    same = getattr(args, "has_settings_of", lambda words: True)
+    return [row for row in rows if same(shlex.split(row["flags"]))]
+
+
+def _value(numbers: Any, key: str) -> float | None:
+    """The value at a key such as noise_levels/0.5/psnr, None if it was not measured."""
+    for part in key.split("/"):
+        numbers = numbers.get(part) if isinstance(numbers, dict) else None
+    return numbers if isinstance(numbers, (int, float)) else None

@@ -79,6 +79,7 @@ class Parser(argparse.ArgumentParser):
         """
         parsed = super().parse_args(args, namespace)
         parsed.setting_names = self.setting_names
+        parsed.has_settings_of = lambda words: self._same_settings(parsed, words)
         if check is not None:
             check(parsed)
         given = vars(parsed)
@@ -95,6 +96,12 @@ class Parser(argparse.ArgumentParser):
         if self.keras:
             load_keras()
         return parsed
+
+    def _same_settings(self, parsed, words):
+        """Whether the flags `words` give each hyper-parameter the value that it has in `parsed`."""
+        other, _ = super().parse_known_args(words)
+        names = self.setting_names
+        return [getattr(parsed, name) for name in names] == [getattr(other, name) for name in names]
 
     def _check_images(self, given):
         """Refuses flags that do not go together with --images."""

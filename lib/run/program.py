@@ -115,6 +115,7 @@ class Run:
         from lib.files import records
 
         records.record(self.folder / file, seed=self.seed, **numbers)
+        console.RESULTS.update(numbers)
 
     def to_load(self, file: str | None, default: str) -> str | None:
         """The weight file to load: the given one, or with `--export` the default; None to train."""
@@ -164,7 +165,7 @@ class Run:
 def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
     """Runs `main(args)`: a UserError becomes its message and exit code 2, Ctrl-C exit code 130.
 
-    At the end it prints the published results and the files that were written. A full disk is also
+    At the end it prints the result next to the published one. A full disk is also
     one line, wherever the error occurs.
     """
     try:

@@ -5,9 +5,9 @@ result as an uninterrupted one. Batch number s is a function of s and the seed o
 checkpoint has every variable of the model: weights, optimizer, seeds, moving averages.
 """
 
+import contextlib
 import functools
 import itertools
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +21,7 @@ from lib.files.errors import Stopped, UserError
 from lib.run.checkpoints import load_restart, save_restart
 from lib.run.logs import Log, TensorBoard, learning_rates
 from lib.run.program import Run
+from lib.run.progress import Progress
 from lib.run.stop import StopOnSignal, how_to_resume
 
 STRETCH_BYTES = 128 * 2**20
@@ -106,7 +107,8 @@ def train(
     board = TensorBoard(restart.parent) if tensorboard else None
     model.steps_per_execution = devices.steps_per_execution(steps_per_execution)
     started = time.time() - 60 * minutes
-    progress = _Progress(step, steps, interval_so_far)
+    line = Progress("step", steps, done=step)
+    progress = _Steps(line, interval_so_far)
     saved, cost = time.time(), 0.0
 
     def save_checkpoint():
@@ -117,15 +119,15 @@ def train(
         saved = time.time()
         cost = saved - began
 
-    with _StopOnSignal() as stop:
+    with _StopOnSignal() as stop, contextlib.closing(line):
         while step < steps and not stop.requested:
             end = min(steps, (step // interval + 1) * interval)
             while step < end and not stop.requested:
                 if time.time() - saved > max(SECONDS_UNSAVED, cost / SAVING_SHARE):
                     save_checkpoint()
-                some = min(end, step + progress.steps_in(SECONDS_AT_ONCE))
+                some = min(end, step + _steps_in(SECONDS_AT_ONCE, line))
                 _fit_stretch(model, batch, step, some, [progress, stop])
-                step = progress.step
+                step = line.done
             minutes = (time.time() - started) / 60
             if step == end:
                 logs = progress.finish_interval()
@@ -278,7 +280,7 @@ def _fit_stretch(
 ) -> None:
     """Runs `fit` on the batches from step `start` to `end`, or as many as STRETCH_BYTES hold.
 
-    The first callback is the run's `_Progress`.
+    The first callback is the run's `_Steps`.
     """
     joined, batch_size = _stretch(batch, start, end)
     callbacks[0].stretch_end = start + -(-_length(joined) // batch_size)
@@ -319,69 +321,41 @@ class _StopOnSignal(StopOnSignal, keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-class _Progress(keras.callbacks.Callback):
-    """A line with step, time left and losses: one that changes, or one per interval in a log."""
+def _steps_in(seconds: float, line: Progress) -> int:
+    """The number of steps that take about `seconds`; 8 while their duration is unknown."""
+    return max(1, int(seconds / line.seconds_each)) if line.seconds_each else 8
 
-    def __init__(self, step, steps, interval=None):
+
+class _Steps(keras.callbacks.Callback):
+    """Counts the steps, shows them, and averages the logs of an interval."""
+
+    def __init__(self, line, interval=None):
         super().__init__()
-        self.first = self.step = step
-        self.steps = steps
-        interval = interval or {"start": step, "sums": {}}
+        self.line = line
+        interval = interval or {"start": line.done, "sums": {}}
         self.interval_start, self.sums = interval["start"], interval["sums"]
-        self.started: float | None = None
-        self.shown = 0.0
 
     @property
     def interval(self):
         """Start and sums of the interval, from which a continuation computes the mean logs."""
         return {"start": self.interval_start, "sums": self.sums}
 
-    @property
-    def seconds_per_step(self):
-        """Mean duration without the first step, which compiles; 0 before the second step."""
-        done = self.step - self.first
-        return (time.time() - self.started) / done if done and self.started else 0.0
-
-    def steps_in(self, seconds):
-        """The number of steps that take about `seconds`; 8 while their duration is unknown."""
-        return max(1, int(seconds / self.seconds_per_step)) if self.seconds_per_step else 8
+    def on_epoch_begin(self, epoch, logs=None):
+        self.stretch_start = self.line.done
 
     def on_train_batch_end(self, batch, logs=None):
         # Keras counts a last execution with fewer steps as a full one.
-        self.step = min(self.stretch_start + batch + 1, self.stretch_end)
-        now = time.time()
-        if self.started is None:
-            # The first step includes the compilation: time is counted from its end.
-            self.started = self.shown = now
-            self.first = self.step
-        if sys.stdout.isatty() and now - self.shown > 0.5:
-            self.shown = now
-            self._print(logs, end="")
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.stretch_start = self.step
+        self.line.update(min(self.stretch_start + batch + 1, self.stretch_end), logs)
 
     def on_epoch_end(self, epoch, logs=None):
         for name, value in logs.items():
-            weighted = float(value) * (self.step - self.stretch_start)
+            weighted = float(value) * (self.line.done - self.stretch_start)
             self.sums[name] = self.sums.get(name, 0.0) + weighted
 
     def finish_interval(self):
         """Prints a line that remains, and returns the mean logs since the last call."""
-        count = max(1, self.step - self.interval_start)
+        count = max(1, self.line.done - self.interval_start)
         logs = {name: value / count for name, value in self.sums.items()}
-        self._print(logs, end="\n")
-        self.sums, self.interval_start = {}, self.step
+        self.line.keep(logs)
+        self.sums, self.interval_start = {}, self.line.done
         return logs
-
-    def _print(self, logs, end):
-        seconds = self.seconds_per_step
-        left = int(seconds * (self.steps - self.step))
-        filled = 20 * self.step // self.steps
-        bar = "=" * filled + "." * (20 - filled)
-        losses = "  ".join(f"{name} {float(value):.4f}" for name, value in logs.items())
-        text = (
-            f"step {self.step}/{self.steps} [{bar}] {1000 * seconds:.0f} ms/step, "
-            f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left  {losses}"
-        )
-        print(f"\r{text}\x1b[K" if sys.stdout.isatty() else text, end=end, flush=True)

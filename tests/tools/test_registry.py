@@ -2,13 +2,15 @@
 
 import csv
 import json
+import os
 import sys
 
 import pytest
 from conftest import ROOT
 
+from lib.files import records
 from lib.files.errors import UserError
-from lib.run import console
+from lib.run import console, flags
 from tools import readme, registry
 from tools.tables import cells
 
@@ -144,22 +146,53 @@ def test_a_wrong_key_or_format_names_row_and_record(key, form, tmp_path, monkeyp
     assert str(error.value).startswith(told + expected[key])
 
 
-def test_the_last_lines_of_a_run_are_read_from_the_published_numbers(tmp_path, monkeypatch, capsys):
-    class Args:
-        output_dir = tmp_path
-
+@pytest.fixture
+def last_lines(tmp_path, monkeypatch, capsys):
+    """Function that concludes a run of ACGAN and returns its last lines."""
     monkeypatch.setattr(sys, "argv", ["acgan-mnist-5.3.1.py"])
+    monkeypatch.setattr(records, "COMMIT", "abc")
+    monkeypatch.setattr(console, "RESULTS", {"fid_mnist": 31.25})
+    parser = flags.Parser(None)
+    parser.add_setting("--ema", type=float, default=0.999)
+    parser.add_argument("--generator")
+    parser.add_argument("--output-dir", default=tmp_path)
+    parser.add_argument("--train-steps", default=2)
+
+    def conclude(*words):
+        console.conclude(parser.parse_args(words), tmp_path)
+        return capsys.readouterr().out.splitlines()
+
+    return conclude
+
+
+def test_the_last_lines_of_a_run_say_what_to_look_at_and_what_to_try(last_lines, tmp_path):
     with console.PUBLISHED.open(newline="") as file:
-        numbers = {row["measure"]: row for row in csv.DictReader(file) if "acgan" in row["script"]}
-    console.conclude(Args, tmp_path)
-    assert capsys.readouterr().out.splitlines() == [
-        f"Published: {measure} {row['value']} (the book shows pictures)"
-        for measure, row in numbers.items()
+        rows = [row for row in csv.DictReader(file) if row["script"] == "acgan-mnist-5.3.1"]
+    fid, requested = (f"Published: {r['measure']} {r['value']}, {r['budget']}" for r in rows)
+    for name in ("00500.png", "evolution.png", "acgan.h5"):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name)
+    assert last_lines() == [
+        "Result: FID-MNIST 31.2",
+        f"{fid} (the book shows pictures)",
+        f"{requested} (the book shows pictures)",
+        f"Picture: {tmp_path}/evolution.png",
+        f"Weights: {tmp_path}/acgan.h5",
+        f"Next: python3 acgan-mnist-5.3.1.py --generator={tmp_path}/acgan.h5 --evaluate",
     ]
-    assert len(numbers) == 2
+    assert last_lines("--generator=some.h5")[-1] == (
+        "Next: python3 acgan-mnist-5.3.1.py --train-steps 1000"
+    )
+
+
+def test_a_run_of_something_else_is_not_compared(last_lines, monkeypatch, tmp_path):
+    assert last_lines("--ema", "0") == []
+    monkeypatch.setattr(records, "COMMIT", "abc-dirty")  # as after an edit of the script
+    assert last_lines() == []
+    monkeypatch.setattr(records, "COMMIT", "abc")
+    assert len(last_lines()) == 3
     monkeypatch.setattr(console, "PUBLISHED", tmp_path / "none.csv")
-    console.conclude(Args, tmp_path)
-    assert capsys.readouterr().out == ""
+    assert last_lines() == []
 
 
 def test_the_published_numbers_are_those_of_the_records():
