@@ -81,7 +81,6 @@ if __name__ == "__main__":
     args = parse_args()  # before the imports that take seconds
 
 import math
-from functools import partial
 
 import keras
 import numpy as np
@@ -169,9 +168,14 @@ class PolicyAgent(agents.EpisodeModel):
         critic = {} if method == "reinforce" else {"value": self.value}
         self.networks = {"actor": self.actor, **critic}
 
-    def step(self, features, columns):
+    def drive(self, env, rng):
+        """Plays an episode with the mean action of each state; returns its reward."""
+        return sum(run_episode(env, self.policy, rng)[2])
+
+    def step(self, features, columns, rates):
         """One update of each network from an episode, compiled; see `learn`."""
         actions, rewards, returns, discounts, ended, weights = ops.unstack(columns, axis=1)
+        self.actor_optimizer.learning_rate, self.value_optimizer.learning_rate = ops.unstack(rates)
         values = self.value(features)[:, 0]
         known = rewards, returns, discounts, ended, self.settings.gamma
         advantage, targets = advantages(self.method, values[:-1], values[1:], *known)
@@ -179,24 +183,25 @@ class PolicyAgent(agents.EpisodeModel):
         def policy_loss():
             policy = self.actor(features[:-1])
             density, entropy = log_density(policy, actions, self.settings.correlation)
-            return -ops.sum(weights * (advantage * density + self.settings.beta * entropy))
+            loss = -ops.sum(weights * (advantage * density + self.settings.beta * entropy))
+            return loss, ops.sum(weights * policy[:, 1]) / ops.sum(weights)
 
         def value_loss():
             return ops.sum(weights * (targets - self.value(features[:-1])[:, 0]) ** 2)
 
-        self.log(policy_loss=self.minimize(self.actor_optimizer, policy_loss))
+        loss, std = self.minimize(self.actor_optimizer, policy_loss)
+        self.log(policy_loss=loss, std=std, learning_rate=rates[0])
         if self.method != "reinforce":
             self.log(value_loss=self.minimize(self.value_optimizer, value_loss))
             self.log(explained_variance=agents.explained(targets, values[:-1], weights))
+        kernel, bias = self.policy.weights()
+        self.log(kernel=kernel, bias=bias)
 
     def learn(self, features, actions, rewards, flag, share):
-        """Learns from an episode of T steps; returns facts for the log.
+        """Learns from an episode, with a share of the first learning rates; returns facts.
 
-        Args:
-            features: of all states (T + 1, 32).
-            actions, rewards: (T,).
-            flag: whether the last step reached the flag.
-            share: of the first learning rates.
+        An episode has the features of all states (T + 1, 32), the actions and rewards (T,), and
+        whether the last step reached the flag.
         """
         features, steps, gamma = np.array(features, "float32"), len(rewards), self.settings.gamma
         bootstrap = self.method == "a2c" and not flag
@@ -204,14 +209,11 @@ class PolicyAgent(agents.EpisodeModel):
         returns = discounted_returns(rewards, gamma, last)
         ended, weights = np.append(np.zeros(steps - 1), flag), np.full(steps, 1 / STEPS)
         columns = [actions, rewards, returns, gamma ** np.arange(steps), ended, weights]
-        self.actor_optimizer.learning_rate = share * self.settings.learning_rate
-        self.value_optimizer.learning_rate = share * self.settings.value_learning_rate
-        std = self.policy(features[:-1])[1]
-        entropy = np.log(std).mean() + 0.5 * math.log(2 * math.pi * math.e)
-        losses = self.update(*agents.fill_up(features, np.stack(columns, axis=1)))
-        self.policy.update()
-        rate = share * self.settings.learning_rate
-        return {"learning_rate": rate, "std": std.mean(), "entropy": entropy, **losses}
+        rates = share * np.array([self.settings.learning_rate, self.settings.value_learning_rate])
+        episode = agents.fill_up(features, np.stack(columns, axis=1))
+        facts = self.update(*episode, rates.astype("float32"))
+        self.policy.copy_actor([facts.pop(name) for name in ("kernel", "bias")])
+        return facts
 
 
 def correlated_noise(correlation, rng):
@@ -223,12 +225,7 @@ def correlated_noise(correlation, rng):
 
 
 def run_episode(env, policy, rng, noise=None):
-    """Plays one episode; without `noise`, each action is the mean of its distribution.
-
-    Returns:
-        tuple: The features of all states, the actions, the rewards, and whether the flag was
-        reached.
-    """
+    """Plays one episode, see `learn`; without `noise`, each action is the mean."""
     low, high = float(env.action_space.low[0]), float(env.action_space.high[0])
     state, _ = env.reset(seed=int(rng.integers(2**31)))
     features, actions, rewards, flag, truncated = [policy.features(state)], [], [], False, False
@@ -252,9 +249,12 @@ def make_agent(run, seed, method, encoder, settings, env_id, files):
     keras.utils.set_random_seed(seed)
     agent = PolicyAgent(method, encoder, settings)
     expected = {**about(agent, env_id), "least_std": settings.least_std}
-    agents.load_networks(run, agent.networks, files, f"car_{method}", expected, encoder)
-    agent.policy.copy_encoder(encoder)
-    agent.policy.update()
+    for name, file in files.items():
+        if file:
+            book_name, ours = f"{name}_weights.h5", f"car_{method}_{name}.h5"
+            path = agents.find(file, run.script, book_name, ours)
+            agents.load(agent.networks[name], path, expected, encoder)
+    agent.policy.copy()
     return agent
 
 
@@ -263,30 +263,23 @@ def train(run, seed, agent, env_id):
     rng = np.random.default_rng(seed)
     env = environments.make_continuous(env_id, render_mode="human" if run.show else None)
     fixed = {**about(agent, env_id), **asdict(agent.settings), "episodes": run.budget}
-    with agent_runs.TrainingRun(run, seed, [agent], rng, fixed) as training:
-        agent.policy.update()
+    with agent_runs.TrainingRun(run, seed, agent, rng, fixed) as training:
+        agent.policy.copy()
         while training.unfinished:
             noise = correlated_noise(agent.settings.correlation, rng)
-            *played, flag = run_episode(env, agent.policy, rng, noise)
-            facts = agent.learn(*played, flag, share=1 - len(training.log) / run.budget)
-            training.add(
-                steps=len(played[-1]),
-                reward=round(sum(played[-1]), 3),
-                flag=int(flag),
-                flags=flag + (training.log[-1]["flags"] if training.log else 0),
-                **{name: float(f"{value:.5g}") for name, value in facts.items()},
-            )
-    training.updates, training.play = int(agent.optimizer.iterations), partial(play, agent.policy)
-    training.test = reports.test(env_id, training.play, TEST_EPISODES, seed, run.show)
+            features, actions, rewards, flag = run_episode(env, agent.policy, rng, noise)
+            share = 1 - len(training.log) / run.budget
+            facts = agent.learn(features, actions, rewards, flag, share)
+            flags = flag + (training.log[-1]["flags"] if training.log else 0)
+            training.add(len(rewards), sum(rewards), flag=int(flag), flags=flags, **facts)
+    training.updates, training.play = int(agent.optimizer.iterations), agent.drive
+    training.test = reports.test(env_id, agent.drive, TEST_EPISODES, seed, run.show)
     if seed == run.seed:
         stem = f"car_{agent.method}"
-        agents.save_networks(run, agent.networks, stem, **about(agent, env_id), seed=seed)
+        for name, network in agent.networks.items():
+            file = f"{stem}_{name}{run.name.removeprefix(stem)}.h5"
+            run.save(network, file, **about(agent, env_id), seed=seed)
     return training
-
-
-def play(policy, env, rng):
-    """Plays an episode with the mean action of each state; returns its reward."""
-    return sum(run_episode(env, policy, rng)[2])
 
 
 def main(args):
@@ -303,27 +296,27 @@ def main(args):
     encoder = load_or_train(run, env_id, space, settings.standardize, file, f"car_encoder{end}.h5")
     actor_file = run.to_load(args.actor_weights, f"car_{method}_actor.h5")
     files = {"actor": actor_file, "value": args.value_weights}
-    agent = make_agent(run, args.seed, method, encoder, settings, env_id, files)
+
+    def new_agent(seed):
+        return make_agent(run, seed, method, encoder, settings, env_id, files)
+
+    agent = new_agent(args.seed)
     states = keras.Input(space.shape, name="states")
     policy = keras.Model(states, agent.actor(encoder(states)), name="policy")
     if run.exported({"": policy}, inputs=(space.low, space.high)):
         return
     run.introduce(method, env_id, encoder, *agent.networks.values())
-    facts = {"env_id": env_id, "method": method, "settings": asdict(settings)}
+    facts = {"method": method, "settings": asdict(settings)}
     if args.actor_weights and not args.train:
-        shown = partial(play, agent.policy)
-        rewards = reports.test(env_id, shown, TEST_EPISODES, args.seed, run.show)
-        reports.evaluation(run, rewards, **facts)
+        reports.evaluate(run, env_id, agent.drive, TEST_EPISODES, **facts)
+        play = agent.drive
     else:
-
-        def train_seed(seed):
-            agent = make_agent(run, seed, method, encoder, settings, env_id, files)
-            return train(run, seed, agent, env_id)
-
-        runs = agent_runs.run_seeds(args.seed, args.seeds, train_seed)
-        shown = runs[args.seed].play
-        reports.policies(run, runs, GOAL, **facts)
-    video.record(shown, film, args.seed, run.folder, args.record)
+        runs = agent_runs.run_seeds(
+            args.seed, args.seeds, lambda seed: train(run, seed, new_agent(seed), env_id)
+        )
+        reports.policies(run, runs, GOAL, env_id=env_id, **facts)
+        play = runs[args.seed].play
+    video.record(play, film, args.seed, run.folder, args.record)
 
 
 if __name__ == "__main__":

@@ -74,9 +74,11 @@ def parse_args():
     parser.add_argument(
         "-d", "--ddqn", dest="method", action="store_const", const="ddqn", help="double DQN"
     )
-    parser.add_argument("-r", "--no-render", action="store_true", help="no window, the default")
+    parser.add_argument(
+        "-r", "--no-render", dest="show", action="store_false", help="no window, the default"
+    )
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
-    parser.set_defaults(method="dqn")
+    parser.set_defaults(method="dqn", show=False)
     add_flags(parser, Settings)
     return parser.parse_args()
 
@@ -147,16 +149,16 @@ class DQNAgent:
             keras.optimizers.Adam(settings.learning_rate),
             steps_per_execution=agents.in_one_call(self.in_a_row),
         )
-        self.update_target()
         self.update_weights()
-
-    def update_target(self):
-        """Copies the Q-network into the target network."""
-        self.target_network.set_weights(self.q_network.get_weights())
+        self.update_target()
 
     def update_weights(self):
         """Copies the weights of the Q-network into NumPy arrays, which choose the actions."""
         self.weights = self.q_network.get_weights()
+
+    def update_target(self):
+        """Copies the Q-network into the target network."""
+        self.target_network.set_weights(self.q_network.get_weights())
 
     def act(self, state, epsilon, rng):
         """Returns a random action with probability epsilon, else the action of greatest value."""
@@ -178,8 +180,7 @@ class DQNAgent:
                 self.update_target()
         self.update_weights()
         values = agents.dense_layers(self.weights, transitions[0][-size:]).max(axis=1)
-        facts = {"loss": np.mean(losses), "q_value": values.mean()}
-        return {name: float(f"{value:.5g}") for name, value in facts.items()}
+        return {"loss": np.mean(losses), "q_value": values.mean()}
 
 
 def epsilon_at(episode, settings):
@@ -211,30 +212,23 @@ def train(run, seed, settings, method, env_id):
     memory = agent_runs.Memory(env.observation_space.shape[0])
     about = {"method": method, "environment": env_id}
     training = agent_runs.TrainingRun(
-        run, seed, [agent.learner], rng, {**about, **asdict(settings)}, every=20, memory=memory
+        run, seed, agent.learner, rng, {**about, **asdict(settings)}, every=20, memory=memory
     )
     with training:
         agent.update_weights()
         while training.unfinished and not training.reached(goal):
             epsilon = epsilon_at(len(training.log), settings)
             steps, reward = run_episode(env, agent, epsilon, rng, memory)
-            facts = {"loss": "", "q_value": ""}
+            facts = {"loss": "", "q_value": "", "greedy_reward": ""}
             learn = settings.replay_after_success or reward < goal
             if learn and memory.size >= settings.batch_size:
-                facts = agent.replay(memory, rng)
-            facts["greedy_reward"] = ""
+                facts |= agent.replay(memory, rng)
             if (len(training.log) + 1) % EVALUATE_EVERY == 0:
                 rewards = reports.test(env_id, agent.play, EVALUATION_EPISODES, seed)
-                facts["greedy_reward"] = round(float(np.mean(rewards)), 3)
-            training.add(
-                steps=steps,
-                reward=reward,
-                epsilon=round(epsilon, 5),
-                **facts,
-                learning_rate=settings.learning_rate,
-                updates=int(agent.learner.optimizer.iterations),
-            )
-    env.close()
+                facts["greedy_reward"] = np.mean(rewards)
+            updates, rate = int(agent.learner.optimizer.iterations), settings.learning_rate
+            facts |= {"epsilon": epsilon, "learning_rate": rate, "updates": updates}
+            training.add(steps, reward, **facts)
     training.solved, training.play = training.reached(goal), agent.play
     training.test = reports.test(env_id, agent.play, TEST_EPISODES, seed, run.show)
     if seed == run.seed:
@@ -243,36 +237,32 @@ def train(run, seed, settings, method, env_id):
 
 
 def main(args):
-    settings, different = chosen(args, Settings()), changed(args, Settings())
-    end = agent_runs.suffix(args.env_id, ENV_ID, different, args.seed)
-    run = program.start(args, f"{args.method}_cartpole{end}", __file__, **asdict(settings))
-    run.show = args.show and not args.no_render
-    env = environments.make_discrete(args.env_id)
-    agent = DQNAgent(env, settings, args.method == "ddqn")
-    file = run.to_load(args.weights, f"{args.method}_cartpole.h5")
+    settings, method, env_id = chosen(args, Settings()), args.method, args.env_id
+    end = agent_runs.suffix(env_id, ENV_ID, changed(args, Settings()), args.seed)
+    run = program.start(args, f"{method}_cartpole{end}", __file__, **asdict(settings))
+    env = environments.make_discrete(env_id)
+    agent = DQNAgent(env, settings, method == "ddqn")
+    file = run.to_load(args.weights, f"{method}_cartpole.h5")
     if file:
-        expected = {"method": args.method, "environment": args.env_id}
+        expected = {"method": method, "environment": env_id}
         agents.load(agent.q_network, agents.find(file, __file__), expected)
         agent.update_weights()
     if run.exported({"": agent.q_network}, inputs=SYMMETRIC):
         return
-    run.introduce(args.method.upper(), args.env_id, agent.q_network)
-    film = video.filmed(args.env_id, args.record)
-    facts = {"env_id": args.env_id, "method": args.method, "settings": asdict(settings)}
+    run.introduce(method.upper(), env_id, agent.q_network)
+    film = video.filmed(env_id, args.record)
+    facts = {"method": method, "settings": asdict(settings)}
     if file:
+        reports.evaluate(run, env_id, agent.play, TEST_EPISODES, weights=file, **facts)
         play = agent.play
-        rewards = reports.test(args.env_id, play, TEST_EPISODES, args.seed, run.show)
-        reports.evaluation(run, rewards, weights=file, **facts)
     else:
-
-        def train_seed(seed):
-            return train(run, seed, settings, args.method, args.env_id)
-
-        runs = agent_runs.run_seeds(args.seed, args.seeds, train_seed)
+        runs = agent_runs.run_seeds(
+            args.seed, args.seeds, lambda seed: train(run, seed, settings, method, env_id)
+        )
+        if env_id == ENV_ID:
+            facts["book_episodes"] = BOOK_EPISODES[method]
+        reports.dqn(run, runs, environments.goal(env), env_id=env_id, **facts)
         play = runs[args.seed].play
-        if args.env_id == ENV_ID:
-            facts["book_episodes"] = BOOK_EPISODES[args.method]
-        reports.dqn(run, runs, environments.goal(env), **facts)
     video.record(play, film, args.seed, run.folder, args.record)
 
 

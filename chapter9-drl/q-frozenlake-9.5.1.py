@@ -109,6 +109,7 @@ import time
 import numpy as np
 
 from lib.files import records, weights
+from lib.files.whole import write_whole
 from lib.rl import agent_runs, frozen_lake, video
 
 
@@ -182,7 +183,7 @@ def train(env, agent, episodes, seed):
             progress.update(episode, epsilon=agent.epsilon, wins=wins)
             if stop.requested:
                 break
-    progress.finish(episode, epsilon=agent.epsilon, wins=wins)
+    progress.update(episode, last=True, epsilon=agent.epsilon, wins=wins)
     facts = {
         "episodes": episode,
         "steps": steps,
@@ -197,7 +198,7 @@ def trained_table(env, args, path, seed):
     sizes = int(env.observation_space.n), int(env.action_space.n)
     agent = QAgent(*sizes, args.episodes, seed, args.slippery, args.book, args.learning_rate)
     table, facts, stopped = train(env, agent, args.episodes, seed)
-    frozen_lake.save_table(table, path)
+    write_whole(path, lambda temporary: np.save(temporary, table))
     if stopped:
         raise Stopped(
             f"Stopped after episode {facts['episodes']}; '{path}' holds the table so far."

@@ -1,4 +1,4 @@
-"""Runs of agents: environments, replay memory, progress, log, checkpoints, names of their files.
+"""Runs of agents: replay memory, progress, log, checkpoints, names of their files.
 
 Keras is imported by the methods that need it, because FrozenLake does not.
 """
@@ -23,16 +23,10 @@ if TYPE_CHECKING:
 
 
 def suffix(env_id: str, default: str, changed: dict[str, Any], seed: int) -> str:
-    """Returns the end of a run's file names: what differs from the default run.
+    """Returns the end of a run's file names, for instance "-CartPole-v1-gamma0.9-seed3".
 
-    Args:
-        env_id: the environment.
-        default: the default environment.
-        changed: dict of the settings that flags changed.
-        seed: of the first run.
-
-    Returns:
-        For instance "-CartPole-v1-gamma0.9-seed3", or "" for the default run.
+    It names what differs from the default run: the environment, the `changed` settings {name:
+    value}, and the seed of the first run.
     """
     parts = [env_id.replace("/", "-")] if env_id != default else []
     parts += [f"{name}{value}" for name, value in changed.items()]
@@ -41,22 +35,17 @@ def suffix(env_id: str, default: str, changed: dict[str, Any], seed: int) -> str
 
 
 class Memory:
-    """The transitions of an agent: state, action, reward, next state, and whether it ended.
-
-    Args:
-        state_size: numbers in a state.
-    """
+    """The transitions of an agent, whose states have `state_size` numbers."""
 
     NAMES = ("states", "actions", "rewards", "next_states", "ended")
 
     def __init__(self, state_size: int) -> None:
         self.size = 0
-        shapes, kinds = ((state_size,), (), (), (state_size,), ()), "fifff"
-        pairs = zip(shapes, kinds, strict=True)
-        self.arrays = [np.empty((1024, *shape), kind) for shape, kind in pairs]
+        shapes = [(1024, state_size) if "states" in name else 1024 for name in self.NAMES]
+        self.arrays = [np.empty(*pair) for pair in zip(shapes, "fifff", strict=True)]
 
     def remember(self, *transition: Any) -> None:
-        """Adds a transition. The arrays double when they are full."""
+        """Adds a transition in the order of NAMES. The arrays double when they are full."""
         if self.size == len(self.arrays[0]):
             self.arrays = [np.concatenate([array, np.empty_like(array)]) for array in self.arrays]
         for array, value in zip(self.arrays, transition, strict=True):
@@ -64,12 +53,7 @@ class Memory:
         self.size += 1
 
     def sample(self, batch_size: int, batches: int, rng: np.random.Generator) -> list[np.ndarray]:
-        """Draws batches, each without repetition.
-
-        Returns:
-            list: The arrays states, actions, rewards, next states and ended, each with
-            `batches * batch_size` rows.
-        """
+        """Returns arrays (batches * batch_size, ...) of batches drawn without repetition."""
         drawn = [rng.choice(self.size, batch_size, replace=False) for _ in range(batches)]
         rows = np.concatenate(drawn)
         return [array[rows] for array in self.arrays]
@@ -79,15 +63,13 @@ class Memory:
         return dict(zip(self.NAMES, (a[: self.size] for a in self.arrays), strict=True))
 
     def restore(self, stored: dict[str, np.ndarray]) -> None:
-        """Restores the arrays that `stored` returned."""
+        """Takes the arrays that `stored` returned."""
         self.arrays = [stored[name] for name in self.NAMES]
         self.size = len(stored["ended"])
 
 
 class ProgressLine:
-    """A line with episode, numbers and time left.
-
-    A terminal shows one line that changes. Elsewhere a line is printed every `every` episodes.
+    """A line with episode, numbers and time left: one that changes in a terminal.
 
     Args:
         episodes: the largest number of episodes.
@@ -97,29 +79,17 @@ class ProgressLine:
     """
 
     def __init__(self, episodes: int, title: str = "", every: int = 100, first: int = 0) -> None:
-        self.episodes = episodes
-        self.first = first
-        self.title = title
-        self.every = every
+        self.episodes, self.title, self.every, self.first = episodes, title, every, first
         self.started = self.shown = time.time()
 
-    def update(self, episode: int, **numbers: float) -> None:
-        """Prints the line for `episode`, counted from 1, if it is due."""
-        now = time.time()
-        if sys.stdout.isatty():
-            if now - self.shown > 0.5:
-                self._print(episode, numbers, end="")
-        elif episode % self.every == 0 and episode < self.episodes:
-            self._print(episode, numbers, end="\n")
-
-    def finish(self, episode: int, **numbers: float) -> None:
-        """Prints the last line."""
-        self._print(episode, numbers, end="\n")
-
-    def _print(self, episode, numbers, end):
-        self.shown = time.time()
-        seconds = self.shown - self.started
-        done = episode - self.first
+    def update(self, episode: int, last: bool = False, **numbers: float) -> None:
+        """Prints the line for `episode`, counted from 1, if it is due or the last one."""
+        now, terminal = time.time(), sys.stdout.isatty()
+        due = now - self.shown > 0.5 if terminal else episode % self.every == 0
+        if not last and (not due or episode == self.episodes):
+            return
+        self.shown = now
+        seconds, done = now - self.started, episode - self.first
         left = int(seconds / done * (self.episodes - episode)) if done else 0
         values = "  ".join(
             f"{name} {value:,}" if isinstance(value, int) else f"{name} {value:.4g}"
@@ -129,43 +99,39 @@ class ProgressLine:
             f"{self.title}episode {episode}/{self.episodes}  {values}  "
             f"{seconds:.0f} s, at most {left // 60}:{left % 60:02d} left"
         )
-        print(f"\r{text}\x1b[K" if sys.stdout.isatty() else text, end=end, flush=True)
+        end = "" if terminal and not last else "\n"
+        print(f"\r{text}\x1b[K" if terminal else text, end=end, flush=True)
 
 
 class TrainingRun:
     """One training run: its log, log-SEED.csv, checkpoints, progress line and stop signals.
 
-        with TrainingRun(run, seed, models, rng, settings) as training:
+        with TrainingRun(run, seed, model, rng, settings) as training:
             while training.unfinished:
                 ...
-                training.add(steps=steps, reward=reward)
+                training.add(steps, reward)
 
-    On entering, `--resume` restores the models, the generator and the log from the checkpoint. The
-    checkpoint of a finished run remains until `finish`, so that a continuation does not repeat it.
+    On entering, `--resume` restores the model, the generator and the log from the checkpoint. The
+    checkpoint of a finished run remains until the results of all runs are written, so that a
+    continuation does not repeat it.
 
     Args:
-        run: of the script, with the number of episodes as its budget. Its seed is that of the first
-            training run.
-        seed: of this run.
-        models: list of models, whose variables and optimizers are in the checkpoint.
-        rng: the NumPy generator of everything random in the run.
+        run: of the script, with the number of episodes as its budget.
+        seed: of this training run.
+        model, rng, memory: everything that changes in the run, for the checkpoint.
         settings: dict of values that must not differ in a continuation.
         every: see `ProgressLine`.
-        memory: an object with further arrays for the checkpoint: `stored()` returns a dict of them,
-            and `restore(dict)` takes them back.
 
     Attributes:
         log: a dict for each episode: its number, what `add` got, the mean reward of the last 100
             episodes, seconds, and steps_per_second.
         stopped: whether Ctrl-C or SIGTERM ended the run.
+        solved, test, updates: set by the scripts, for `reports`.
     """
 
     SECONDS_BETWEEN = 20  # checkpoints
     WINDOW = 100  # episodes in a mean reward
 
-    log: list[dict[str, Any]]
-    ended: float | None
-    # Set by the scripts, for the summaries of `reports`.
     solved: bool
     test: list[float]
     updates: int
@@ -174,18 +140,19 @@ class TrainingRun:
         self,
         run: program.Run,
         seed: int,
-        models: list[keras.Model],
+        model: keras.Model,
         rng: np.random.Generator,
         settings: dict[str, Any],
         every: int = 100,
         memory: Memory | None = None,
     ) -> None:
-        self.seed, self.folder, self.budget = seed, run.folder, run.budget
-        self.resume, self.first = run.resume, seed == run.seed
-        self.models, self.rng, self.settings = models, rng, settings
+        self.seed, self.folder, self.budget, self.resume = seed, run.folder, run.budget, run.resume
+        self.model, self.rng, self.settings = model, rng, settings
         self.every, self.memory = every, memory
         self.path = self.folder / f"restart-{seed}.npz"
-        self.log, self.steps, self.stopped, self.ended = [], 0, False, None
+        self.log: list[dict[str, Any]] = []
+        self.steps, self.stopped = 0, False
+        self.ended: float | None = None
         self.stop = stop.StopOnSignal("episode")
 
     def __enter__(self) -> Self:
@@ -207,7 +174,7 @@ class TrainingRun:
         self.ended = time.time()
         if kind is None:
             self._save()
-            self.progress.finish(len(self.log), **self.shown)
+            self._show(last=True)
 
     @property
     def unfinished(self) -> bool:
@@ -224,37 +191,35 @@ class TrainingRun:
         """The reward of each episode."""
         return [row["reward"] for row in self.log]
 
-    @property
-    def shown(self) -> dict[str, float]:
-        """The numbers in the progress line."""
-        last = self.log[-1] if self.log else {}
-        return {name: last[name] for name in ("reward", "mean_reward") if name in last}
-
     def reached(self, goal: float) -> bool:
         """Whether the mean reward of the last WINDOW episodes, all played, is at least `goal`."""
         return len(self.log) >= self.WINDOW and self.log[-1]["mean_reward"] >= goal
 
-    def add(self, **row: Any) -> None:
-        """Logs an episode; `row` has its steps and reward, and further numbers or empty texts."""
-        self.steps += row["steps"]
-        last = [*self.rewards[1 - self.WINDOW :], row["reward"]]
+    def add(self, steps: int, reward: float, **facts: Any) -> None:
+        """Logs an episode; `facts` are further numbers, of which five digits are kept, or texts."""
+        self.steps += steps
+        reward = round(reward, 3)
+        last = [earlier["reward"] for earlier in self.log[1 - self.WINDOW :]] + [reward]
         row = {
             "episode": len(self.log) + 1,
-            **row,
+            "steps": steps,
+            "reward": reward,
+            **{k: v if isinstance(v, (int, str)) else float(f"{v:.5g}") for k, v in facts.items()},
             "mean_reward": round(sum(last) / len(last), 3),
             "seconds": round(self.seconds, 2),
             "steps_per_second": round(self.steps / max(self.seconds, 1e-9)),
         }
         self.log.append(row)
         self._write(row)
-        self.progress.update(len(self.log), **self.shown)
+        self._show()
         self.stopped = self.stop.requested
         if time.time() - self.saved >= self.SECONDS_BETWEEN:
             self._save()
 
-    def finish(self) -> None:
-        """Removes the checkpoint, once the results of all runs have been written."""
-        self.path.unlink()
+    def _show(self, last=False):
+        row = self.log[-1] if self.log else {}
+        numbers = {name: row[name] for name in ("reward", "mean_reward") if row}
+        self.progress.update(len(self.log), last, **numbers)
 
     def _write(self, row):
         if self.writer is None:
@@ -266,13 +231,13 @@ class TrainingRun:
     def _load(self):
         from lib.run import checkpoints
 
-        there = self.path.exists()
-        if not self.resume and there:
+        if not self.path.exists():
+            return
+        if not self.resume:
             print(f"Starting again; --resume would continue from the checkpoint '{self.path}'.")
-        if not self.resume or not (self.first or there):
             return
         form = {"log": (list,), "rng": (dict,), "seconds": (int, float)}
-        progress, arrays = checkpoints.load_restart(self.path, self.models, self.settings, form)
+        progress, arrays = checkpoints.load_restart(self.path, self.model, self.settings, form)
         try:
             self.log = progress["log"]
             self.rng.bit_generator.state = progress["rng"]
@@ -289,18 +254,14 @@ class TrainingRun:
 
         progress = {"log": self.log, "rng": self.rng.bit_generator.state, "seconds": self.seconds}
         arrays = self.memory.stored() if self.memory is not None else None
-        checkpoints.save_restart(self.path, self.models, self.settings, progress, arrays)
+        checkpoints.save_restart(self.path, self.model, self.settings, progress, arrays)
         self.saved = time.time()
 
 
 def run_seeds(
     first: int, seeds: int, train: Callable[[int], TrainingRun]
 ) -> dict[int, TrainingRun]:
-    """Returns {seed: `train(seed)`} for some consecutive seeds.
-
-    Raises:
-        Stopped: if a signal ended a run.
-    """
+    """Returns {seed: `train(seed)`} for consecutive seeds; Stopped if a signal ended a run."""
     runs = {}
     for seed in range(first, first + seeds):
         run = runs[seed] = train(seed)

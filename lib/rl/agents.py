@@ -14,14 +14,12 @@ from lib.engine.backends import feed
 from lib.engine.step import AlternatingModel
 from lib.files import weights
 from lib.files.errors import UserError
-from lib.run import program
 
 
 def dense_layers(arrays: Sequence[np.ndarray], x: np.ndarray) -> np.ndarray:
     """Applies Dense layers in NumPy: ReLU after all but the last.
 
-    An agent needs the output for one state per step. A call of the Keras network takes about a
-    hundred times longer than its arithmetic.
+    For one state, a call of the Keras network takes about a hundred times longer.
 
     Args:
         arrays: the kernels and biases of the layers in turn, as from `get_weights`.
@@ -45,21 +43,23 @@ class NumpyPolicy:
     """
 
     def __init__(self, encoder: keras.Model, actor: keras.Model, least_std: float) -> None:
-        layers = actor.get_layer("mean"), actor.get_layer("std")
-        self.pairs = [[layer.kernel for layer in layers], [layer.bias for layer in layers]]
-        self.least_std = least_std
-        self.copy_encoder(encoder)
-        self.update()
+        self.layers = actor.get_layer("mean"), actor.get_layer("std")
+        self.encoder, self.least_std = encoder, least_std
+        self.copy()
 
-    def copy_encoder(self, encoder: keras.Model) -> None:
-        """Copies the weights of the encoder, which training does not change."""
-        self.encoder_weights = encoder.get_weights()
+    def copy(self) -> None:
+        """Copies the weights of both networks."""
+        self.encoder_weights = self.encoder.get_weights()
+        self.copy_actor(self.weights())
 
-    def update(self) -> None:
-        """Copies the weights of the actor again."""
-        self.policy_weights = [
-            np.concatenate([variable.numpy() for variable in pair], axis=-1) for pair in self.pairs
-        ]
+    def weights(self) -> list[Any]:
+        """Kernel (32, 2) and bias (2,) of the actor's layers side by side, as tensors."""
+        pairs = zip(*(layer.weights for layer in self.layers), strict=True)
+        return [ops.concatenate(pair, axis=-1) for pair in pairs]
+
+    def copy_actor(self, weights: list[Any]) -> None:
+        """Copies what `weights` returned in a compiled step; training changes no other weights."""
+        self.actor_weights = [ops.convert_to_numpy(each) for each in weights]
 
     def features(self, state: np.ndarray) -> np.ndarray:
         """Features (32,) of a state."""
@@ -67,29 +67,51 @@ class NumpyPolicy:
 
     def __call__(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation (...) of the action for features (..., 32)."""
-        policy = dense_layers(self.policy_weights, features)
+        policy = dense_layers(self.actor_weights, features)
         return policy[..., 0], np.logaddexp(0, policy[..., 1]) + self.least_std
 
 
-def fill_up(*arrays: np.ndarray) -> list[np.ndarray]:
-    """Fills float32 arrays with as many rows of zeros as the last one needs for a power of two.
+class EpisodeModel(AlternatingModel):
+    """A model whose step learns from one episode and logs its numbers, instead of their means.
 
-    Each new shape of a batch is compiled. The last array gets at least 128 rows.
+    Resetting the means before each episode would take longer than the step.
+    """
+
+    metrics = property(lambda self: [])  # nothing is averaged
+
+    def log(self, values: dict[str, Any] | None = None, /, **named: Any) -> None:
+        """Adds tensors to the log of this episode."""
+        self.logged |= {**(values or {}), **named}
+
+    def run_step(self, batch: Sequence[Any]) -> dict[str, Any]:
+        """Runs `step` on one episode and returns what it has logged."""
+        self.logged: dict[str, Any] = {}
+        self.play([ops.convert_to_tensor(array) for array in batch])  # PyTorch gets arrays
+        return dict(self.logged)
+
+    def update(self, *episode: np.ndarray) -> dict[str, Any]:
+        """Runs the compiled step on the arrays of an episode.
+
+        Returns:
+            dict: What the step has logged: scalars as numbers, the others as tensors.
+        """
+        return self.train_on_batch(episode, return_dict=True)
+
+
+def fill_up(*arrays: np.ndarray) -> list[np.ndarray]:
+    """Fills float32 arrays (rows, ...) with zeros, so that few shapes have to be compiled.
+
+    The last array gets a power of two of rows, at least 128. The others get as many more rows.
     """
     rows = len(arrays[-1])
     more = max(128, 1 << (rows - 1).bit_length()) - rows
-    filled = []
-    for array in arrays:
-        filled.append(np.zeros((len(array) + more, *array.shape[1:]), "float32"))
-        filled[-1][: len(array)] = array
-    return filled
+    return [np.concatenate([a, np.zeros((more, *a.shape[1:]))]).astype("float32") for a in arrays]
 
 
 def explained(targets: Any, values: Any, weights: Any) -> Any:
-    """Returns the explained variance, 1 - Var(targets - values) / Var(targets), as a tensor.
+    """Returns the explained variance, 1 - Var(targets - values) / Var(targets), of tensors (rows,).
 
-    Args:
-        targets, values, weights: tensors (rows,). The weights are equal, or 0 to leave out a row.
+    The weights of the rows are equal, or 0 to leave out a row.
     """
 
     def variance(x):
@@ -99,35 +121,8 @@ def explained(targets: Any, values: Any, weights: Any) -> Any:
     return 1 - variance(targets - values) / (variance(targets) + 1e-9)
 
 
-class EpisodeModel(AlternatingModel):
-    """A model whose step learns from one episode and logs its numbers, instead of their means.
-
-    Resetting the means before each episode would take longer than the step.
-    """
-
-    def log(self, values: dict[str, Any] | None = None, /, **named: Any) -> None:
-        """Adds scalars to the log of this episode."""
-        self.logged.update({**(values or {}), **named})
-
-    def run_step(self, batch: Sequence[Any]) -> dict[str, Any]:
-        """Runs `step` on one episode and returns what it has logged."""
-        self.logged: dict[str, Any] = {}
-        self.play([ops.convert_to_tensor(array) for array in batch])  # PyTorch gets arrays
-        return dict(self.logged)
-
-    @property
-    def metrics(self) -> list[Any]:
-        """None: nothing is averaged."""
-        return []
-
-    def update(self, *episode: np.ndarray) -> dict[str, float]:
-        """Runs the compiled step on the arrays of an episode, and returns what it logs."""
-        logged = self.train_on_batch(episode, return_dict=True)
-        return {name: float(value) for name, value in logged.items()}
-
-
 def in_one_call(batches: int) -> int:
-    """Returns how many of so many batches one call of the compiled step can learn from."""
+    """Returns how many of these batches one call of the compiled step can learn from."""
     try:
         return devices.steps_per_execution(batches)
     except UserError:  # with PyTorch, Keras makes one call each
@@ -135,41 +130,30 @@ def in_one_call(batches: int) -> int:
 
 
 def train_on_batches(model: keras.Model, x: tuple[np.ndarray, ...], batch_size: int) -> float:
-    """Updates a compiled model by one batch after the other, in the order of the rows.
-
-    For many batches, `fit` with `steps_per_execution` is faster than one call each.
-
-    Args:
-        model: a compiled Keras model.
-        x: tuple of arrays (rows, ...).
-        batch_size: rows of a batch.
+    """Updates a compiled model by one batch of the rows of x after the other.
 
     Returns:
         float: The mean loss.
     """
     if len(x[0]) == batch_size:
         return float(model.train_on_batch(x))
+    # With `steps_per_execution`, this is faster than one call for each batch.
     return model.fit(**feed({"x": x}, batch_size), verbose=0).history["loss"][0]
 
 
 def fingerprint(network: keras.Model) -> str:
     """Returns 16 hexadecimal digits that identify the weights of a network."""
-    digest = hashlib.sha256()
-    for array in network.get_weights():
-        digest.update(array.astype("float32").tobytes())
-    return digest.hexdigest()[:16]
+    arrays = (array.astype("float32").tobytes() for array in network.get_weights())
+    return hashlib.sha256(b"".join(arrays)).hexdigest()[:16]
 
 
-def find(name: str, script: str | Path, aliases: dict[str, str] | None = None) -> Path:
-    """Returns the path of a weight file and prints it.
+def find(name: str, script: str | Path, book_name: str = "", ours: str = "") -> Path:
+    """Returns and prints the path of a weight file, see `weights.find`.
 
-    Args:
-        name: of the file, see `weights.find`.
-        script: whose folder has the pretrained weights.
-        aliases: {the book's name of a file: our name}, for names without a file.
+    If there is no file with the book's name, `ours` is the name of the pretrained file.
     """
-    if not Path(name).is_file():
-        name = (aliases or {}).get(name, name)
+    if name == book_name and not Path(name).is_file():
+        name = ours
     path = weights.find(name, script)
     print(f"weights: {path}")
     return path
@@ -180,14 +164,11 @@ def load(
 ) -> None:
     """Loads the weights of an agent's network.
 
-    The file of an actor or value network in the book's own form has no record and begins with the
-    layers of its encoder. Its encoder then also replaces the weights of `encoder`.
-
     Args:
-        network: the network.
-        path: the file.
+        network, path: the network and its file.
         expected: dict of facts that the record of the file must have, such as its environment.
-        encoder: the network before this one, or None.
+        encoder: the network before this one, if any. A file in the book's own form has no record
+            and begins with the layers of an encoder, which replaces the weights of this one.
 
     Raises:
         UserError: see `weights.load`; also if the file belongs to another agent.
@@ -211,42 +192,3 @@ def load(
             "encoder)"
         ) from None
     print(f"encoder: that in {path}")
-
-
-def load_networks(
-    run: program.Run,
-    networks: dict[str, keras.Model],
-    files: dict[str, str | None],
-    stem: str,
-    expected: dict[str, Any],
-    encoder: keras.Model | None = None,
-) -> None:
-    """Loads the networks for which there are files.
-
-    Args:
-        run: of the script, which has the pretrained weights next to it.
-        networks: {name: network}.
-        files: {name: weight file, or None}.
-        stem: the pretrained files are called STEM_NAME.h5, the book's NAME_weights.h5.
-        expected, encoder: see `load`.
-    """
-    for name, network in networks.items():
-        file = files.get(name)
-        if file:
-            path = find(file, run.script, {f"{name}_weights.h5": f"{stem}_{name}.h5"})
-            load(network, path, expected, encoder)
-
-
-def save_networks(
-    run: program.Run, networks: dict[str, keras.Model], stem: str, **about: Any
-) -> None:
-    """Saves networks as STEM_NAME.h5, with the end of the run's name before the dot.
-
-    Args:
-        run: of the script, whose settings the files record. Its name begins with the stem.
-        networks: {name: network}.
-        stem: the start of the file names.
-        about: further json values that say what the weights are.
-    """
-    for name, network in networks.items():
-        run.save(network, f"{stem}_{name}{run.name.removeprefix(stem)}.h5", **about)

@@ -20,15 +20,12 @@ def make(env_id: str, **options: Any) -> gym.Env:
         UserError: if Gymnasium does not know it, cannot load it, or it does not take `options`; or
             if it finds no display to show it on.
     """
+    mode = options.get("render_mode")
     displays = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
-    if (
-        options.get("render_mode") == "human"
-        and sys.platform == "linux"
-        and not any(map(os.environ.get, displays))
-    ):
+    if mode == "human" and sys.platform == "linux" and not any(map(os.environ.get, displays)):
         # SDL would crash the process.
         raise UserError("--show: found no display; use --record, which writes a video")
-    if options.get("render_mode") == "rgb_array":
+    if mode == "rgb_array":
         # Pictures do not need a window; without this, SDL complains if a display is missing.
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     with warnings.catch_warnings():
@@ -47,11 +44,7 @@ def make(env_id: str, **options: Any) -> gym.Env:
 
 
 def make_continuous(env_id: str, **options: Any) -> gym.Env:
-    """`make` for an environment with a bounded vector as state and one number as action.
-
-    Raises:
-        UserError: also if states or actions are of another kind.
-    """
+    """`make`, refusing all but a bounded vector as state and one number as action."""
     env = make(env_id, **options)
     states, actions = env.observation_space, env.action_space
     if not isinstance(actions, gym.spaces.Box) or actions.shape != (1,):
@@ -63,11 +56,7 @@ def make_continuous(env_id: str, **options: Any) -> gym.Env:
 
 
 def make_discrete(env_id: str, **options: Any) -> gym.Env:
-    """`make` for an environment with a vector as state and a few actions.
-
-    Raises:
-        UserError: also if states or actions are of another kind.
-    """
+    """`make`, refusing all but a vector as state and a few actions."""
     env = make(env_id, **options)
     if not isinstance(env.action_space, gym.spaces.Discrete):
         raise UserError(f"'{env_id}' has the actions {env.action_space}; expected discrete ones")
@@ -75,11 +64,11 @@ def make_discrete(env_id: str, **options: Any) -> gym.Env:
     return env
 
 
-def goal(env: gym.Env) -> float:
-    """Returns the mean reward at which the environment's task is solved, infinity without one."""
-    return float("inf") if env.spec.reward_threshold is None else env.spec.reward_threshold
-
-
 def _check_states(env_id, states):
     if not isinstance(states, gym.spaces.Box) or len(states.shape) != 1:
         raise UserError(f"'{env_id}' has the states {states}; expected vectors of numbers")
+
+
+def goal(env: gym.Env) -> float:
+    """Returns the mean reward at which the environment's task is solved, infinity without one."""
+    return float("inf") if env.spec.reward_threshold is None else env.spec.reward_threshold

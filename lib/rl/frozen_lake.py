@@ -1,6 +1,6 @@
 """FrozenLake around the agent: the environment, table files, tests, exact values and videos.
 
-Nothing here needs Keras.
+A policy is an array of action probabilities (cells, actions). Nothing here needs Keras.
 """
 
 import sys
@@ -14,14 +14,10 @@ import numpy as np
 
 from lib.files.arrays import read_npy
 from lib.files.errors import UserError, one_line
-from lib.files.whole import write_whole
 from lib.rl import environments
 
 ENV_ID = "FrozenLake-v1"
 LARGEST_TABLE = 2**20  # bytes of a file
-
-# {cell: {action: [(probability, next cell, reward, whether the episode ends)]}}.
-Transitions = dict[int, dict[int, list[tuple[float, int, float, bool]]]]
 
 
 def known(env_id: str) -> str:
@@ -33,11 +29,7 @@ def known(env_id: str) -> str:
 
 
 def make_lake(env_id: str, slippery: bool, **options: Any) -> gym.Env:
-    """Returns the environment, slippery or not.
-
-    Raises:
-        UserError: if it is not a lake, which has a table of probabilities and a time limit.
-    """
+    """Returns the environment; a UserError without a table of probabilities or a time limit."""
     env = environments.make(env_id, is_slippery=slippery, **options)
     if not hasattr(env.unwrapped, "P") or env.spec.max_episode_steps is None:
         raise UserError(f"'{env_id}' is not a lake: it has no table of probabilities or no limit")
@@ -49,33 +41,19 @@ def table_name(
 ) -> str:
     """The name of the table file, without suffix: one for each lake, method and seed.
 
-    Args:
-        env_id, slippery: the lake.
-        form: the part of the printed method that is used, "all", or None.
-        seed: of the training.
-        rate: the constant learning rate, if any.
+    `form` is the part of the printed method that is used, "all", or None; `rate` is the constant
+    learning rate, if any.
     """
     name = "q-frozenlake-slippery" if slippery else "q-frozenlake"
-    if env_id != ENV_ID:
-        name += "-" + env_id.replace("/", "-")
-    if form:
-        name += "-book" if form == "all" else f"-book-{form}"
-    if rate is not None:
-        name += f"-rate{rate:g}"
-    return name if seed == 0 else f"{name}-seed{seed}"
-
-
-def save_table(table: np.ndarray, path: Path) -> None:
-    """Writes a Q-table; an interruption leaves the previous file as it was."""
-    write_whole(path, lambda temporary: np.save(temporary, table))
+    name += f"-{env_id.replace('/', '-')}" if env_id != ENV_ID else ""
+    name += "-book" if form else ""
+    name += f"-{form}" if form and form != "all" else ""
+    name += f"-rate{rate:g}" if rate is not None else ""
+    return name + (f"-seed{seed}" if seed else "")
 
 
 def load_table(path: Path, env: gym.Env) -> np.ndarray:
-    """Reads a Q-table of shape (cells, actions).
-
-    Raises:
-        UserError: if the file is not a table of finite numbers with the shape of this lake.
-    """
+    """Reads a Q-table (cells, actions); a UserError if it is broken or of another lake."""
     expected = (int(env.observation_space.n), int(env.action_space.n))
     try:
         table = read_npy(path, most=LARGEST_TABLE)
@@ -92,14 +70,13 @@ def load_table(path: Path, env: gym.Env) -> np.ndarray:
 
 
 def greedy(table: np.ndarray) -> np.ndarray:
-    """Returns the action probabilities (cells, actions) of a Q-table: 1 for the first maximum."""
+    """Returns the policy of a Q-table: probability 1 for the first maximum of each cell."""
     return np.eye(table.shape[1])[table.argmax(axis=1)]
 
 
 def uniform(env: gym.Env) -> np.ndarray:
-    """Returns the action probabilities (cells, actions) of random play."""
-    shape = (env.observation_space.n, env.action_space.n)
-    return np.full(shape, 1 / env.action_space.n)
+    """Returns the policy of random play."""
+    return np.full((env.observation_space.n, env.action_space.n), 1 / env.action_space.n)
 
 
 def play(
@@ -112,9 +89,7 @@ def play(
     """Plays episodes and returns the share of them that reach the goal.
 
     Args:
-        env: the lake.
-        policy: action probabilities (cells, actions).
-        episodes: number of episodes.
+        env, policy, episodes: the lake, its policy, and the number of episodes.
         seed: of the lake and of the actions.
         watch: function (env, reward, done), called after each step.
     """
@@ -135,39 +110,31 @@ def play(
     return wins / episodes
 
 
-def success_within(
-    transitions: Transitions, steps: int, policy: np.ndarray | None = None
-) -> np.ndarray:
-    """Computes the probability to reach the goal by dynamic programming backwards in time.
+def success_within(transitions: Any, steps: int, policy: np.ndarray | None = None) -> np.ndarray:
+    """Returns the probability (cells,) to reach the goal, by dynamic programming.
 
     Args:
-        transitions: env.unwrapped.P.
+        transitions: env.unwrapped.P, {cell: {action: [(probability, next cell, reward, ended)]}}.
         steps: the time limit.
-        policy: action probabilities (cells, actions). Without it, the best action for each cell
-            and remaining time.
-
-    Returns:
-        The probability from each cell.
+        policy: None for the best action for each cell and remaining time.
     """
     value = np.zeros(len(transitions))
+
+    def after(outcomes):
+        return sum(p * (reward + (not ended) * value[s]) for p, s, reward, ended in outcomes)
+
     for _ in range(steps):
-        after = np.array(
-            [
-                [
-                    sum(p * (reward + (not ended) * value[s]) for p, s, reward, ended in outcomes)
-                    for outcomes in transitions[state].values()
-                ]
-                for state in range(len(value))
-            ]
+        of_actions = np.array(
+            [[after(outcomes) for outcomes in cell.values()] for cell in transitions.values()]
         )
-        value = after.max(axis=1) if policy is None else (policy * after).sum(axis=1)
+        value = of_actions.max(axis=1) if policy is None else (policy * of_actions).sum(axis=1)
     return value
 
 
 def evaluate(env: gym.Env, policy: np.ndarray, episodes: int, seed: int) -> dict[str, float]:
-    """Measures a policy by episodes of `env.step` and computes its success exactly.
+    """Measures a policy by episodes of `env.step`, and computes and prints its exact success.
 
-    Prints and returns:
+    Returns:
         dict: test_success and test_episodes; exact_success, the probability that the policy
             reaches the goal within the time limit; optimum, that of the best policy.
     """
@@ -180,27 +147,22 @@ def evaluate(env: gym.Env, policy: np.ndarray, episodes: int, seed: int) -> dict
         f"goal reached in {100 * measured:.2f} % of {episodes:,} test episodes "
         f"(exactly {100 * exact:.2f} %, best possible {100 * optimum:.2f} %)"
     )
+    shares = {"test_success": measured, "exact_success": exact, "optimum": optimum}
     return {
-        "test_success": round(measured, 4),
         "test_episodes": episodes,
-        "exact_success": round(exact, 4),
-        "optimum": round(optimum, 4),
+        **{name: round(share, 4) for name, share in shares.items()},
     }
 
 
 def show(env: gym.Env, policy: np.ndarray, episodes: int, seed: int, delay: float) -> None:
-    """Shows some episodes in the terminal.
+    """Shows episodes of `play` in the terminal, with a delay of seconds per step.
 
-    Args:
-        env: the lake, with the render mode ansi.
-        policy, episodes, seed: see `play`.
-        delay: seconds per step, if the output is a terminal.
+    The render mode of the lake is ansi. If the output is not a terminal, there is no delay.
     """
     in_terminal = sys.stdout.isatty()
 
     def draw(env, reward, done):
-        print("\x1b[2J\x1b[H" if in_terminal else "", end="")
-        print(env.render())
+        print("\x1b[2J\x1b[H" if in_terminal else "", env.render(), sep="")
         if done:
             print("goal reached" if reward else "fell into a hole, or the time limit")
         sys.stdout.flush()
@@ -217,9 +179,6 @@ def summary(runs: list[dict[str, float]]) -> dict[str, Any]:
     for name in ("train_success", "test_success", "exact_success", "train_cpu_seconds"):
         values = [each[name] for each in runs if name in each]
         if values:
-            facts[name] = {
-                "median": round(float(np.median(values)), 4),
-                "least": min(values),
-                "greatest": max(values),
-            }
-    return facts | {"optimum": runs[0]["optimum"], "test_episodes": runs[0]["test_episodes"]}
+            median = round(float(np.median(values)), 4)
+            facts[name] = {"median": median, "least": min(values), "greatest": max(values)}
+    return facts | {name: runs[0][name] for name in ("optimum", "test_episodes")}

@@ -1,18 +1,19 @@
-"""Results of agents: intervals, summaries of runs, figures and videos."""
+"""Results of agents: tests, summaries of runs, and figures."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gymnasium as gym
 import numpy as np
 
 from lib.files.whole import write_whole
 from lib.measure.intervals import format_interval, with_interval
-from lib.rl import agent_runs, environments
+from lib.rl import environments
+from lib.rl.agent_runs import ProgressLine, TrainingRun
 from lib.rl.video import Play
 from lib.run import program
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 # {label: rewards (episodes,), one sequence per seed}.
 Rewards = Mapping[str, Sequence[Sequence[float] | np.ndarray]]
+Runs = dict[int, TrainingRun]  # one per seed
 
 
 def test(env_id: str, play: Play, episodes: int, seed: int, show: bool = False) -> list[float]:
@@ -27,8 +29,7 @@ def test(env_id: str, play: Play, episodes: int, seed: int, show: bool = False) 
 
     Args:
         env_id: the environment.
-        play: function of the environment and a NumPy generator that plays an episode and returns
-            its reward.
+        play: plays one episode.
         episodes: number of episodes.
         seed: of the run; the test draws other numbers than the training with this seed.
         show: watch in a window.
@@ -40,222 +41,186 @@ def test(env_id: str, play: Play, episodes: int, seed: int, show: bool = False) 
     return rewards
 
 
-def evaluation(run: program.Run, rewards: Sequence[float], **facts: Any) -> None:
-    """Prints and records the rewards of test episodes with loaded weights.
-
-    Args:
-        run: of the script.
-        rewards: of the episodes.
-        facts: further values for the record.
-    """
-    numbers = with_interval(rewards)
-    print(f"mean reward of {len(rewards)} test episodes: {format_interval(numbers)}")
-    run.record("evaluation.json", test_episodes=len(rewards), test_reward=numbers, **facts)
+def evaluate(run: program.Run, env_id: str, play: Play, episodes: int, **facts: Any) -> None:
+    """Tests an agent with loaded weights, see `test`, and writes evaluation.json with `facts`."""
+    numbers = with_interval(test(env_id, play, episodes, run.seed, run.show))
+    print(f"mean reward of {episodes} test episodes: {format_interval(numbers)}")
+    run.record(
+        "evaluation.json", env_id=env_id, test_episodes=episodes, test_reward=numbers, **facts
+    )
 
 
-def policies(
-    run: program.Run, runs: dict[int, agent_runs.TrainingRun], goal: float, **facts: Any
-) -> None:
+def policies(run: program.Run, runs: Runs, goal: float, **facts: Any) -> None:
     """Prints, draws and records runs of a policy gradient, and removes their checkpoints.
 
+    The record has flag_reached, the share of episodes after the first fifth; reward_last, the mean
+    reward of the last tenth of the episodes; test_reward without noise; and solved_runs. Means over
+    seeds have a 95 % interval. The figure shows what figures 10.7.1 to 10.7.8 of the book show.
+
     Args:
-        run: of the script, in whose folder metrics.json, rewards.csv and curves.png are written.
-        runs, goal: see `policy_summary`.
+        run: of the script, whose folder gets metrics.json, rewards.csv, steps.csv and curves.png.
+        runs: whose log has the flag of each episode.
+        goal: the mean reward at which a run counts as solved.
         facts: further values for the record.
     """
-    numbers = policy_summary(runs, goal)
-    flag_and_reward_curves(runs, run.folder / "curves.png", goal)
+    import matplotlib.pyplot as plt
+
+    from lib.measure import plots
+
+    episodes = len(next(iter(runs.values())).log)
+    later, last = episodes // 5, episodes - max(1, episodes // 10)
+    reached = [float(np.mean([row["flag"] for row in each.log[later:]])) for each in runs.values()]
+    rewards = [float(np.mean(each.rewards[last:])) for each in runs.values()]
+    solved = sum(reward >= goal for reward in rewards)
+    seeds = [
+        {"flags": each.log[-1]["flags"], "flag_reached": round(a, 4), "reward_last": round(b, 2)}
+        for each, a, b in zip(runs.values(), reached, rewards, strict=True)
+    ]
+    numbers = _summary(
+        runs,
+        seeds,
+        episodes=episodes,
+        flag_reached=with_interval(reached, 4),
+        reward_last=with_interval(rewards),
+        solved_runs=solved,
+        updates=sum(each.updates for each in runs.values()),
+        environment_steps=sum(each.steps for each in runs.values()),
+    )
+    print(
+        f"{solved} of {len(runs)} runs solved (a mean reward of at least {goal:g}) after "
+        f"{episodes} episodes; flag reached in {100 * np.mean(reached):.1f} % of those after "
+        f"{later}; mean reward of the last {episodes - last}: "
+        f"{format_interval(numbers['reward_last'])}; without noise: "
+        f"{format_interval(numbers['test_reward'])}"
+    )
+    figure, axes = plt.subplots(1, 2, figsize=(7.4, 2.9), dpi=160, layout="constrained")
+    titles = {"flags": "flags reached so far", "reward": "reward of the episode"}
+    for axis, (name, title) in zip(axes, titles.items(), strict=True):
+        values = np.array([[row[name] for row in each.log] for each in runs.values()])
+        _band(axis, np.arange(1, episodes + 1), values, None, "C0")
+        axis.set(xlabel="episode", ylabel=title)
+    axes[1].axhline(goal, color="gray", linestyle=":")
+    plots.finish(figure, run.folder / "curves.png")
     _finish(run, runs, **facts, **numbers)
 
 
-def dqn(
-    run: program.Run, runs: dict[int, agent_runs.TrainingRun], goal: float, **facts: Any
-) -> None:
-    """Prints, draws and records runs of a DQN, and removes their checkpoints.
+def dqn(run: program.Run, runs: Runs, goal: float, **facts: Any) -> None:
+    """Prints, draws and records runs of a DQN that end when solved, and removes their checkpoints.
+
+    The record has updates and environment_steps until a run ended, and test_reward without random
+    actions, as means over seeds with a 95 % interval; also episodes, if all runs were solved.
+    solved_after has the quartiles of the episodes of solved runs. Each seed also has greedy,
+    {episode: mean reward without random actions}.
 
     Args:
-        run: of the script, in whose folder metrics.json, rewards.csv and rewards.png are written.
-        runs: see `dqn_summary`.
+        run: of the script, whose folder gets metrics.json, rewards.csv, steps.csv and rewards.png.
+        runs: with the attribute solved.
         goal: the mean reward at which a run is solved, or infinity.
         facts: further values for the record, among them the method.
     """
-    numbers = dqn_summary(runs, run.budget)
+    import matplotlib.pyplot as plt
+
+    from lib.measure import plots
+
+    seeds = [
+        {
+            "solved": each.solved,
+            "episodes": len(each.log),
+            "updates": each.log[-1]["updates"],
+            "environment_steps": each.steps,
+            "greedy": {
+                row["episode"]: row["greedy_reward"]
+                for row in each.log
+                if row["greedy_reward"] != ""
+            },
+        }
+        for each in runs.values()
+    ]
+    solved = sorted(each["episodes"] for each in seeds if each["solved"])
+    names = ["updates", "environment_steps"] + ["episodes"] * (len(solved) == len(runs))
+    facts |= {name: with_interval([each[name] for each in seeds]) for name in names}
+    title = f"{len(solved)} of {len(runs)} runs solved within {run.budget:,} episodes"
+    if solved:
+        facts["solved_after"] = np.percentile(solved, (25, 50, 75)).tolist()
+        title += f", after {solved[0]:,} to {solved[-1]:,}"
     finite = goal if np.isfinite(goal) else None
-    title = f"{numbers['solved_runs']} of {len(runs)} runs solved"
-    if numbers["solved_runs"]:
-        title += f", after {format_interval(numbers['episodes'], '.0f')} episodes"
-    curves = {"": [each.rewards for each in runs.values()]}
-    compare_rewards(curves, run.folder / "rewards.png", 100, None, finite, title)
-    _finish(run, runs, goal=finite, **facts, **numbers)
+    limits = {"episodes_limit": run.budget, "goal": finite}
+    numbers = _summary(runs, seeds, solved_runs=len(solved), **limits)
+    reward = format_interval(numbers["test_reward"])
+    print(f"{title}; mean reward without random actions: {reward}")
+    figure, axis = plt.subplots(figsize=(7.4, 3.2), dpi=160, layout="constrained")
+    draw_rewards(axis, {"": [each.rewards for each in runs.values()]}, TrainingRun.WINDOW, finite)
+    axis.set_title(title)
+    plots.finish(figure, run.folder / "rewards.png")
+    _finish(run, runs, **facts, **numbers)
 
 
-def _finish(run: program.Run, runs: dict[int, agent_runs.TrainingRun], /, **numbers: Any) -> None:
+def _summary(runs: Runs, seeds: Sequence[dict[str, Any]], **numbers: Any) -> dict[str, Any]:
+    """Completes the numbers of all runs, and those of each seed, by what all methods have."""
+    tests = [float(np.mean(run.test)) for run in runs.values()]
+    for each, mean, run in zip(seeds, tests, runs.values(), strict=True):
+        each |= {"test_reward": round(mean, 2), "test_worst": round(min(run.test), 2)}
+    return {
+        "runs": len(runs),
+        **numbers,
+        "test_episodes": len(next(iter(runs.values())).test),
+        "test_reward": with_interval(tests),
+        "seconds_per_run": round(float(np.mean([run.seconds for run in runs.values()])), 1),
+        "seeds": dict(zip(runs, seeds, strict=True)),
+    }
+
+
+def _finish(run: program.Run, runs: Runs, /, **numbers: Any) -> None:
     """Writes the rewards and the record of runs, and removes their checkpoints."""
-    for name in ("reward", "steps"):
-        write_column(runs, name, run.folder / f"{'rewards' if name == 'reward' else name}.csv")
+    write_column(runs, "reward", run.folder / "rewards.csv")
+    write_column(runs, "steps", run.folder / "steps.csv")
     minutes = round(sum(each.seconds for each in runs.values()) / 60, 2)
     run.record("metrics.json", minutes=minutes, **numbers)
     for each in runs.values():
-        each.finish()
+        each.path.unlink()
 
 
 def random_play(run: program.Run, env_id: str) -> Play:
-    """Plays episodes with random actions, and prints and records their mean reward.
-
-    Args:
-        run: of the script, with the number of episodes as its budget.
-        env_id: the environment.
+    """Plays the episodes of a run with random actions, and prints and records their mean reward.
 
     Returns:
         The function that plays an episode.
     """
-    env = environments.make(env_id)
-    env.action_space.seed(run.seed)
-    rng = np.random.default_rng(run.seed)
-    progress = agent_runs.ProgressLine(run.budget)
-    rewards, flags = [], 0
-    for episode in range(run.budget):
-        reward, terminated = random_episode(env, rng)
-        rewards.append(reward)
+    flags = 0
+
+    def play(env, rng):
+        nonlocal flags
+        env.reset(seed=int(rng.integers(2**31)))
+        total, terminated, truncated = 0.0, False, False
+        while not (terminated or truncated):
+            _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+            total += float(reward)
         flags += terminated
-        progress.update(episode + 1, reward=reward)
+        return total
+
+    env, rng = environments.make(env_id), np.random.default_rng(run.seed)
+    env.action_space.seed(run.seed)
+    progress, rewards = ProgressLine(run.budget), []
+    for episode in range(run.budget):
+        rewards.append(play(env, rng))
+        progress.update(episode + 1, reward=rewards[-1])
     mean = float(np.mean(rewards))
-    progress.finish(run.budget, reward=mean, flags=flags)
-    run.record(
-        "metrics.json",
-        env_id=env_id,
-        method="random",
-        episodes=run.budget,
-        mean_reward=round(mean, 2),
-        flags=flags,
-    )
-    return lambda env, rng: random_episode(env, rng)[0]
+    progress.update(run.budget, last=True, reward=mean, flags=flags)
+    facts = {"env_id": env_id, "method": "random", "episodes": run.budget, "flags": flags}
+    run.record("metrics.json", mean_reward=round(mean, 2), **facts)
+    return play
 
 
-def random_episode(env: gym.Env, rng: np.random.Generator) -> tuple[float, bool]:
-    """Plays one episode with random actions; returns its reward and whether it terminated."""
-    env.reset(seed=int(rng.integers(2**31)))
-    total, terminated, truncated = 0.0, False, False
-    while not (terminated or truncated):
-        _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
-        total += float(reward)
-    return total, terminated
-
-
-def policy_summary(runs: dict[int, agent_runs.TrainingRun], goal: float) -> dict[str, Any]:
-    """Summarizes runs of one method on an environment with a flag.
-
-    Args:
-        runs: {seed: `rl.Run`} with the attribute `test`, rewards of test episodes without noise.
-        goal: the mean reward at which a run counts as solved.
-
-    Returns:
-        dict: flag_reached, the share of episodes after the first fifth; reward_last, the reward of
-            the last tenth of the episodes; test_reward without noise; solved_runs; each with the
-            values of all seeds. Means over seeds have a 95 % interval.
-    """
-    first = next(iter(runs.values()))
-    episodes = len(first.log)
-    later, last = episodes // 5, episodes - max(1, episodes // 10)
-    reached = [float(np.mean([row["flag"] for row in run.log[later:]])) for run in runs.values()]
-    rewards = [float(np.mean(run.rewards[last:])) for run in runs.values()]
-    tests = [float(np.mean(run.test)) for run in runs.values()]
-    numbers: dict[str, Any] = {
-        "runs": len(runs),
-        "episodes": episodes,
-        "flag_reached": with_interval(reached, 4),
-        "reward_last": with_interval(rewards),
-        "solved_runs": sum(reward >= goal for reward in rewards),
-        "test_episodes": len(first.test),
-        "test_reward": with_interval(tests),
-        "updates": sum(run.updates for run in runs.values()),
-        "environment_steps": sum(run.steps for run in runs.values()),
-        "seconds_per_run": round(float(np.mean([run.seconds for run in runs.values()])), 1),
-        "seeds": {
-            seed: {
-                "flags": run.log[-1]["flags"],
-                "flag_reached": round(reached[k], 4),
-                "reward_last": round(rewards[k], 2),
-                "test_reward": round(tests[k], 2),
-                "test_worst": round(min(run.test), 2),
-            }
-            for k, (seed, run) in enumerate(runs.items())
-        },
-    }
-    print(
-        f"{len(runs)} run{'s' if len(runs) > 1 else ''} of {episodes} episodes: flag reached in "
-        f"{100 * np.mean(reached):.1f} % of the episodes after {later}; "
-        f"mean reward of the last {episodes - last}: {format_interval(numbers['reward_last'])}; "
-        f"without noise: {format_interval(numbers['test_reward'])}; "
-        f"solved (mean reward of at least {goal:g}): {numbers['solved_runs']} of {len(runs)}"
-    )
-    return numbers
-
-
-def dqn_summary(runs: dict[int, agent_runs.TrainingRun], limit: int) -> dict[str, Any]:
-    """Summarizes runs of a DQN that end when they are solved.
-
-    Args:
-        runs: {seed: `rl.Run`} with the attributes solved, and test, rewards of test episodes
-            without random actions.
-        limit: episodes after which a run ends if it is not solved.
-
-    Returns:
-        dict: episodes, updates and environment_steps until the run ended; test_reward; each as the
-            mean over seeds with a 95 % interval, and with the values of all seeds. Each seed also
-            has greedy, {episode: mean reward without random actions}. solved_after has the
-            quartiles of the episodes of solved runs.
-    """
-    seeds = {
-        seed: {
-            "solved": run.solved,
-            "episodes": len(run.log),
-            "updates": run.log[-1]["updates"],
-            "environment_steps": run.steps,
-            "test_reward": round(float(np.mean(run.test)), 2),
-            "test_worst": round(min(run.test), 2),
-            "greedy": {
-                row["episode"]: row["greedy_reward"]
-                for row in run.log
-                if row["greedy_reward"] != ""
-            },
-        }
-        for seed, run in runs.items()
-    }
-    names = ("episodes", "updates", "environment_steps", "test_reward")
-    numbers: dict[str, Any] = {
-        "runs": len(runs),
-        "solved_runs": sum(run.solved for run in runs.values()),
-        "episodes_limit": limit,
-        **{name: with_interval([each[name] for each in seeds.values()]) for name in names},
-        "test_episodes": len(next(iter(runs.values())).test),
-        "seconds_per_run": round(float(np.mean([run.seconds for run in runs.values()])), 1),
-        "seeds": seeds,
-    }
-    solved = [each["episodes"] for each in seeds.values() if each["solved"]]
-    if solved:
-        numbers["solved_after"] = np.percentile(solved, (25, 50, 75)).tolist()
-    ended = [each["episodes"] for each in seeds.values()]
-    updates, steps = (format_interval(numbers[name], ",.0f") for name in names[1:3])
-    print(
-        f"{len(runs)} run{'s' if len(runs) > 1 else ''}: solved {numbers['solved_runs']} within "
-        f"{limit:,} episodes; ended after {format_interval(numbers['episodes'])} episodes "
-        f"({min(ended)} to {max(ended)}), {updates} updates and {steps} steps; mean reward without "
-        f"random actions: {format_interval(numbers['test_reward'])}"
-    )
-    return numbers
-
-
-def write_column(runs: dict[int, agent_runs.TrainingRun], name: str, path: Path) -> None:
+def write_column(runs: Runs, name: str, path: Path) -> None:
     """Writes a number of each episode, its reward or steps, as a table with a column per seed."""
-    longest = max(len(run.log) for run in runs.values())
-    columns = [[f"{row[name]:.6g}" for row in run.log] + [""] * longest for run in runs.values()]
+    columns = ([f"{row[name]:.6g}" for row in run.log] for run in runs.values())
 
     def write(temporary):
         with temporary.open("w", newline="") as file:
             table = csv.writer(file)
             table.writerow(["episode", *(f"seed {seed}" for seed in runs)])
-            table.writerows(zip(range(1, longest + 1), *columns, strict=False))
+            rows = zip_longest(*columns, fillvalue="")
+            table.writerows((k, *row) for k, row in enumerate(rows, start=1))
 
     write_whole(path, write)
 
@@ -282,27 +247,6 @@ def _band(axis: Axes, x: np.ndarray, runs: np.ndarray, label: str | None, color:
     axis.plot(x, median, label=label, color=color, zorder=3)
 
 
-def flag_and_reward_curves(
-    runs: dict[int, agent_runs.TrainingRun], path: Path, goal: float
-) -> None:
-    """Draws flags reached so far, and the reward of each episode, with the spread over the runs.
-
-    Figures 10.7.1 to 10.7.4 of the book show the flags, 10.7.5 to 10.7.8 the rewards.
-    """
-    import matplotlib.pyplot as plt
-
-    from lib.measure import plots
-
-    figure, axes = plt.subplots(1, 2, figsize=(7.4, 2.9), dpi=160, layout="constrained")
-    for axis, name in zip(axes, ("flags", "reward"), strict=True):
-        numbers = np.array([[row[name] for row in run.log] for run in runs.values()])
-        _band(axis, np.arange(1, numbers.shape[1] + 1), numbers, None, "C0")
-    axes[0].set(xlabel="episode", ylabel="flags reached so far")
-    axes[1].set(xlabel="episode", ylabel="reward of the episode")
-    axes[1].axhline(goal, color="gray", linestyle=":")
-    plots.finish(figure, path)
-
-
 def draw_rewards(
     axis: Axes,
     methods: Rewards,
@@ -315,12 +259,11 @@ def draw_rewards(
     A run that ended earlier than others keeps its last value.
 
     Args:
-        axis: of Matplotlib.
-        methods: {label: list of rewards (episodes,), one per seed}.
+        axis, methods: where and what to draw.
         window: episodes in the running mean.
         goal: the mean reward to mark, or None.
-        steps: {label: list of steps (episodes,), one per seed} to draw over environment steps
-            instead of episodes, up to the end of the shortest run.
+        steps: of each episode, in the form of the rewards: draw over environment steps instead of
+            episodes, up to the end of the shortest run.
     """
     for k, (label, seeds) in enumerate(methods.items()):
         means = [running_mean(rewards, window) for rewards in seeds]
@@ -342,31 +285,3 @@ def draw_rewards(
         axis.annotate(f"{goal:g}", place[0], xycoords=place[1], va="top", color="gray")
     xlabel = "episode" if steps is None else "environment steps"
     axis.set(xlabel=xlabel, ylabel=f"mean reward of {window} episodes")
-
-
-def compare_rewards(
-    methods: Rewards,
-    path: Path,
-    window: int,
-    limits: tuple[float, float] | None,
-    goal: float | None,
-    title: str | None = None,
-) -> None:
-    """Draws the running mean reward of one or more methods in one figure, see `draw_rewards`.
-
-    Args:
-        methods, window, goal: see `draw_rewards`.
-        path: the PNG file.
-        limits: (least, greatest) reward shown; None for all.
-        title: of the figure.
-    """
-    import matplotlib.pyplot as plt
-
-    from lib.measure import plots
-
-    figure, axis = plt.subplots(figsize=(7.4, 3.2), dpi=160, layout="constrained")
-    draw_rewards(axis, methods, window, goal)
-    axis.set(ylim=limits, title=title)
-    if len(methods) > 1:
-        figure.legend(loc="outside right center", frameon=False)
-    plots.finish(figure, path)

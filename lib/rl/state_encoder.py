@@ -26,8 +26,7 @@ BATCH_SIZE = 32
 
 def build_encoder(state_size: int) -> keras.Model:
     """States (batch, state_size) -> features (batch, 32)."""
-    states = keras.Input((state_size,), name="states")
-    x = states
+    states = x = keras.Input((state_size,), name="states")
     for units in HIDDEN_LAYERS:
         x = layers.Dense(units, activation="relu")(x)
     return keras.Model(states, layers.Dense(FEATURES, name="features")(x), name="encoder")
@@ -38,13 +37,11 @@ def train_encoder(
 ) -> float:
     """Trains the encoder as part of an autoencoder, on states drawn evenly from the whole space.
 
-    With `standardize`, the autoencoder sees states of mean 0 and standard deviation 1, and the
-    features also have this mean and deviation. The first and the last layer contain the factors.
-
     Args:
         encoder: from `build_encoder`.
         space: `low` and `high` bound the states (state_size,).
-        standardize: whether to rescale states and features.
+        standardize: give the states that the autoencoder sees, and the features, mean 0 and
+            standard deviation 1. The first and the last layer contain the factors.
         rng: NumPy generator.
 
     Returns:
@@ -82,26 +79,20 @@ def load_or_train(
     given: str | None,
     saved: str,
 ) -> keras.Model:
-    """Returns the encoder of a file, or trains and saves one.
+    """Returns the encoder of the weight file `given`; without one, trains and saves it.
 
-    Args:
-        run: of the script.
-        env_id: the environment.
-        space: `low` and `high` bound its states.
-        standardize: see `train_encoder`.
-        given: the weight file; None to train.
-        saved: the name of the file for a trained encoder, also of an interrupted run.
+    A continuation loads the encoder that the interrupted run has `saved` under this file name. See
+    `train_encoder` for space and standardize.
     """
     encoder = build_encoder(len(space.low))
     if given:
-        aliases = {"encoder_weights.h5": "car_encoder.h5"}
-        weights.load(encoder, agents.find(given, run.script, aliases))
+        path = agents.find(given, run.script, "encoder_weights.h5", "car_encoder.h5")
+        weights.load(encoder, path)
     elif run.resume:
         weights.load(encoder, run.output_dir / saved)
     else:
         error = train_encoder(encoder, space, standardize, np.random.default_rng(run.seed))
         run.save(encoder, saved, environment=env_id)
-        run.record(
-            "encoder.json", test_mse=round(error, 7), environment=env_id, standardize=standardize
-        )
+        facts = {"environment": env_id, "standardize": standardize}
+        run.record("encoder.json", test_mse=round(error, 7), **facts)
     return encoder

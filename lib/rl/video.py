@@ -15,38 +15,12 @@ from lib.files.errors import UserError
 from lib.files.whole import write_whole
 from lib.rl import environments
 
-# Plays in an environment, with random numbers, and returns the reward.
+# Plays an episode in an environment, with random numbers, and returns the reward.
 Play = Callable[[gym.Env, np.random.Generator], float]
 
 
-def record(play: Play, env: gym.Env | None, seed: int, folder: Path, kind: str | None) -> None:
-    """Writes a video of the episodes that `play` plays, as mp4, or as gif if ffmpeg is missing.
-
-    Args:
-        play: function of the environment and a NumPy generator that plays and returns the reward.
-        env: from `filmed`; None to write nothing.
-        seed: of the generator and of random actions.
-        folder: of the file, which is called agent.
-        kind: "mp4", "gif" or "auto".
-    """
-    if env is None:
-        return
-    env = gym.wrappers.RenderCollection(env, reset_clean=False)
-    env.action_space.seed(seed)
-    reward = play(env, np.random.default_rng(seed))
-    path = write_video(
-        folder / "agent", env.render(), env.metadata.get("render_fps", 30), kind or "auto"
-    )
-    print(f"{path}: reward {reward:.1f}")
-
-
 def filmed(env_id: str, kind: str | None, **options: Any) -> gym.Env | None:
-    """Returns the environment for `record`, or None without a kind.
-
-    Args:
-        env_id: the environment.
-        kind: see `record`.
-        options: of the environment.
+    """Returns the environment with `options` for `record`, or None without a kind.
 
     Raises:
         UserError: if the environment has no pictures or ffmpeg is missing.
@@ -58,27 +32,43 @@ def filmed(env_id: str, kind: str | None, **options: Any) -> gym.Env | None:
     return environments.make(env_id, render_mode="rgb_array", **options)
 
 
-def write_video(stem: Path, frames: Sequence[np.ndarray], fps: float, kind: str = "auto") -> Path:
-    """Writes frames as a video and returns its path.
+def record(play: Play, env: gym.Env | None, seed: int, folder: Path, kind: str | None) -> None:
+    """Writes a video of what `play` plays.
 
     Args:
-        stem: path of the file without its ending.
-        frames: list of uint8 arrays (height, width, 3).
-        fps: frames per second.
-        kind: see `record`.
+        play: plays one or more episodes.
+        env: from `filmed`; None to write nothing.
+        seed: of the generator and of random actions.
+        folder: of the file, which is called agent.
+        kind: "mp4", "gif", or "auto": mp4, or gif if ffmpeg is missing.
     """
-    mp4 = kind == "mp4" or (kind == "auto" and shutil.which("ffmpeg") is not None)
-    path = stem.with_name(f"{stem.name}.{'mp4' if mp4 else 'gif'}")
-    if not mp4:
+    if env is None:
+        return
+    env = gym.wrappers.RenderCollection(env, reset_clean=False)
+    env.action_space.seed(seed)
+    reward = play(env, np.random.default_rng(seed))
+    fps = env.metadata.get("render_fps", 30)
+    path = write_video(folder / "agent", env.render(), fps, kind or "auto")
+    print(f"{path}: reward {reward:.1f}")
+
+
+def write_video(stem: Path, frames: Sequence[np.ndarray], fps: float, kind: str = "auto") -> Path:
+    """Writes frames, uint8 arrays (height, width, 3), as a video, and returns its path.
+
+    `stem` is the path without its ending, which the kind gives, see `record`.
+    """
+    if kind == "gif" or (kind == "auto" and shutil.which("ffmpeg") is None):
         from PIL import Image
 
         # For a gif of many frames, half of them at half the size are enough. Each pixel is the mean
         # of four: without three of them, lines would have gaps.
         skip = 2 if fps > 20 else 1
         images = [Image.fromarray(frame).reduce(skip) for frame in frames[::skip]]
+        path = stem.with_name(f"{stem.name}.gif")
         write_gif(path, images, milliseconds=1000 * skip / fps)
         return path
     height, width, _ = frames[0].shape
+    path = stem.with_name(f"{stem.name}.mp4")
     command = ["ffmpeg", "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
     command += ["-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
     # Players expect 4:2:0 color, which needs even sizes.
@@ -99,10 +89,10 @@ def write_gif(path: Path, frames: Sequence[Any], milliseconds: float = 40) -> No
     from PIL import Image
 
     images = [f if isinstance(f, Image.Image) else Image.fromarray(f) for f in frames]
-
-    def write(temporary):
-        images[0].save(
-            temporary, save_all=True, append_images=images[1:], duration=milliseconds, loop=0
-        )
-
-    write_whole(path, write)
+    options: dict[str, Any] = {
+        "save_all": True,
+        "append_images": images[1:],
+        "duration": milliseconds,
+        "loop": 0,
+    }
+    write_whole(path, lambda temporary: images[0].save(temporary, **options))

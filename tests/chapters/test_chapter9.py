@@ -617,12 +617,13 @@ def test_the_commands_of_a_reader(tmp_path):
     flags = ("--episodes=4", "--replays=4", "--seeds=2", "--seed=5", "-r", "--record=gif")
     done = run_script(CART, *flags, folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "2 runs: solved 0 within 4 episodes; ended after 4.0 ± 0.0 episodes" in done.stdout
+    assert "0 of 2 runs solved within 4 episodes; mean reward without" in done.stdout
     trained = read_json(folder / "metrics.json")
     assert (trained["env_id"], trained["method"]) == ("CartPole-v0", "dqn")
     assert (trained["seed"], trained["runs"], trained["book_episodes"]) == (5, 2, 822)
     assert trained["settings"]["replays"] == 4 and trained["settings"]["gamma"] == 0.98
     assert trained["solved_runs"] == 0 and trained["test_episodes"] == 100
+    assert "episodes" not in trained and trained["episodes_limit"] == 4
     assert (folder / "rewards.png").exists()
     rewards = reports.read_rewards(folder / "rewards.csv")
     for k, seed in enumerate(("5", "6")):
@@ -675,7 +676,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
     resumed = train_cart(cart, tmp_path, method, settings=settings, resume=True)
     assert len(played) == 8  # with a test episode
     assert without_times(resumed.log) == without_times(whole.log)
-    for a, b in zip(*(run.models[0].get_weights() for run in (resumed, whole)), strict=True):
+    for a, b in zip(*(run.model.get_weights() for run in (resumed, whole)), strict=True):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(UserError, match=r"gamma 0\.98, this one has 0\.9"):
         train_cart(cart, tmp_path, method, settings=cart.Settings(gamma=0.9), resume=True)
@@ -694,6 +695,12 @@ def play_rewards(cart, monkeypatch, rewards):
     monkeypatch.setattr(cart, "run_episode", run_episode)
 
 
+def dqn_record(cart, folder, runs, **options):
+    """What `reports.dqn` records."""
+    reports.dqn(cart_run(cart, folder, **options), runs, 195.0)
+    return read_json(folder / "metrics.json")
+
+
 @pytest.mark.parametrize("few, episodes", [(1, 100), (50, 148)])
 def test_solved_is_a_mean_over_a_hundred_episodes(
     cart, few, episodes, monkeypatch, tmp_path, few_tests
@@ -704,7 +711,7 @@ def test_solved_is_a_mean_over_a_hundred_episodes(
     play_rewards(cart, monkeypatch, [*[10.0] * few, *[200.0] * 400])
     run = train_cart(cart, tmp_path, budget=3000)
     assert run.solved and len(run.log) == episodes
-    numbers = reports.dqn_summary({0: run}, 3000)
+    numbers = dqn_record(cart, tmp_path, {0: run}, budget=3000)
     assert numbers["solved_runs"] == 1 and numbers["solved_after"] == [episodes] * 3
     assert numbers["episodes"] == {"mean": episodes, "interval": None, "least": episodes}
 
@@ -733,9 +740,10 @@ def test_the_agent_is_tested_without_changing_the_training(cart, tmp_path, monke
     never = train_cart(cart, tmp_path, settings=cart.Settings(replays=2))
     assert often.rewards == never.rewards
     assert [row["greedy_reward"] != "" for row in often.log] == [False, True] * 3
-    often.solved = never.solved = False
-    seeds = reports.dqn_summary({0: often, 1: never}, 6)["seeds"]
-    assert list(seeds[0]["greedy"]) == [2, 4, 6] and seeds[1]["greedy"] == {}
+    never.path = tmp_path / "restart-1.npz"
+    never.path.touch()
+    seeds = dqn_record(cart, tmp_path, {0: often, 1: never})["seeds"]
+    assert list(seeds["0"]["greedy"]) == ["2", "4", "6"] and seeds["1"]["greedy"] == {}
 
 
 def test_learning_begins_with_a_batch_of_transitions(cart, tmp_path, few_tests):
@@ -821,7 +829,8 @@ def test_settings_are_flags_and_change_the_names_of_files(cart, monkeypatch):
     args = vars(parse(cart, monkeypatch))
     assert all(args[name] is None for name in fields)
     assert set(fields) > {"gamma", "replays", "target_update", "epsilon_episodes"}
-    assert parse(cart, monkeypatch, "-r").no_render
+    assert parse(cart, monkeypatch, "--show").show
+    assert not parse(cart, monkeypatch, "-r").show and not parse(cart, monkeypatch).show
 
 
 def test_files_of_another_agent_are_refused(cart, tmp_path, monkeypatch, few_tests):
