@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from lib.files.errors import Stopped, UserError, one_line
+from lib.files.errors import Stopped
 from lib.run import stop
 
 if TYPE_CHECKING:
@@ -79,9 +79,16 @@ class Memory:
         return dict(zip(self.NAMES, (a[: self.size] for a in self.arrays), strict=True))
 
     def restore(self, stored: dict[str, np.ndarray]) -> None:
-        """Restores the arrays that `stored` returned."""
-        self.arrays = [stored[name] for name in self.NAMES]
-        self.size = len(stored["ended"])
+        """Restores the arrays that `stored` returned.
+
+        Raises:
+            ValueError: if they are the arrays of other states.
+        """
+        arrays, size = [stored[name] for name in self.NAMES], len(stored["ended"])
+        for name, array, own in zip(self.NAMES, arrays, self.arrays, strict=True):
+            if array.shape != (size, *own.shape[1:]) or array.dtype != own.dtype:
+                raise ValueError(f"the {name} in it are of shape {array.shape} and {array.dtype}")
+        self.arrays, self.size = arrays, size
 
 
 class ProgressLine:
@@ -101,11 +108,11 @@ class ProgressLine:
         self.first = first
         self.title = title
         self.every = every
-        self.started = self.shown = time.time()
+        self.started = self.shown = time.monotonic()
 
     def update(self, episode: int, **numbers: float) -> None:
         """Prints the line for `episode`, counted from 1, if it is due."""
-        now = time.time()
+        now = time.monotonic()
         if sys.stdout.isatty():
             if now - self.shown > 0.5:
                 self._print(episode, numbers, end="")
@@ -117,7 +124,7 @@ class ProgressLine:
         self._print(episode, numbers, end="\n")
 
     def _print(self, episode, numbers, end):
-        self.shown = time.time()
+        self.shown = time.monotonic()
         seconds = self.shown - self.started
         done = episode - self.first
         left = int(seconds / done * (self.episodes - episode)) if done else 0
@@ -189,7 +196,7 @@ class TrainingRun:
         self.stop = stop.StopOnSignal("episode")
 
     def __enter__(self) -> Self:
-        self.saved = self.started = time.time()
+        self.saved = self.started = time.monotonic()
         self._load()
         self.steps = sum(row["steps"] for row in self.log)
         self.file = (self.folder / f"log-{self.seed}.csv").open("w", newline="")
@@ -204,7 +211,7 @@ class TrainingRun:
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         self.stop.__exit__()
         self.file.close()
-        self.ended = time.time()
+        self.ended = time.monotonic()
         if kind is None:
             self._save()
             self.progress.finish(len(self.log), **self.shown)
@@ -217,7 +224,7 @@ class TrainingRun:
     @property
     def seconds(self) -> float:
         """Seconds of the run, including the time before a continuation."""
-        return (self.ended or time.time()) - self.started
+        return (self.ended or time.monotonic()) - self.started
 
     @property
     def rewards(self) -> list[float]:
@@ -249,7 +256,7 @@ class TrainingRun:
         self._write(row)
         self.progress.update(len(self.log), **self.shown)
         self.stopped = self.stop.requested
-        if time.time() - self.saved >= self.SECONDS_BETWEEN:
+        if time.monotonic() - self.saved >= self.SECONDS_BETWEEN:
             self._save()
 
     def finish(self) -> None:
@@ -271,18 +278,17 @@ class TrainingRun:
             print(f"Starting again; --resume would continue from the checkpoint '{self.path}'.")
         if not self.resume or not (self.first or there):
             return
-        form = {"log": (list,), "rng": (dict,), "seconds": (int, float)}
-        progress, arrays = checkpoints.load_restart(self.path, self.models, self.settings, form)
-        try:
-            self.log = progress["log"]
-            self.rng.bit_generator.state = progress["rng"]
-            self.started -= progress["seconds"]
-            if self.memory is not None:
-                self.memory.restore(arrays)
-        except Exception as error:
-            raise UserError(
-                f"'{self.path}' is not a usable checkpoint: {one_line(error)[:200]}"
-            ) from None
+        checkpoints.load_restart(self.path, self.models, self.settings, self._restore)
+
+    def _restore(self, progress, arrays):
+        """Takes over a checkpoint; raises an error of any type if it is not one of such a run."""
+        for row in progress["log"]:
+            float(row["steps"] + row["reward"] + row["mean_reward"])
+        self.log = progress["log"]
+        self.rng.bit_generator.state = progress["rng"]
+        self.started -= progress["seconds"]
+        if self.memory is not None:
+            self.memory.restore(arrays)
 
     def _save(self):
         from lib.run import checkpoints
@@ -290,7 +296,7 @@ class TrainingRun:
         progress = {"log": self.log, "rng": self.rng.bit_generator.state, "seconds": self.seconds}
         arrays = self.memory.stored() if self.memory is not None else None
         checkpoints.save_restart(self.path, self.models, self.settings, progress, arrays)
-        self.saved = time.time()
+        self.saved = time.monotonic()
 
 
 def run_seeds(

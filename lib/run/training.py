@@ -5,6 +5,7 @@ result as an uninterrupted one. Batch number s is a function of s and the seed o
 checkpoint has every variable of the model: weights, optimizer, seeds, moving averages.
 """
 
+import datetime
 import functools
 import itertools
 import sys
@@ -60,23 +61,20 @@ def train(
         steps: number of steps, counted from the start of the run, not of its last continuation.
         interval: steps between two calls of `after_interval`. A checkpoint is saved after each of
             them, and in between about once per minute, or less often if saving takes long.
-        restart: path of the checkpoint. It is removed at the end, after `save`. The file
-            log.csv next to it has one row for each interval: step, seconds, the mean losses, the
-            learning rate, and what `after_interval` returned. log.png shows it at the end.
+        restart: path of the checkpoint, which is removed at the end, after `save`. log.csv next to
+            it has a row for each interval: step, seconds, mean losses, learning rate, and what
+            `after_interval` returned. log.png shows it at the end.
         settings: dict of values that must not differ between the run and its continuation.
         resume: continue from the checkpoint instead of starting again.
-        after_interval: called with (step, logs) after each interval, before its checkpoint is
-            saved; `logs` are the mean losses since the last one. It may return a dict of numbers
-            for log.csv.
+        after_interval: called with (step, mean losses since its last call) before the checkpoint of
+            the interval is saved. It may return a dict of numbers for log.csv.
         memory: a dict of json values that `after_interval` keeps up to date, such as the best loss
             so far. The checkpoint holds it, and a continuation finds it as it was.
         save: called after the last step, to save the trained networks. If it fails or is killed, a
             continuation only calls it again.
-        keep: leave the checkpoint of a finished run, so that `resume` with more steps can
-            continue it.
+        keep: leave the checkpoint of a finished run, so that `resume` with more steps continues it.
         tensorboard: also write the rows of log.csv, and the figures, for TensorBoard.
-        steps_per_execution: training steps in one call of the compiled function; see
-            `devices.steps_per_execution`.
+        steps_per_execution: see `devices.steps_per_execution`.
 
     Returns:
         (minutes spent in all continuations, logs of the last interval).
@@ -90,56 +88,51 @@ def train(
         print(f"Starting again; --resume would continue from the checkpoint '{restart}'.")
     memory = {} if memory is None else memory
     backends.build_optimizer(model)
-    step, minutes, logs, interval_so_far = 0, 0.0, {}, None
+    done: dict[str, Any] = {"step": 0, "minutes": 0.0, "logs": {}, "interval": {}, "memory": memory}
     if resume:
-        form = {"step": (int,), "minutes": (int, float), "memory": (dict,)}
-        progress, _ = load_restart(restart, model, settings, form)
-        step, minutes = progress["step"], progress["minutes"]
-        logs, interval_so_far = progress.get("logs", {}), progress.get("interval")
-        memory.update(progress["memory"])
+        done |= load_restart(restart, model, settings, _check_progress)[0]
+        memory.update(done["memory"])
+    step, logs = done["step"], done["logs"]
     if step > steps:
         raise UserError(
             f"the checkpoint '{restart}' is at step {step}, expected at most the {steps} steps of "
             "this run; train for more steps"
         )
     log = Log(restart.with_name(f"{restart.stem.replace('restart', 'log')}.csv"), step)
-    board = TensorBoard(restart.parent) if tensorboard else None
+    board = TensorBoard(restart.parent, step) if tensorboard else None
     model.steps_per_execution = devices.steps_per_execution(steps_per_execution)
-    started = time.time() - 60 * minutes
-    progress = _Progress(step, steps, interval_so_far)
-    saved, cost = time.time(), 0.0
+    # Not the time of day, which may be set back during a run.
+    saved, cost = time.monotonic(), 0.0
+    started = saved - 60 * done["minutes"]
 
     def save_checkpoint():
         nonlocal saved, cost
-        began = time.time()
+        began = time.monotonic()
         done = {"step": step, "minutes": (began - started) / 60, "logs": logs, "memory": memory}
         save_restart(restart, model, settings, {**done, "interval": progress.interval})
-        saved = time.time()
+        saved = time.monotonic()
         cost = saved - began
 
-    with _StopOnSignal() as stop:
+    with StopOnSignal("step") as stop:
+        progress = _Progress(step, steps, done["interval"], stop)
         while step < steps and not stop.requested:
+            if time.monotonic() - saved > max(SECONDS_UNSAVED, cost / SAVING_SHARE):
+                save_checkpoint()
             end = min(steps, (step // interval + 1) * interval)
-            while step < end and not stop.requested:
-                if time.time() - saved > max(SECONDS_UNSAVED, cost / SAVING_SHARE):
-                    save_checkpoint()
-                some = min(end, step + progress.steps_in(SECONDS_AT_ONCE))
-                _fit_stretch(model, batch, step, some, [progress, stop])
-                step = progress.step
-            minutes = (time.time() - started) / 60
+            some = min(end, step + progress.steps_in(SECONDS_AT_ONCE))
+            _fit_stretch(model, batch, some, progress)
+            step = progress.step
             if step == end:
                 logs = progress.finish_interval()
-                further = None
-                if after_interval is not None:
-                    further = after_interval(step, logs)
-                seconds = time.time() - started
-                minutes = seconds / 60
-                row = {"step": step, "seconds": round(seconds, 1), **logs}
+                further = after_interval(step, logs) if after_interval is not None else None
+                row = {"step": step, "seconds": round(time.monotonic() - started, 1), **logs}
                 row |= {**learning_rates(model), **(further or {})}
                 log.add(row)
                 if board is not None:
                     board.add(row)
-            save_checkpoint()
+            if step == end or stop.requested:
+                save_checkpoint()
+        minutes = (time.monotonic() - started) / 60
         if step == steps:
             if log.rows:
                 log.draw(logs)
@@ -152,6 +145,15 @@ def train(
     if not keep:
         restart.unlink(missing_ok=True)
     return minutes, logs
+
+
+def _check_progress(progress, _):
+    """Raises an error of any type for a progress in a checkpoint that `train` did not write."""
+    tables = [progress.get(name, {}) for name in ("memory", "logs", "interval")]
+    if progress["step"] not in range(2**31) or not all(isinstance(each, dict) for each in tables):
+        raise ValueError("it has no usable progress")
+    sums = tables[2].get("sums", {})
+    sum([progress["minutes"], tables[2].get("start", 0), *tables[1].values(), *sums.values()])
 
 
 def of_run(run: Run) -> dict[str, Any]:
@@ -179,28 +181,21 @@ def train_epochs(
     """Trains a compiled model for `run.budget` passes over x and y, each in its own order.
 
     Args:
-        model: see `train`.
-        x, y: arrays, or tuples of arrays, of equal length.
+        model, memory, save: see `train`.
+        x, y, augment, whole_batches: see `shuffled_epochs`.
         run: the run, with its folder, seed, batch size and settings.
         after_epoch: called with (epoch, logs) after each pass, counted from 1.
-        memory: see `train`.
-        augment, whole_batches: see `shuffled_epochs`.
-        save: see `train`.
 
     Returns:
         The facts of the run for its record: epochs, batch size, minutes and the last pass' logs.
     """
     batch, steps = shuffled_epochs(x, y, run.batch_size, run.seed, augment, whole_batches)
-
-    def after_interval(step, logs):
-        return None if after_epoch is None else after_epoch(step // steps, logs)
-
     minutes, logs = train(
         model,
         batch,
         steps=run.budget * steps,
         interval=steps,
-        after_interval=after_interval,
+        after_interval=after_epoch and (lambda step, logs: after_epoch(step // steps, logs)),
         memory=memory,
         save=save,
         **of_run(run),
@@ -274,22 +269,9 @@ def shuffled_epochs(
 
 
 def _fit_stretch(
-    model: keras.Model, batch: Callable[[int], Batch], start: int, end: int, callbacks: list[Any]
+    model: keras.Model, batch: Callable[[int], Batch], end: int, progress: "_Progress"
 ) -> None:
-    """Runs `fit` on the batches from step `start` to `end`, or as many as STRETCH_BYTES hold.
-
-    The first callback is the run's `_Progress`.
-    """
-    joined, batch_size = _stretch(batch, start, end)
-    callbacks[0].stretch_end = start + -(-_length(joined) // batch_size)
-    if "y" in joined and model.train_function is None:
-        backends.build_metrics(model, **joined)
-    arrays = backends.feed(joined, batch_size, getattr(model, "parts", 1))
-    model.fit(**arrays, verbose=0, callbacks=callbacks)
-
-
-def _stretch(batch: Callable[[int], Batch], start: int, end: int) -> tuple[Batch, int]:
-    """The batches from `start` to `end`, or as many as STRETCH_BYTES hold, and the batch size.
+    """Runs `fit` on the next batches up to step `end`, or as many as STRETCH_BYTES hold.
 
     All have one size: in a data set with a short last batch, TensorFlow would compile every batch
     for a free size, and round differently. The result must not depend on where a run is cut.
@@ -297,6 +279,7 @@ def _stretch(batch: Callable[[int], Batch], start: int, end: int) -> tuple[Batch
     They are joined into one array each. A generator would also work on every backend, but is a
     tenth slower on TensorFlow: its data set returns freed memory to the system at once.
     """
+    start = progress.step
     first = batch(start)
     arrays = keras.tree.flatten(first)
     size = len(arrays[0])
@@ -304,30 +287,24 @@ def _stretch(batch: Callable[[int], Batch], start: int, end: int) -> tuple[Batch
     following = map(batch, range(start + 1, start + stretch))
     alike = itertools.takewhile(lambda each: _length(each) == size, following)
     joined = keras.tree.map_structure(lambda *parts: np.concatenate(parts), first, *alike)
-    return joined, size
-
-
-class _StopOnSignal(StopOnSignal, keras.callbacks.Callback):
-    """A context in which Ctrl-C and SIGTERM end `fit` after the current step."""
-
-    def __init__(self):
-        keras.callbacks.Callback.__init__(self)
-        StopOnSignal.__init__(self, "step")
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.requested:
-            self.model.stop_training = True
+    progress.stretch_end = start + _length(joined) // size
+    if "y" in joined and model.train_function is None:
+        backends.build_metrics(model, **joined)
+    fed = backends.feed(joined, size, getattr(model, "parts", 1))
+    model.fit(**fed, verbose=0, callbacks=[progress])
 
 
 class _Progress(keras.callbacks.Callback):
-    """A line with step, time left and losses: one that changes, or one per interval in a log."""
+    """A line with step, time left and losses: one that changes, or one per interval in a log.
 
-    def __init__(self, step, steps, interval=None):
+    It ends `fit` after the current step if a signal asks for it.
+    """
+
+    def __init__(self, step, steps, interval, stop):
         super().__init__()
         self.first = self.step = step
-        self.steps = steps
-        interval = interval or {"start": step, "sums": {}}
-        self.interval_start, self.sums = interval["start"], interval["sums"]
+        self.steps, self.stop = steps, stop
+        self.interval_start, self.sums = interval.get("start", step), interval.get("sums", {})
         self.started: float | None = None
         self.shown = 0.0
 
@@ -340,26 +317,27 @@ class _Progress(keras.callbacks.Callback):
     def seconds_per_step(self):
         """Mean duration without the first step, which compiles; 0 before the second step."""
         done = self.step - self.first
-        return (time.time() - self.started) / done if done and self.started else 0.0
+        return (time.monotonic() - self.started) / done if done and self.started else 0.0
 
     def steps_in(self, seconds):
         """The number of steps that take about `seconds`; 8 while their duration is unknown."""
         return max(1, int(seconds / self.seconds_per_step)) if self.seconds_per_step else 8
 
+    def on_epoch_begin(self, epoch, logs=None):
+        self.stretch_start = self.step
+
     def on_train_batch_end(self, batch, logs=None):
         # Keras counts a last execution with fewer steps as a full one.
         self.step = min(self.stretch_start + batch + 1, self.stretch_end)
-        now = time.time()
+        if self.stop.requested:
+            self.model.stop_training = True
+        now = time.monotonic()
         if self.started is None:
             # The first step includes the compilation: time is counted from its end.
-            self.started = self.shown = now
-            self.first = self.step
+            self.started, self.shown, self.first = now, now, self.step
         if sys.stdout.isatty() and now - self.shown > 0.5:
             self.shown = now
             self._print(logs, end="")
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.stretch_start = self.step
 
     def on_epoch_end(self, epoch, logs=None):
         for name, value in logs.items():
@@ -376,12 +354,9 @@ class _Progress(keras.callbacks.Callback):
 
     def _print(self, logs, end):
         seconds = self.seconds_per_step
-        left = int(seconds * (self.steps - self.step))
-        filled = 20 * self.step // self.steps
-        bar = "=" * filled + "." * (20 - filled)
+        left = datetime.timedelta(seconds=int(seconds * (self.steps - self.step)))
+        bar = ("=" * (20 * self.step // self.steps)).ljust(20, ".")
         losses = "  ".join(f"{name} {float(value):.4f}" for name, value in logs.items())
-        text = (
-            f"step {self.step}/{self.steps} [{bar}] {1000 * seconds:.0f} ms/step, "
-            f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left  {losses}"
-        )
+        text = f"step {self.step}/{self.steps} [{bar}] {1000 * seconds:.0f} ms/step, "
+        text += f"{left} left  {losses}"
         print(f"\r{text}\x1b[K" if sys.stdout.isatty() else text, end=end, flush=True)
