@@ -74,9 +74,7 @@ def is_pretrained(contents: bytes) -> bool:
 def is_trusted(contents: bytes) -> bool:
     """Whether a file with these contents came with the repository or was written by this user.
 
-    Raises:
-        ValueError: if the file ends with another SHA-256 checksum than its own: it was changed
-            after it was written.
+    A file that ends with another SHA-256 checksum than its own has changed: a ValueError.
     """
     if is_pretrained(contents):
         return True
@@ -93,8 +91,7 @@ def is_trusted(contents: bytes) -> bool:
 def read(path: str | Path) -> bytes:
     """Returns the contents of a file, or nothing if it is too large to be a trusted one.
 
-    Raises:
-        UserError: if it is missing or unreadable.
+    A missing or unreadable file is a UserError.
     """
     try:
         if not os.path.isfile(path):
@@ -125,11 +122,14 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
         direct = is_trusted(contents)
     except ValueError as error:
         raise UserError(f"'{path}' is damaged: {error}; get or make it again") from None
+    if direct:
+        with h5py.File(h5py.h5f.open_file_image(contents)) as file:
+            yield file
+        return
     with tempfile.TemporaryDirectory() as folder:
-        source = h5py.h5f.open_file_image(contents) if direct else Path(folder) / "copy.weights.h5"
-        if not direct:
-            _copy_in_a_process(path, source)
-        with h5py.File(source, "r") as file:
+        target = Path(folder) / "copy.weights.h5"  # a name that Keras loads
+        _copy_in_a_process(path, target)
+        with h5py.File(target, "r") as file:
             yield file
 
 
@@ -217,8 +217,6 @@ def _copy(source, target, limit):
 def _unpack(source, target, limit):
     """Copies the weights in a `.keras` archive to `target`, and returns it."""
     with zipfile.ZipFile(source) as archive:
-        if INNER_FILE not in archive.namelist():
-            raise ValueError(f"an archive without {INNER_FILE}")
         member = archive.getinfo(INNER_FILE)
         if member.file_size > limit:
             raise ValueError(f"more than {limit >> 20} MB in an archive of this size")

@@ -50,8 +50,8 @@ def write(
         networks: {suffix of the file name: functional or sequential model with weights}.
         path: of the file, to whose stem the suffixes are added. Its folder is made if needed.
         script: for the metadata of the files.
-        inputs: lowest and highest value of the random inputs on which a file is compared with
-            Keras, numbers or arrays. The codes of a decoder are symmetric instead.
+        inputs: range of the random inputs on which a file is compared with Keras. The codes of a
+            decoder are symmetric instead.
 
     Returns:
         {path: largest difference from Keras}.

@@ -114,11 +114,7 @@ class Run:
         return file or (default if self.export else None)
 
     def load(self, network: keras.Model, file: str) -> None:
-        """Loads a weight file, which is looked for as given and next to the script.
-
-        Raises:
-            UserError: if it is missing, damaged or of another network.
-        """
+        """Loads a weight file, see `weights.find` and `weights.load`."""
         from lib.files import weights
 
         weights.load(network, weights.find(file, self.script))
@@ -265,13 +261,10 @@ def make_folder(output_dir: Path, name: str) -> Path:
 
 
 def lock_folder(folder: Path) -> None:
-    """Locks a folder until this process ends, however it ends; no file is written.
+    """Locks a folder until this process ends, or raises a UserError if another one has locked it.
 
-    The operating system releases the lock, also after `kill -9`. Where it has none (Windows, some
-    network file systems), nothing is locked.
-
-    Raises:
-        UserError: if another process has locked the folder.
+    The operating system releases the lock, also after `kill -9`, and no file is written. Where it
+    has none (Windows, some network file systems), nothing is locked.
     """
     if folder.resolve() in _LOCKED:
         return

@@ -239,16 +239,14 @@ def shuffled_epochs(
 
     Args:
         x, y: arrays, or tuples of arrays, of equal length.
-        batch_size: examples in a batch.
-        seed: of the orders.
+        batch_size, seed: examples in a batch, and the seed of the orders.
         augment: function of (x, y) of one batch and a NumPy generator that returns the changed (x,
             y). It can change x and y together, which a layer of the model cannot.
         whole_batches: leave out the examples that do not fill a batch, others in each epoch. XLA
-            then compiles one training step instead of two.
+            then compiles one training step instead of two. Otherwise the last batch may be short.
 
     Returns:
         (batch, steps): the function that `train` wants, and the number of steps in one epoch.
-        Without `whole_batches`, the last batch of an epoch may be a short one.
     """
     steps = steps_per_epoch(x, batch_size, whole_batches)
 

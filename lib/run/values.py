@@ -16,17 +16,11 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Reader(Generic[Value]):
-    """Reads the value of a flag for argparse.
+    """Reads the value of a flag for argparse."""
 
-    Args:
-        convert: makes the value of the text, or raises a ValueError.
-        fits: function of the value that says whether it may be given.
-        expected: what may be given, for the error message.
-    """
-
-    convert: Callable[[str], Value]
-    fits: Callable[[Value], bool]
-    expected: str
+    convert: Callable[[str], Value]  # makes the value of the text, or raises a ValueError
+    fits: Callable[[Value], bool]  # whether the value may be given
+    expected: str  # what may be given, for the error message
 
     def __call__(self, text: str) -> Value:
         try:
