@@ -90,7 +90,11 @@ def parse_args():
     )
     parser.add_setting(
         "--loss-weights",
-        type=flags.three_weights,
+        type=flags.reader(
+            flags.floats,
+            lambda values: len(values) == 3 and 0 <= min(values) <= max(values) < float("inf"),
+            "three numbers of at least 0, as in 1,10,0.5",
+        ),
         default=list(LOSS_WEIGHTS),
         help="of adversarial, cycle and identity loss (default: 1,10,0.5)",
     )

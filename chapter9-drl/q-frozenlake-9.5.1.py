@@ -45,6 +45,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.files.errors import Stopped
 from lib.run import flags, program
+from lib.run.progress import Progress
 from lib.run.stop import StopOnSignal
 
 ENV_ID = "FrozenLake-v1"
@@ -110,7 +111,7 @@ import numpy as np
 
 from lib.files import records, weights
 from lib.files.whole import write_whole
-from lib.rl import agent_runs, frozen_lake, video
+from lib.rl import frozen_lake, video
 
 
 class QAgent:
@@ -161,7 +162,7 @@ def train(env, agent, episodes, seed):
             Ctrl-C ended it early.
     """
     env.reset(seed=seed)
-    progress = agent_runs.ProgressLine(episodes, title=f"seed {seed}: ", every=5000)
+    line = Progress("episode", episodes, title=f"seed {seed}: ")
     started = time.process_time()
     wins = steps = 0
     with StopOnSignal("episode") as stop:
@@ -180,10 +181,11 @@ def train(env, agent, episodes, seed):
             if not agent.decays_each_step:
                 agent.update_epsilon()
             wins += reward > 0
-            progress.update(episode, epsilon=agent.epsilon, wins=wins)
+            line.update(episode, {"epsilon": agent.epsilon, "wins": wins})
             if stop.requested:
                 break
-    progress.update(episode, last=True, epsilon=agent.epsilon, wins=wins)
+    line.keep({"epsilon": agent.epsilon, "wins": wins})
+    line.close()
     facts = {
         "episodes": episode,
         "steps": steps,

@@ -221,7 +221,7 @@ def test_a_checkpoint_that_is_no_file_is_refused_before_data_are_loaded(tmp_path
     folder.mkdir()
     (os.mkfifo if kind == "pipe" else os.mkdir)(folder / "restart.npz")
     done = run_script(DCGAN, "--resume", folder=tmp_path, data=tmp_path / "no data")
-    assert_one_line_error(done, "restart.npz' is not a usable checkpoint")
+    assert_one_line_error(done, "restart.npz' is unusable: expected a checkpoint")
 
 
 # Two runs, weights, folders

@@ -138,6 +138,6 @@ def main(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = flags.Parser(__doc__)
-    parser.add_argument("--chapters", type=flags.chapters, help="such as 1,8 (default all)")
+    parser.add_argument("--chapters", type=registry.chapters, help="such as 1,8 (default all)")
     parser.add_argument("--check", action="store_true", help="change nothing")
     program.run(main, parser.parse_args(sys.argv[1:]))

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.run import flags, program
+from tools import registry
 from tools.tables.cells import read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -174,7 +175,7 @@ def main(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = flags.Parser(__doc__)
-    parser.add_argument("--chapters", type=flags.chapters, help="such as 1,8 (default all)")
+    parser.add_argument("--chapters", type=registry.chapters, help="such as 1,8 (default all)")
     parser.add_argument("--check", action="store_true", help="change nothing")
     parser.add_argument("--run", action="store_true", help="run them on a tiny budget")
     program.run(main, parser.parse_args(sys.argv[1:]))

@@ -39,8 +39,7 @@ def read_npz(
     """Returns {name: array} of an npz file.
 
     Args:
-        path: the file.
-        names: of the arrays to read; by default all.
+        path, names: the file, and the arrays to read; by default all.
         kinds: the kinds of dtype that are allowed, see `numpy.dtype.kind`.
         packed: the archive may be compressed. If not, its arrays are no larger than the file.
 

@@ -1,5 +1,6 @@
 """Errors that a script shows as one line, without a traceback."""
 
+import importlib.util
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -27,3 +28,12 @@ def fail(message: object) -> NoReturn:
 def one_line(error: Exception) -> str:
     """The message of an error as one line, or the name of its type if it has no message."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def need_package(name: str, what: str, requirements: str) -> None:
+    """Raises a UserError if a package, which `what` needs and `requirements` lists, is missing."""
+    if importlib.util.find_spec(name) is None:
+        raise UserError(
+            f"{what}: expected the package {name}, found none; install it with "
+            f"'python3 -m pip install -r {requirements}'"
+        )

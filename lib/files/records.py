@@ -29,10 +29,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def record(path: Path, *, seed: int, **numbers: Any) -> None:
     """Writes the numbers of a run to `path`, with command, commit, date, backend, device, seed.
 
-    Args:
-        path: the file, next to the figures of the run.
-        seed: of the run.
-        numbers: the measured values, and the facts of the run: budget, batch size, minutes.
+    The numbers are the measured values, and the facts of the run: budget, batch size, minutes.
     """
     backend, precision = f"NumPy {np.__version__}, without Keras", "float64"
     if "keras" in sys.modules:
@@ -97,8 +94,7 @@ def peak_rss_mb() -> int | None:
 def device(with_keras: bool = True) -> str:
     """The device of the run: the name of the GPU, else the processor and the available cores.
 
-    Args:
-        with_keras: False for a run that does not use Keras, which then is not loaded.
+    A run that does not use Keras, and then does not load it, passes `with_keras=False`.
     """
     where = ""
     if with_keras:
@@ -118,10 +114,9 @@ def device(with_keras: bool = True) -> str:
 def _output(*command: str | Path) -> str:
     """The output of a command, or an empty text if it cannot run."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        return subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip()
 
 
 # Read at the start: the working tree may change during a long run.

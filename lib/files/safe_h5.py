@@ -23,7 +23,6 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +49,8 @@ FILTERS = {1, 2, 3}  # of HDF5: gzip, shuffle, checksum
 def signed(contents: bytes) -> bytes:
     """Returns the contents of an `.h5` file with two marks after it, which HDF5 ignores.
 
-    The first mark is a keyed checksum with the secret of this user. It is left out if there can be
-    no secret. The second mark is the SHA-256 checksum of everything before it, which shows damage.
+    The first is a keyed checksum, left out if this user can have no secret. The second is the
+    SHA-256 checksum of everything before it, which shows damage.
     """
     key = secret.read_or_make()
     if key:
@@ -67,22 +66,15 @@ def _digest(contents):
     return hashlib.sha256(contents).hexdigest().encode()
 
 
-@cache
-def _pretrained():
-    return frozenset(line.split()[0] for line in PRETRAINED.read_bytes().splitlines())
-
-
 def is_pretrained(contents: bytes) -> bool:
     """Whether a file with these contents came with the repository."""
-    return _digest(contents) in _pretrained()
+    return _digest(contents) in PRETRAINED.read_bytes()
 
 
 def is_trusted(contents: bytes) -> bool:
     """Whether a file with these contents came with the repository or was written by this user.
 
-    Raises:
-        ValueError: if the file ends with another SHA-256 checksum than its own: it was changed
-            after it was written.
+    A file that ends with another SHA-256 checksum than its own has changed: a ValueError.
     """
     if is_pretrained(contents):
         return True
@@ -99,15 +91,13 @@ def is_trusted(contents: bytes) -> bool:
 def read(path: str | Path) -> bytes:
     """Returns the contents of a file, or nothing if it is too large to be a trusted one.
 
-    Raises:
-        UserError: if it is missing or unreadable.
+    A missing or unreadable file is a UserError.
     """
-    path = Path(path)
     try:
-        if not path.is_file():
-            found = "a folder or another special file" if path.exists() else "nothing"
+        if not os.path.isfile(path):
+            found = "a folder or another special file" if os.path.exists(path) else "nothing"
             raise UserError(f"no weight file '{path}': found {found}")
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             contents = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise UserError(f"cannot read '{path}': {error.strerror}") from None
@@ -136,7 +126,6 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
         with h5py.File(h5py.h5f.open_file_image(contents)) as file:
             yield file
         return
-    del contents
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "copy.weights.h5"  # a name that Keras loads
         _copy_in_a_process(path, target)
@@ -169,12 +158,10 @@ def _limit_resources(size):
         import resource
     except ImportError:  # on Windows
         return
-    for kind, limit in (
-        (resource.RLIMIT_CPU, math.ceil(time.process_time()) + 3 + size // 2**26),
-        (resource.RLIMIT_AS, FREE_MEMORY + 2 * size),
-        (resource.RLIMIT_FSIZE, 2 * MOST_BYTES),
-        (resource.RLIMIT_CORE, 0),
-    ):
+    seconds = math.ceil(time.process_time()) + 3 + size // 2**26
+    limits = {"CPU": seconds, "AS": FREE_MEMORY + 2 * size, "FSIZE": 2 * MOST_BYTES, "CORE": 0}
+    for name, limit in limits.items():
+        kind = getattr(resource, f"RLIMIT_{name}")
         _, hard = resource.getrlimit(kind)
         limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         with contextlib.suppress(ValueError, OSError):  # macOS has no limit on memory
@@ -230,8 +217,6 @@ def _copy(source, target, limit):
 def _unpack(source, target, limit):
     """Copies the weights in a `.keras` archive to `target`, and returns it."""
     with zipfile.ZipFile(source) as archive:
-        if INNER_FILE not in archive.namelist():
-            raise ValueError(f"an archive without {INNER_FILE}")
         member = archive.getinfo(INNER_FILE)
         if member.file_size > limit:
             raise ValueError(f"more than {limit >> 20} MB in an archive of this size")

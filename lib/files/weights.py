@@ -69,12 +69,9 @@ def about(path: Path) -> dict[str, Any]:
     """
     with safe_h5.opened(path) as file:
         try:
-            found = json.loads(file.attrs.get("about", "{}"))
+            return dict(**json.loads(file.attrs.get("about", "{}")))
         except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"'{path}' has no readable record: {error}") from None
-    if not isinstance(found, dict):
-        raise UserError(f"'{path}' has no readable record: expected a dict")
-    return found
 
 
 def save(
@@ -83,13 +80,13 @@ def save(
     """Writes `model` as one whole-model `.h5` file, whole or not at all.
 
     `keras.models.load_model` can also open the file. The layers are float32, also after training in
-    mixed precision. The directory of `path` must exist.
+    mixed precision.
 
     Args:
         model: a functional or sequential model.
-        path: the file.
-        half: store the numbers in half precision, compressed, for a large network: three digits
-            remain, and half of the bytes or less.
+        path: the file, in a folder that exists.
+        half: store the numbers in half precision, compressed: three digits remain, and half of the
+            bytes or less.
         about: dict of json values that says what the weights are, such as method and settings. The
             file holds it as the attribute "about", which Keras ignores.
 
@@ -109,7 +106,8 @@ def save(
                 _halve(whole, halved)
             file = halved if half else whole
             file.attrs["about"] = json.dumps(about or {})
-            contents = safe_h5.signed(file.contents())
+            file.flush()
+            contents = safe_h5.signed(file.id.get_file_image())
     finally:
         logger.setLevel(level)
     write_whole(path, lambda temporary: temporary.write_bytes(contents))
@@ -126,11 +124,6 @@ class _InMemory(h5py.File):
 
     def __str__(self):
         return self.filename
-
-    def contents(self):
-        """The bytes of the file."""
-        self.flush()
-        return self.id.get_file_image()
 
 
 def _halve(source: h5py.File, target: h5py.File) -> None:

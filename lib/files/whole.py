@@ -8,14 +8,9 @@ from lib.files.errors import UserError
 
 
 def check_regular(path: str | Path, what: str) -> None:
-    """Refuses a path that is not a regular file; opening a named pipe would wait for a writer.
+    """Raises a UserError, which says `what` is expected, unless a path is a regular file.
 
-    Args:
-        path: an existing path.
-        what: what is expected there, for the error message.
-
-    Raises:
-        UserError: if it is a folder or another special file.
+    Opening a named pipe would wait for a writer.
     """
     if not Path(path).is_file():
         raise UserError(

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from lib.files.errors import Stopped, UserError, one_line
+from lib.files.errors import Stopped
 from lib.run import stop
+from lib.run.progress import Progress
 
 if TYPE_CHECKING:
     import keras
@@ -63,44 +64,12 @@ class Memory:
         return dict(zip(self.NAMES, (a[: self.size] for a in self.arrays), strict=True))
 
     def restore(self, stored: dict[str, np.ndarray]) -> None:
-        """Takes the arrays that `stored` returned."""
-        self.arrays = [stored[name] for name in self.NAMES]
-        self.size = len(stored["ended"])
-
-
-class ProgressLine:
-    """A line with episode, numbers and time left: one that changes in a terminal.
-
-    Args:
-        episodes: the largest number of episodes.
-        title: a short text before the line.
-        every: episodes between two lines where the output is not a terminal.
-        first: episodes that an earlier process has done.
-    """
-
-    def __init__(self, episodes: int, title: str = "", every: int = 100, first: int = 0) -> None:
-        self.episodes, self.title, self.every, self.first = episodes, title, every, first
-        self.started = self.shown = time.time()
-
-    def update(self, episode: int, last: bool = False, **numbers: float) -> None:
-        """Prints the line for `episode`, counted from 1, if it is due or the last one."""
-        now, terminal = time.time(), sys.stdout.isatty()
-        due = now - self.shown > 0.5 if terminal else episode % self.every == 0
-        if not last and (not due or episode == self.episodes):
-            return
-        self.shown = now
-        seconds, done = now - self.started, episode - self.first
-        left = int(seconds / done * (self.episodes - episode)) if done else 0
-        values = "  ".join(
-            f"{name} {value:,}" if isinstance(value, int) else f"{name} {value:.4g}"
-            for name, value in numbers.items()
-        )
-        text = (
-            f"{self.title}episode {episode}/{self.episodes}  {values}  "
-            f"{seconds:.0f} s, at most {left // 60}:{left % 60:02d} left"
-        )
-        end = "" if terminal and not last else "\n"
-        print(f"\r{text}\x1b[K" if terminal else text, end=end, flush=True)
+        """Takes the arrays that `stored` returned; a ValueError if they are of other states."""
+        arrays, size = [stored[name] for name in self.NAMES], len(stored["ended"])
+        for name, array, own in zip(self.NAMES, arrays, self.arrays, strict=True):
+            if array.shape != (size, *own.shape[1:]) or array.dtype != own.dtype:
+                raise ValueError(f"the {name} in it are of shape {array.shape} and {array.dtype}")
+        self.arrays, self.size = arrays, size
 
 
 class TrainingRun:
@@ -120,7 +89,7 @@ class TrainingRun:
         seed: of this training run.
         model, rng, memory: everything that changes in the run, for the checkpoint.
         settings: dict of values that must not differ in a continuation.
-        every: see `ProgressLine`.
+        every: episodes between two lines of a log.
 
     Attributes:
         log: a dict for each episode: its number, what `add` got, the mean reward of the last 100
@@ -156,25 +125,26 @@ class TrainingRun:
         self.stop = stop.StopOnSignal("episode")
 
     def __enter__(self) -> Self:
-        self.saved = self.started = time.time()
+        self.saved = self.started = time.monotonic()
         self._load()
         self.steps = sum(row["steps"] for row in self.log)
         self.file = (self.folder / f"log-{self.seed}.csv").open("w", newline="")
         self.writer: Any = None
         for row in self.log:
             self._write(row)
-        title = f"seed {self.seed}: "
-        self.progress = ProgressLine(self.budget, title, self.every, first=len(self.log))
+        done, title = len(self.log), f"seed {self.seed}: "
+        self.progress = Progress("episode", self.budget, done, title)
         self.stop.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         self.stop.__exit__()
         self.file.close()
-        self.ended = time.time()
+        self.ended = time.monotonic()
         if kind is None:
             self._save()
-            self._show(last=True)
+            self.progress.keep(self.shown)
+        self.progress.close()
 
     @property
     def unfinished(self) -> bool:
@@ -184,7 +154,7 @@ class TrainingRun:
     @property
     def seconds(self) -> float:
         """Seconds of the run, including the time before a continuation."""
-        return (self.ended or time.time()) - self.started
+        return (self.ended or time.monotonic()) - self.started
 
     @property
     def rewards(self) -> list[float]:
@@ -211,15 +181,18 @@ class TrainingRun:
         }
         self.log.append(row)
         self._write(row)
-        self._show()
+        self.progress.update(len(self.log), self.shown)
+        if not sys.stdout.isatty() and len(self.log) % self.every == 0 and self.unfinished:
+            self.progress.keep(self.shown)
         self.stopped = self.stop.requested
-        if time.time() - self.saved >= self.SECONDS_BETWEEN:
+        if time.monotonic() - self.saved >= self.SECONDS_BETWEEN:
             self._save()
 
-    def _show(self, last=False):
+    @property
+    def shown(self) -> dict[str, float]:
+        """The numbers in the progress line."""
         row = self.log[-1] if self.log else {}
-        numbers = {name: row[name] for name in ("reward", "mean_reward") if row}
-        self.progress.update(len(self.log), last, **numbers)
+        return {name: row[name] for name in ("reward", "mean_reward") if row}
 
     def _write(self, row):
         if self.writer is None:
@@ -236,18 +209,17 @@ class TrainingRun:
         if not self.resume:
             print(f"Starting again; --resume would continue from the checkpoint '{self.path}'.")
             return
-        form = {"log": (list,), "rng": (dict,), "seconds": (int, float)}
-        progress, arrays = checkpoints.load_restart(self.path, self.model, self.settings, form)
-        try:
-            self.log = progress["log"]
-            self.rng.bit_generator.state = progress["rng"]
-            self.started -= progress["seconds"]
-            if self.memory is not None:
-                self.memory.restore(arrays)
-        except Exception as error:
-            raise UserError(
-                f"'{self.path}' is not a usable checkpoint: {one_line(error)[:200]}"
-            ) from None
+        checkpoints.load_restart(self.path, self.model, self.settings, self._restore)
+
+    def _restore(self, progress, arrays):
+        """Takes over a checkpoint; raises an error of any type if it is not one of such a run."""
+        for row in progress["log"]:
+            float(row["steps"] + row["reward"] + row["mean_reward"])
+        self.log = progress["log"]
+        self.rng.bit_generator.state = progress["rng"]
+        self.started -= progress["seconds"]
+        if self.memory is not None:
+            self.memory.restore(arrays)
 
     def _save(self):
         from lib.run import checkpoints
@@ -255,7 +227,7 @@ class TrainingRun:
         progress = {"log": self.log, "rng": self.rng.bit_generator.state, "seconds": self.seconds}
         arrays = self.memory.stored() if self.memory is not None else None
         checkpoints.save_restart(self.path, self.model, self.settings, progress, arrays)
-        self.saved = time.time()
+        self.saved = time.monotonic()
 
 
 def run_seeds(

@@ -13,9 +13,10 @@ import numpy as np
 from lib.files.whole import write_whole
 from lib.measure.intervals import format_interval, with_interval
 from lib.rl import environments
-from lib.rl.agent_runs import ProgressLine, TrainingRun
+from lib.rl.agent_runs import TrainingRun
 from lib.rl.video import Play
 from lib.run import program
+from lib.run.progress import Progress
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -200,12 +201,13 @@ def random_play(run: program.Run, env_id: str) -> Play:
 
     env, rng = environments.make(env_id), np.random.default_rng(run.seed)
     env.action_space.seed(run.seed)
-    progress, rewards = ProgressLine(run.budget), []
+    line, rewards = Progress("episode", run.budget), []
     for episode in range(run.budget):
         rewards.append(play(env, rng))
-        progress.update(episode + 1, reward=rewards[-1])
+        line.update(episode + 1, {"reward": rewards[-1]})
     mean = float(np.mean(rewards))
-    progress.update(run.budget, last=True, reward=mean, flags=flags)
+    line.keep({"reward": mean, "flags": flags})
+    line.close()
     facts = {"env_id": env_id, "method": "random", "episodes": run.budget, "flags": flags}
     run.record("metrics.json", mean_reward=round(mean, 2), **facts)
     return play

@@ -1,7 +1,7 @@
 """Checkpoints: every variable of a model, its optimizer and its seeds, in one npz file."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,9 @@ def save_restart(
 
     Args:
         path: the npz file.
-        model: a model or a list of models; all its variables, and its optimizer's if it is
-            compiled, are kept.
-        settings: dict of values that must not differ in the continuation.
-        progress: dict of json values: how far the run is.
-        arrays: dict of further arrays to keep.
+        model: a model or a list of models, whose variables and optimizers are kept.
+        settings: values that must not differ in the continuation.
+        progress, arrays: json values, such as how far the run is, and further arrays to keep.
 
     Raises:
         UserError: if the file cannot be written.
@@ -56,13 +54,14 @@ def load_restart(
     path: Path,
     model: keras.Model | list[keras.Model],
     settings: dict[str, Any],
-    form: Mapping[str, tuple[type, ...]] | None = None,
+    use: Callable[[dict[str, Any], dict[str, np.ndarray]], object] = lambda progress, arrays: None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Restores the model from what `save_restart` wrote, and returns (progress, arrays).
 
     Args:
         path, model, settings: see `save_restart`.
-        form: {name: types} of values that the progress must have.
+        use: called with (progress, arrays) before the model is changed. Any error that it raises
+            shows that they are not what `save_restart` got.
 
     Raises:
         UserError: if the file is missing or damaged, or belongs to another run or network.
@@ -76,28 +75,30 @@ def load_restart(
         values = [arrays[f"v{i}"] for i in range(len(arrays) - len(kept))]
         if not isinstance(found, dict) or not isinstance(progress, dict):
             raise ValueError("its settings or its progress are not a dictionary")
-        for name, types in (form or {}).items():
-            if not isinstance(progress.get(name), types):
-                raise ValueError(f"its progress has no usable {name}")
         for value in [*values, *kept.values()]:
             if value.dtype.kind not in NUMBERS or not np.isfinite(value).all():
                 raise ValueError("it has values that are not finite numbers")
+        for name, value in json.loads(json.dumps(settings)).items():
+            # An older checkpoint does not know the settings that came later.
+            if found.get(name, value) != value:
+                raise UserError(
+                    f"'{path}' belongs to a run with {name} {found.get(name)}, this one has "
+                    f"{value}; give the same flags as that run, or start without --resume"
+                )
+        state = _state(model)
+        if [tuple(v.shape) for v in state] != [a.shape for a in values]:
+            raise UserError(f"'{path}' belongs to another network; start without --resume")
+        use(progress, kept)
     except FileNotFoundError:
         raise UserError(
             f"nothing to resume: no checkpoint '{path}'; start without --resume"
         ) from None
+    except UserError:
+        raise
     except Exception as error:
-        raise UserError(f"'{path}' is not a usable checkpoint: {one_line(error)[:200]}") from None
-    for name, value in json.loads(json.dumps(settings)).items():
-        # An older checkpoint does not know the settings that came later.
-        if found.get(name, value) != value:
-            raise UserError(
-                f"'{path}' belongs to a run with {name} {found.get(name)}, this one has {value}; "
-                "give the same flags as that run, or start without --resume"
-            )
-    state = _state(model)
-    if [tuple(v.shape) for v in state] != [a.shape for a in values]:
-        raise UserError(f"'{path}' belongs to another network; start without --resume")
+        raise UserError(
+            f"'{path}' is not a usable checkpoint: {one_line(error)[:200]}; start without --resume"
+        ) from None
     for variable, value in zip(state, values, strict=True):
         variable.assign(value)
     return progress, kept

@@ -1,58 +1,20 @@
-"""The first and the last lines that a run prints."""
-
-from __future__ import annotations
+"""The last lines that a run prints."""
 
 import argparse
+import contextlib
 import csv
 import shlex
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import keras
+from typing import Any
 
 STARTED = time.time()
 RESULTS: dict[str, Any] = {}  # the numbers that this run has recorded
-# What `python3 -m tools.readme` writes, as texts: script and flags; measure, key in a record, format;
+# What `python3 -m tools.readme` writes: script and flags; measure, its key in a record, its format;
 # the published value and its budget; the book's value.
 PUBLISHED = Path(__file__).with_name("published.csv")
-
-
-def introduce(
-    folder: Path,
-    method: str,
-    data: str,
-    networks: Sequence[keras.Model],
-    diagram: str | None = None,
-    *,
-    images: Sequence[Path] = (),
-    summary: bool = False,
-) -> None:
-    """Prints method, data, parameters and output folder of a run, and draws the networks.
-
-    Args:
-        folder: of the figures.
-        method, data, networks, diagram: see `program.Run.introduce`.
-        images: the folders of your own images.
-        summary: print the layers.
-    """
-    from lib.measure import plots
-
-    if images:
-        data = "images in " + " and ".join(f"'{path}'" for path in images)
-    counts = [f"{network.name} {network.count_params():,}" for network in networks]
-    print(f"Method: {method}")
-    print(f"Data: {data}")
-    if counts:
-        print(f"Parameters: {', '.join(counts)}")
-    print(f"Output: {folder}/", flush=True)
-    for network in networks:
-        if summary:
-            network.summary()
-        plots.model_diagram(network, folder / f"{diagram or network.name}.png")
+WITHOUT_NUMBER = {"pictures": "the book shows pictures", "-": "not in the book"}
 
 
 def conclude(args: argparse.Namespace, folder: Path) -> None:
@@ -68,8 +30,7 @@ def conclude(args: argparse.Namespace, folder: Path) -> None:
         yours = _value(RESULTS, row["key"])
         if yours is not None:
             print(f"Result: {row['measure']} {yours:{row['format']}}".replace("%", " %"))
-        without_number = {"pictures": "the book shows pictures", "-": "not in the book"}
-        book = without_number.get(row["book"], f"the book: {row['book']}")
+        book = WITHOUT_NUMBER.get(row["book"], f"the book: {row['book']}")
         print(f"Published: {row['measure']} {row['value']}, {row['budget']} ({book})")
     written = [p for place in (folder, args.output_dir) for p in place.iterdir() if p.is_file()]
     new = {p: p.stat().st_mtime for p in written if p.stat().st_mtime >= STARTED}
@@ -91,12 +52,15 @@ def _published(args: argparse.Namespace) -> list[dict[str, str]]:
     """The published results of this script with these settings."""
     from lib.files import records
 
-    if not PUBLISHED.exists() or getattr(args, "images", None) or records.COMMIT.endswith("-dirty"):
+    if getattr(args, "images", None) or records.COMMIT.endswith("-dirty"):
         return []
-    with PUBLISHED.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["script"] == Path(sys.argv[0]).stem]
     same = getattr(args, "has_settings_of", lambda words: True)
-    return [row for row in rows if same(shlex.split(row["flags"]))]
+    # A run does not fail at its end because the published numbers are missing or damaged.
+    with contextlib.suppress(OSError, ValueError, KeyError, csv.Error):
+        rows = list(csv.DictReader(PUBLISHED.read_text().splitlines()))
+        of_script = [row for row in rows if row["script"] == Path(sys.argv[0]).stem]
+        return [row for row in of_script if same(shlex.split(row["flags"]))]
+    return []
 
 
 def _value(numbers: Any, key: str) -> float | None:

@@ -6,6 +6,7 @@ answer at once; nothing in this module's top level may import Keras.
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +15,6 @@ from lib.run.program import load_keras
 
 # The scripts take the readers of this list from here.
 from lib.run.values import (  # noqa: F401
-    chapters,
     check_constants,
     digit,
     dropout_rate,
@@ -27,7 +27,6 @@ from lib.run.values import (  # noqa: F401
     reader,
     seconds,
     seed_int,
-    three_weights,
 )
 
 DASHES = "\N{EN DASH}\N{EM DASH}"  # e-books print these for one or two hyphens
@@ -37,11 +36,8 @@ LARGEST_IMAGE = 1024  # height and width
 class Parser(argparse.ArgumentParser):
     """Answers a wrong flag or constant with one line, and shows the script's docstring as it is.
 
-    A flag that was pasted from an e-book may begin with an en dash or an em dash.
-
-    Args:
-        doc: the docstring.
-        keras: parsing also loads Keras.
+    A flag that was pasted from an e-book may begin with an en dash or an em dash. With `keras`,
+    parsing also loads Keras.
     """
 
     def __init__(self, doc: str | None, keras: bool = False) -> None:
@@ -165,56 +161,38 @@ def training_parser(
     """A parser with the flags that every training script shares; parsing also loads Keras.
 
     Args:
-        doc: the script's docstring, shown by `--help`.
-        batch_size: default of `--batch-size`.
+        doc, batch_size: the script's docstring, and the default of `--batch-size`.
         train_steps, epochs: exactly one of them, the default budget; it names the flag.
     """
     parser = Parser(doc, keras=True)
-    add = parser.add_argument
+    number = partial(parser.add_argument, type=positive_int)
+    switch = partial(parser.add_argument, action="store_true")
     if epochs is None:
-        budget, default, what = "--train-steps", train_steps, "training steps"
+        number("--train-steps", default=train_steps, help="training steps (default %(default)s)")
     else:
-        budget, default, what = "--epochs", epochs, "passes over the training data"
-    add(budget, type=positive_int, default=default, help=f"{what} (default {default})")
-    add("--batch-size", type=positive_int, default=batch_size, help=f"(default {batch_size})")
+        text = "passes over the training data (default %(default)s)"
+        number("--epochs", default=epochs, help=text)
+    number("--batch-size", default=batch_size, help="(default %(default)s)")
     _add_seed_and_folder(parser)
     _add_checkpoint_and_export(parser)
-    add(
+    switch(
         "--mixed-precision",
-        action="store_true",
         help="compute in bfloat16 with float32 weights: faster if the GPU or processor has "
         "instructions for it, otherwise many times slower",
     )
-    add("--evaluate", action="store_true", help="measure the loaded or trained weights")
-    add("--show", action="store_true", help="also open the figures in windows")
-    add(
-        "--devices",
-        type=positive_int,
-        default=1,
-        metavar="N",
-        help="divide each batch between N GPUs, counted over all machines (default 1)",
-    )
-    add(
-        "--steps-per-execution",
-        type=positive_int,
-        metavar="N",
-        help="training steps in one call of the compiled function (default: 1 on processors, "
-        "else 8)",
-    )
-    add(
-        "--tensorboard",
-        action="store_true",
-        help="also write losses and figures for TensorBoard (requirements-tensorboard.txt)",
-    )
+    switch("--evaluate", help="measure the loaded or trained weights")
+    switch("--show", help="also open the figures in windows")
+    text = "divide each batch between N GPUs, counted over all machines (default 1)"
+    number("--devices", default=1, metavar="N", help=text)
+    text = "training steps in one call of the compiled function (default: 1 on processors, else 8)"
+    number("--steps-per-execution", metavar="N", help=text)
+    text = "also write losses and figures for TensorBoard (requirements-tensorboard.txt)"
+    switch("--tensorboard", help=text)
     return parser
 
 
 def gan_parser(doc: str | None, *, batch_size: int, train_steps: int, ema: float) -> Parser:
-    """`training_parser` with the further flag of the GANs.
-
-    Args:
-        ema: default of `--ema`, see `lib.averaging.MovingAverage`.
-    """
+    """`training_parser` with `--ema`, see `lib.engine.averaging`; `ema` is its default."""
     parser = training_parser(doc, batch_size=batch_size, train_steps=train_steps)
     parser.add_setting(
         "--ema",
@@ -243,11 +221,9 @@ def episodes_parser(
     """A parser with the flags that every reinforcement learning script shares.
 
     Args:
-        doc: the script's docstring, shown by `--help`.
+        doc, keras: see `Parser`.
         env_id: the default environment, the one positional argument.
-        episodes: default of `--episodes`.
-        what: the help text of `--episodes`.
-        keras: parsing also loads Keras; False for a script that does not use it.
+        episodes, what: default and help text of `--episodes`.
     """
     parser = Parser(doc, keras)
     add = parser.add_argument
@@ -270,13 +246,7 @@ def agents_parser(doc: str | None, *, env_id: str, episodes: int, what: str = "e
 
 
 def check_size(parser: argparse.ArgumentParser, size: int, multiple: int) -> None:
-    """Refuses constants at the top of a script that do not fit together.
-
-    Args:
-        parser: from `training_parser`.
-        size: height and width of the images.
-        multiple: what the strides of the networks demand of the size.
-    """
+    """Refuses images of size x size pixels, which must be a multiple for a network's strides."""
     if size % multiple:
         parser.error(
             f"images of {size} x {size} pixels do not fit the networks: expected a multiple of "
@@ -297,8 +267,7 @@ def add_images(
 
     Args:
         parser: from `training_parser`.
-        size: default of `--image-size`.
-        multiple: what the strides of the networks demand of the size.
+        size, multiple: the default of `--image-size`, see `check_size`.
         classes: the class folders are labels; also adds `--class`.
         color: whether there is a choice between gray and color.
         folders: the number of folders, 1 or 2.

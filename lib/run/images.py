@@ -30,9 +30,8 @@ class Source:
     With the book's data set `settings` is empty and `name` returns the book's name.
 
     Args:
-        args: the parsed flags, see `cli.add_images`.
+        args, script: the parsed flags, and the script, whose folder has the weights.
         shape: (height, width, channels) of the book's images.
-        script: path of the script, whose folder has the weights.
         labels: the class folders are the labels.
 
     Raises:
@@ -51,20 +50,21 @@ class Source:
             size = args.image_size or size
             channels = 3 if getattr(args, "color", channels == 3) else 1
         elif self.recorded:
+            found = f"images in '{self.recorded['images']}'"
+            size, channels = self.recorded["image_size"], 3 if self.recorded["color"] else 1
             if not hasattr(args, "generator"):
+                color = " --color" if channels == 3 else ""
                 raise UserError(
-                    f"'{args.weights}' was trained on images in '{self.recorded['images']}'; "
-                    f"give {_flags_of(self.recorded)}"
+                    f"'{args.weights}' was trained on {found}; give --images FOLDER --image-size "
+                    f"{size}{color}"
                 )
             if args.evaluate:
                 raise UserError(
                     f"--evaluate measures MNIST digits only, and '{args.generator}' was trained on "
-                    f"images in '{self.recorded['images']}'; leave out --evaluate"
+                    f"{found}; leave out --evaluate"
                 )
             if labels and not self.recorded.get("classes"):
                 raise UserError(f"'{args.generator}' was trained without classes; expected some")
-            size = self.recorded["image_size"]
-            channels = 3 if self.recorded["color"] else 1
         self.shape = (size, size, channels)
 
     @property
@@ -96,26 +96,33 @@ class Source:
         if not self.folder:
             return {}
         x, y, classes = self._read
-        return {
-            **describe(self.folder, x, y),
-            **({"classes": list(classes)} if self.labels else {}),
-        }
+        facts = describe(self.folder, x, y)
+        return {**facts, "classes": list(classes)} if self.labels else facts
 
     def train_images(self, book: Callable[[], Data], least: int) -> Examples:
         """Returns images (n, height, width, channels), float32 in [0, 1], and labels (n,).
 
-        Args:
-            book: function that loads the book's data set, see `datasets.mnist`.
-            least: the least number of your own images.
+        They are your own, at least `least`, or those of the function `book`, see `datasets.mnist`.
+        """
+        return self._own(least, "a batch") if self.folder else self._of_book(book)[0]
+
+    def split(self, book: Callable[[], Data], shown: int = 1) -> Data:
+        """Returns (x_train, y_train), (x_test, y_test), see `train_images`.
+
+        A tenth of your own images, at least `shown`, is for test: the same choice in every run.
         """
         if not self.folder:
-            return self._fitting(book())[0]
+            return self._of_book(book)
+        x, y = self._own(self.args.batch_size + shown, f"a batch, and {shown} to test")
+        return split(x, y, shown)
+
+    def _own(self, least, what):
         x, y, _ = self._read
-        check_count(self.folder, x, least, "a batch")
+        check_count(self.folder, x, least, what)
         return np.divide(x, 255, dtype="float32"), y
 
-    def _fitting(self, data):
-        """Returns the book's data set if the networks take its images."""
+    def _of_book(self, book):
+        data = book()
         shape = data[0][0].shape[1:]
         if shape != self.shape:
             raise UserError(
@@ -124,46 +131,21 @@ class Source:
             )
         return data
 
-    def split(self, book: Callable[[], Data], shown: int = 1) -> Data:
-        """Returns (x_train, y_train), (x_test, y_test), see `train_images`.
-
-        A tenth of your own images is for test: a random choice, the same in every run.
-
-        Args:
-            book: function that loads the book's data set.
-            shown: the number of test images that the figures need.
-        """
-        if not self.folder:
-            return self._fitting(book())
-        x, y, _ = self._read
-        least = self.args.batch_size + shown
-        check_count(self.folder, x, least, f"a batch, and {shown} to test")
-        return split(np.divide(x, 255, dtype="float32"), y, shown)
-
 
 def _recorded(args: argparse.Namespace, script: str | Path) -> dict[str, Any]:
     """The weight file's record of the images it was trained on, {} for the book's images."""
     name = getattr(args, "generator", None) or getattr(args, "weights", None)
-    if not name:
-        return {}
-    path = weights.find(name, script)
-    about = weights.about(path)
+    path = weights.find(name, script) if name else None
+    about = weights.about(path) if path else {}
     if "images" not in about:
         return {}
     classes, size = about.get("classes", []), about.get("image_size")
+    names = [about["images"], *classes] if isinstance(classes, list) else [None]
     if not (
         isinstance(about.get("color"), bool)
-        and isinstance(classes, list)
-        and all(
-            isinstance(name, str) and name.isprintable() for name in [about["images"], *classes]
-        )
+        and all(isinstance(each, str) and each.isprintable() for each in names)
         and type(size) is int
         and 0 < size <= flags.LARGEST_IMAGE
     ):
         raise UserError(f"'{path}' does not record the form of its images; make it again")
     return about
-
-
-def _flags_of(about: dict[str, Any]) -> str:
-    color = " --color" if about["color"] else ""
-    return f"--images FOLDER --image-size {about['image_size']}{color}"

@@ -28,8 +28,8 @@ class Log:
     def __init__(self, path: str | Path, step: int) -> None:
         self.path, self.rows = Path(path), []
         if step and self.path.exists():
+            check_regular(self.path, "the log of this run; remove it to continue with an empty log")
             try:
-                check_regular(self.path, "the log of this run")
                 with self.path.open(newline="") as file:
                     text = file.read(LARGEST_LOG + 1)
                 self.rows = [row for row in _rows(text) if 0 <= int(row["step"]) <= step]
@@ -53,22 +53,14 @@ class Log:
         write_whole(self.path, write)
 
     def draw(self, losses: Iterable[str]) -> None:
-        """Draws log.png: losses, accuracies and learning rates in a panel each, and other measures.
-
-        Args:
-            losses: names of the columns that share the first panel, unless they are accuracies.
-        """
+        """Draws log.png: a panel of `losses`, of accuracies, of each measure, of learning rates."""
         names = [n for n in dict.fromkeys(k for row in self.rows for k in row) if n not in COUNTS]
-        rates = [name for name in names if name.startswith(RATE)]
-        accuracies = [name for name in names if "accuracy" in name]
-        losses = [name for name in losses if name not in accuracies]
-        measures = [name for name in names if name not in (*losses, *accuracies, *rates)]
-        panels = [
-            ("loss", losses),
-            ("accuracy", accuracies),
-            *((name, [name]) for name in measures),
-        ]
-        panels = [(title, columns) for title, columns in (*panels, (RATE, rates)) if columns]
+        kinds: dict[str, list[str]] = {"loss": [], "accuracy": []}  # {title of a panel: columns}
+        for name in names:
+            kind = "accuracy" if "accuracy" in name else "loss" if name in losses else name
+            kinds.setdefault(RATE if name.startswith(RATE) else kind, []).append(name)
+        rates = kinds.pop(RATE, [])
+        panels = [(title, columns) for title, columns in [*kinds.items(), (RATE, rates)] if columns]
         rows = -(-len(panels) // PANELS_IN_A_ROW)
         size = (3.2 * PANELS_IN_A_ROW, 2.4 * rows)
         figure, axes = plt.subplots(rows, PANELS_IN_A_ROW, figsize=size, dpi=100, squeeze=False)
@@ -120,20 +112,19 @@ class TensorBoard:
 
     Args:
         folder: of the figures. The files for TensorBoard are in its subfolder tensorboard.
+        step: of the run. TensorBoard hides later rows of an earlier process.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, step: int) -> None:
+        from tensorboardX import SummaryWriter
+
         self.folder = folder
-        self.writer: Any = None  # a `tensorboardX.SummaryWriter`
+        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         self.drawn = self._figures()
 
     def add(self, row: dict[str, Any]) -> None:
         """Writes a row of log.csv, and the new figures."""
         step = row["step"]
-        if self.writer is None:
-            from tensorboardX import SummaryWriter
-
-            self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
         for name, value in row.items():
             if name not in COUNTS:
                 self.writer.add_scalar(name, value, step)
@@ -149,18 +140,3 @@ class TensorBoard:
 
     def _figures(self):
         return {path: path.stat().st_mtime_ns for path in self.folder.glob("*.png")}
-
-
-def check_tensorboard() -> None:
-    """Checks that --tensorboard can work.
-
-    Raises:
-        UserError: if the package that writes TensorBoard's files is missing.
-    """
-    try:
-        import tensorboardX  # noqa: F401
-    except ImportError:
-        raise UserError(
-            "--tensorboard: expected the package tensorboardX, found none; install it with "
-            "'python3 -m pip install -r requirements-tensorboard.txt'"
-        ) from None

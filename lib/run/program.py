@@ -10,11 +10,12 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.files.errors import Stopped, UserError, fail
+from lib.files.errors import Stopped, UserError, fail, need_package
+from lib.files.whole import check_regular
 from lib.run import console
 
 # TensorFlow's C++ parts print which optimizations they skip.
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import keras
 
 _FOLDERS: list[Path] = []  # output folders of this process
+_LOCKED: set[Path] = set()  # folders that this process has locked
 
 
 def load_keras() -> None:
@@ -33,8 +35,7 @@ def load_keras() -> None:
 
     No log level silences them (github.com/tensorflow/tensorflow/issues/100442).
     """
-    terminal = os.dup(2)
-    reason = None
+    terminal, failed = os.dup(2), None
     with tempfile.TemporaryFile() as held_back:
         os.dup2(held_back.fileno(), 2)
         try:
@@ -42,53 +43,36 @@ def load_keras() -> None:
 
             from lib.engine import backends  # noqa: F401
         except (ImportError, ValueError) as error:
-            reason = error
+            failed = error
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)
-    if reason is not None:
+    if failed is not None:
         backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-        fail(f"cannot load Keras with the backend {backend}: {reason}; choose or install another")
+        fail(f"cannot load Keras with the backend {backend}: {failed}; choose or install another")
 
 
 @dataclass
 class Run:
-    """A run of a script: where its files go, and what the flags of all scripts say.
+    """A run of a script: where its files go, and what the flags of all scripts say."""
 
-    Attributes:
-        script: the script, which has the pretrained weights next to it.
-        folder: of figures and records.
-        output_dir: the folder above it, of the weight files.
-        seed: of everything random.
-        budget: training steps, epochs or episodes.
-        batch_size: examples of a training step.
-        settings: {name: value} of the hyper-parameters that the flags set. The record and the
-            weight files have them, and a continuation must not change them.
-        resume: continue from the checkpoint.
-        evaluate: measure the weights.
-        show: also open the figures in windows.
-        summary: print the layers of the networks.
-        images: the folders of your own images, if any.
-        export: path of the ONNX file to write instead of training, if any.
-        tensorboard: also write TensorBoard's files.
-        steps_per_execution: see `devices.steps_per_execution`.
-    """
-
-    script: Path
-    folder: Path
-    output_dir: Path
-    seed: int = 0
-    budget: int = 1
-    batch_size: int = 1
+    script: Path  # has the pretrained weights next to it
+    folder: Path  # of figures and records
+    output_dir: Path  # the folder above it, of the weight files
+    seed: int = 0  # of everything random
+    budget: int = 1  # training steps, epochs or episodes
+    batch_size: int = 1  # examples of a training step
+    # {name: value} of the hyper-parameters that the flags set. The record and the weight files
+    # have them, and a continuation must not change them.
     settings: dict[str, Any] = field(default_factory=dict)
-    resume: bool = False
-    evaluate: bool = False
-    show: bool = False
-    summary: bool = False
-    images: tuple[Path, ...] = ()
-    export: Path | None = None
-    tensorboard: bool = False
-    steps_per_execution: int | None = None
+    resume: bool = False  # continue from the checkpoint
+    evaluate: bool = False  # measure the weights
+    show: bool = False  # also open the figures in windows
+    summary: bool = False  # print the layers of the networks
+    images: tuple[Path, ...] = ()  # the folders of your own images, if any
+    export: Path | None = None  # the ONNX file to write instead of training
+    tensorboard: bool = False  # also write TensorBoard's files
+    steps_per_execution: int | None = None  # see `devices.steps_per_execution`
 
     @property
     def name(self) -> str:
@@ -98,17 +82,26 @@ class Run:
     def introduce(
         self, method: str, data: str, *networks: keras.Model, diagram: str | None = None
     ) -> None:
-        """Prints method, data, parameters and output folder, and draws the networks.
+        """Prints method, data, parameters and output folder, and draws each network to a file.
 
         Args:
-            method: its name.
-            data: the name of the data set or environment, unless there are your own images.
-            networks: the Keras models. Each is drawn to a file with its name.
+            method, data: their names; your own images replace the name of the data.
+            networks: the Keras models.
             diagram: the file name of the diagram, without `.png`, if it is not the network's.
         """
-        console.introduce(
-            self.folder, method, data, networks, diagram, images=self.images, summary=self.summary
-        )
+        from lib.measure import plots
+
+        if self.images:
+            data = "images in " + " and ".join(f"'{path}'" for path in self.images)
+        print(f"Method: {method}\nData: {data}")
+        if networks:
+            counts = [f"{network.name} {network.count_params():,}" for network in networks]
+            print(f"Parameters: {', '.join(counts)}")
+        print(f"Output: {self.folder}/", flush=True)
+        for network in networks:
+            if self.summary:
+                network.summary()
+            plots.model_diagram(network, self.folder / f"{diagram or network.name}.png")
 
     def record(self, file: str, **numbers: Any) -> None:
         """Writes measured numbers to a json file in the folder, see `records.record`."""
@@ -122,23 +115,15 @@ class Run:
         return file or (default if self.export else None)
 
     def load(self, network: keras.Model, file: str) -> None:
-        """Loads a weight file, which is looked for as given and next to the script.
-
-        Raises:
-            UserError: if it is missing, damaged or of another network.
-        """
+        """Loads a weight file, see `weights.find` and `weights.load`."""
         from lib.files import weights
 
         weights.load(network, weights.find(file, self.script))
 
     def save(self, model: keras.Model, file: str, half: bool = False, **about: Any) -> None:
-        """Writes a weight file into the output folder, with the settings and `about` as its record.
+        """Writes a weight file into the output folder, see `weights.save`.
 
-        Args:
-            model: the Keras model.
-            file: the name of the file.
-            half: see `weights.save`.
-            about: further json values that say what the weights are.
+        It records the settings and `about`, json values that say what the weights are.
         """
         from lib.files import weights
 
@@ -147,19 +132,13 @@ class Run:
     def exported(self, networks: dict[str, keras.Model], **inputs: Any) -> bool:
         """With `--export`, writes networks as ONNX files; returns whether there is that flag.
 
-        Args:
-            networks: {suffix of the file name: network with weights}.
-            inputs: see `export.write`.
-
-        Raises:
-            UserError: see `export.write`.
+        The arguments and the errors are those of `export.write`.
         """
-        if self.export is None:
-            return False
-        from lib.run import export
+        if self.export is not None:
+            from lib.run import export
 
-        export.write(networks, self.export, script=self.script, **inputs)
-        return True
+            export.write(networks, self.export, script=self.script, **inputs)
+        return self.export is not None
 
 
 def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
@@ -178,11 +157,8 @@ def run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         fail(f"cannot write: {error}; make room, then start again, with --resume if it trained")
-    except Stopped as message:
-        print(message, file=sys.stderr)
-        raise SystemExit(130) from None
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
+    except (Stopped, KeyboardInterrupt) as message:
+        print(message if str(message) else "Stopped.", file=sys.stderr)
         raise SystemExit(130) from None
 
 
@@ -193,9 +169,7 @@ def start(args: argparse.Namespace, name: str, script: str | Path = "", **settin
     normalization of the engine, and makes the folder.
 
     Args:
-        args: the parsed flags.
-        name: of the folder.
-        script: the script's `__file__`.
+        args, name, script: the parsed flags, the name of the folder, and the script's `__file__`.
         settings: hyper-parameters besides those of the flags.
 
     Raises:
@@ -204,13 +178,12 @@ def start(args: argparse.Namespace, name: str, script: str | Path = "", **settin
     import keras
 
     from lib.engine import backends, devices, processes
-    from lib.run import logs
 
     given = vars(args)
     backends.speed_up_batch_normalization()
     choose_display(given.get("show", False))
     if given.get("tensorboard"):
-        logs.check_tensorboard()
+        need_package("tensorboardX", "--tensorboard", "requirements-tensorboard.txt")
     if given.get("devices", 1) > 1 or processes.processes() > 1:
         devices.use_devices(args.devices)
     devices.steps_per_execution(given.get("steps_per_execution"))
@@ -227,38 +200,19 @@ def start(args: argparse.Namespace, name: str, script: str | Path = "", **settin
         if not checkpoints:
             raise UserError(f"nothing to resume: no checkpoint in '{folder}'; leave out --resume")
         for path in checkpoints:
-            # Opening a named pipe would wait for a writer.
-            if not path.is_file():
-                raise UserError(
-                    f"'{path}' is not a usable checkpoint: expected a file, found a folder or "
-                    "another special file; remove it, or leave out --resume"
-                )
-    budget = next((given[k] for k in ("train_steps", "epochs", "episodes") if k in given), 1)
+            check_regular(path, "a checkpoint; remove it, or leave out --resume")
     images = given.get("images") or ()
-    flags = {name: given[name] for name in given.get("setting_names", ())}
-    return Run(
-        script=Path(script),
-        folder=folder,
-        output_dir=output_dir,
-        budget=budget,
-        settings={**flags, **settings},
-        images=tuple(images) if isinstance(images, list) else (images,) if images else (),
-        **{
-            name: given[name]
-            for name in (
-                "seed",
-                "batch_size",
-                "resume",
-                "evaluate",
-                "show",
-                "summary",
-                "export",
-                "tensorboard",
-                "steps_per_execution",
-            )
-            if name in given
-        },
-    )
+    flags = {flag: given[flag] for flag in given.get("setting_names", ())}
+    shared = {each.name: given[each.name] for each in fields(Run) if each.name in given}
+    shared |= {
+        "script": Path(script),
+        "folder": folder,
+        "output_dir": output_dir,
+        "budget": next((given[k] for k in ("train_steps", "epochs", "episodes") if k in given), 1),
+        "settings": {**flags, **settings},
+        "images": (images,) if isinstance(images, Path) else tuple(images),
+    }
+    return Run(**shared)
 
 
 def choose_display(show: bool) -> None:
@@ -284,9 +238,7 @@ def _write_nothing(output_dir, name):
 
 
 def make_folder(output_dir: Path, name: str) -> Path:
-    """Makes the folder for figures, `output_dir`/`name`, and returns it; does not load Keras.
-
-    The folder is reserved for this process, see `lock_folder`.
+    """Makes and locks the folder for figures, `output_dir`/`name`; does not load Keras.
 
     Raises:
         UserError: if the folder, or the one above it for the weights, cannot be made or written, or
@@ -309,30 +261,18 @@ def make_folder(output_dir: Path, name: str) -> Path:
     return folder
 
 
-# {(device, inode): descriptor} of the folders that this process has locked.
-_LOCKED: dict[tuple[int, int], int] = {}
-
-
 def lock_folder(folder: Path) -> None:
-    """Locks a folder until this process ends, however it ends; no file is written.
+    """Locks a folder until this process ends, or raises a UserError if another one has locked it.
 
-    The operating system releases the lock, also after `kill -9`. Where it has none (Windows, some
-    network file systems), nothing is locked.
-
-    Raises:
-        UserError: if another process has locked the folder.
+    The operating system releases the lock, also after `kill -9`, and no file is written. Where it
+    has none (Windows, some network file systems), nothing is locked.
     """
+    if folder.resolve() in _LOCKED:
+        return
     try:
         import fcntl
-    except ImportError:
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    status = os.fstat(descriptor)
-    key = status.st_dev, status.st_ino
-    if key in _LOCKED:
-        os.close(descriptor)
-        return
-    try:
+
+        descriptor = os.open(folder, os.O_RDONLY)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
@@ -340,7 +280,7 @@ def lock_folder(folder: Path) -> None:
             f"another run is using '{folder}'; wait until it ends, or name another folder with "
             "--output-dir"
         ) from None
-    except OSError:
-        os.close(descriptor)
+    except (ImportError, OSError):
         return
-    _LOCKED[key] = descriptor
+    # The lock lasts as long as its open file.
+    _LOCKED.add(folder.resolve())

@@ -25,12 +25,9 @@ Settings = TypeVar("Settings", bound="DataclassInstance")
 
 
 def setting(default: Any, help: str, read: values.Reader[Any] = values.not_negative) -> Any:
-    """Returns a dataclass field.
+    """Returns a dataclass field with a default, a text for `--help` and a reader of its flag.
 
-    Args:
-        default: value without the flag; a bool makes a pair of flags, --name and --no-name.
-        help: what the field means, for `--help`.
-        read: reads the text of the flag, see `values.Reader`; not used for a bool.
+    A default that is a bool makes a pair of flags, --name and --no-name, without a reader.
     """
     return field(default=default, metadata={"help": help, "read": read})
 

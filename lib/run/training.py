@@ -61,23 +61,20 @@ def train(
         steps: number of steps, counted from the start of the run, not of its last continuation.
         interval: steps between two calls of `after_interval`. A checkpoint is saved after each of
             them, and in between about once per minute, or less often if saving takes long.
-        restart: path of the checkpoint. It is removed at the end, after `save`. The file
-            log.csv next to it has one row for each interval: step, seconds, the mean losses, the
-            learning rate, and what `after_interval` returned. log.png shows it at the end.
+        restart: path of the checkpoint, which is removed at the end, after `save`. log.csv next to
+            it has a row for each interval: step, seconds, mean losses, learning rate, and what
+            `after_interval` returned. log.png shows it at the end.
         settings: dict of values that must not differ between the run and its continuation.
         resume: continue from the checkpoint instead of starting again.
-        after_interval: called with (step, logs) after each interval, before its checkpoint is
-            saved; `logs` are the mean losses since the last one. It may return a dict of numbers
-            for log.csv.
+        after_interval: called with (step, mean losses since its last call) before the checkpoint of
+            the interval is saved. It may return a dict of numbers for log.csv.
         memory: a dict of json values that `after_interval` keeps up to date, such as the best loss
             so far. The checkpoint holds it, and a continuation finds it as it was.
         save: called after the last step, to save the trained networks. If it fails or is killed, a
             continuation only calls it again.
-        keep: leave the checkpoint of a finished run, so that `resume` with more steps can
-            continue it.
+        keep: leave the checkpoint of a finished run, so that `resume` with more steps continues it.
         tensorboard: also write the rows of log.csv, and the figures, for TensorBoard.
-        steps_per_execution: training steps in one call of the compiled function; see
-            `devices.steps_per_execution`.
+        steps_per_execution: see `devices.steps_per_execution`.
 
     Returns:
         (minutes spent in all continuations, logs of the last interval).
@@ -91,57 +88,52 @@ def train(
         print(f"Starting again; --resume would continue from the checkpoint '{restart}'.")
     memory = {} if memory is None else memory
     backends.build_optimizer(model)
-    step, minutes, logs, interval_so_far = 0, 0.0, {}, None
+    done: dict[str, Any] = {"step": 0, "minutes": 0.0, "logs": {}, "interval": {}, "memory": memory}
     if resume:
-        form = {"step": (int,), "minutes": (int, float), "memory": (dict,)}
-        progress, _ = load_restart(restart, model, settings, form)
-        step, minutes = progress["step"], progress["minutes"]
-        logs, interval_so_far = progress.get("logs", {}), progress.get("interval")
-        memory.update(progress["memory"])
+        done |= load_restart(restart, model, settings, _check_progress)[0]
+        memory.update(done["memory"])
+    step, logs = done["step"], done["logs"]
     if step > steps:
         raise UserError(
             f"the checkpoint '{restart}' is at step {step}, expected at most the {steps} steps of "
             "this run; train for more steps"
         )
     log = Log(restart.with_name(f"{restart.stem.replace('restart', 'log')}.csv"), step)
-    board = TensorBoard(restart.parent) if tensorboard else None
+    board = TensorBoard(restart.parent, step) if tensorboard else None
     model.steps_per_execution = devices.steps_per_execution(steps_per_execution)
-    started = time.time() - 60 * minutes
-    line = Progress("step", steps, done=step)
-    progress = _Steps(line, interval_so_far)
-    saved, cost = time.time(), 0.0
+    # Not the time of day, which may be set back during a run.
+    saved, cost = time.monotonic(), 0.0
+    started = saved - 60 * done["minutes"]
 
     def save_checkpoint():
         nonlocal saved, cost
-        began = time.time()
+        began = time.monotonic()
         done = {"step": step, "minutes": (began - started) / 60, "logs": logs, "memory": memory}
         save_restart(restart, model, settings, {**done, "interval": progress.interval})
-        saved = time.time()
+        saved = time.monotonic()
         cost = saved - began
 
-    with _StopOnSignal() as stop, contextlib.closing(line):
+    line = Progress("step", steps, done=step)
+    with StopOnSignal("step") as stop, contextlib.closing(line):
+        progress = _Progress(line, done["interval"], stop)
         while step < steps and not stop.requested:
+            if time.monotonic() - saved > max(SECONDS_UNSAVED, cost / SAVING_SHARE):
+                save_checkpoint()
             end = min(steps, (step // interval + 1) * interval)
-            while step < end and not stop.requested:
-                if time.time() - saved > max(SECONDS_UNSAVED, cost / SAVING_SHARE):
-                    save_checkpoint()
-                some = min(end, step + _steps_in(SECONDS_AT_ONCE, line))
-                _fit_stretch(model, batch, step, some, [progress, stop])
-                step = line.done
-            minutes = (time.time() - started) / 60
+            some = min(end, step + progress.steps_in(SECONDS_AT_ONCE))
+            _fit_stretch(model, batch, some, progress)
+            step = progress.step
             if step == end:
                 logs = progress.finish_interval()
-                further = None
-                if after_interval is not None:
-                    further = after_interval(step, logs)
-                seconds = time.time() - started
-                minutes = seconds / 60
-                row = {"step": step, "seconds": round(seconds, 1), **logs}
+                further = after_interval(step, logs) if after_interval is not None else None
+                row = {"step": step, "seconds": round(time.monotonic() - started, 1), **logs}
                 row |= {**learning_rates(model), **(further or {})}
                 log.add(row)
                 if board is not None:
                     board.add(row)
-            save_checkpoint()
+            if step == end or stop.requested:
+                save_checkpoint()
+        minutes = (time.monotonic() - started) / 60
         if step == steps:
             if log.rows:
                 log.draw(logs)
@@ -154,6 +146,15 @@ def train(
     if not keep:
         restart.unlink(missing_ok=True)
     return minutes, logs
+
+
+def _check_progress(progress, _):
+    """Raises an error of any type for a progress in a checkpoint that `train` did not write."""
+    tables = [progress.get(name, {}) for name in ("memory", "logs", "interval")]
+    if progress["step"] not in range(2**31) or not all(isinstance(each, dict) for each in tables):
+        raise ValueError("it has no usable progress")
+    sums = tables[2].get("sums", {})
+    sum([progress["minutes"], tables[2].get("start", 0), *tables[1].values(), *sums.values()])
 
 
 def of_run(run: Run) -> dict[str, Any]:
@@ -181,28 +182,21 @@ def train_epochs(
     """Trains a compiled model for `run.budget` passes over x and y, each in its own order.
 
     Args:
-        model: see `train`.
-        x, y: arrays, or tuples of arrays, of equal length.
+        model, memory, save: see `train`.
+        x, y, augment, whole_batches: see `shuffled_epochs`.
         run: the run, with its folder, seed, batch size and settings.
         after_epoch: called with (epoch, logs) after each pass, counted from 1.
-        memory: see `train`.
-        augment, whole_batches: see `shuffled_epochs`.
-        save: see `train`.
 
     Returns:
         The facts of the run for its record: epochs, batch size, minutes and the last pass' logs.
     """
     batch, steps = shuffled_epochs(x, y, run.batch_size, run.seed, augment, whole_batches)
-
-    def after_interval(step, logs):
-        return None if after_epoch is None else after_epoch(step // steps, logs)
-
     minutes, logs = train(
         model,
         batch,
         steps=run.budget * steps,
         interval=steps,
-        after_interval=after_interval,
+        after_interval=after_epoch and (lambda step, logs: after_epoch(step // steps, logs)),
         memory=memory,
         save=save,
         **of_run(run),
@@ -246,16 +240,14 @@ def shuffled_epochs(
 
     Args:
         x, y: arrays, or tuples of arrays, of equal length.
-        batch_size: examples in a batch.
-        seed: of the orders.
+        batch_size, seed: examples in a batch, and the seed of the orders.
         augment: function of (x, y) of one batch and a NumPy generator that returns the changed (x,
             y). It can change x and y together, which a layer of the model cannot.
         whole_batches: leave out the examples that do not fill a batch, others in each epoch. XLA
-            then compiles one training step instead of two.
+            then compiles one training step instead of two. Otherwise the last batch may be short.
 
     Returns:
         (batch, steps): the function that `train` wants, and the number of steps in one epoch.
-        Without `whole_batches`, the last batch of an epoch may be a short one.
     """
     steps = steps_per_epoch(x, batch_size, whole_batches)
 
@@ -276,22 +268,9 @@ def shuffled_epochs(
 
 
 def _fit_stretch(
-    model: keras.Model, batch: Callable[[int], Batch], start: int, end: int, callbacks: list[Any]
+    model: keras.Model, batch: Callable[[int], Batch], end: int, progress: "_Progress"
 ) -> None:
-    """Runs `fit` on the batches from step `start` to `end`, or as many as STRETCH_BYTES hold.
-
-    The first callback is the run's `_Steps`.
-    """
-    joined, batch_size = _stretch(batch, start, end)
-    callbacks[0].stretch_end = start + -(-_length(joined) // batch_size)
-    if "y" in joined and model.train_function is None:
-        backends.build_metrics(model, **joined)
-    arrays = backends.feed(joined, batch_size, getattr(model, "parts", 1))
-    model.fit(**arrays, verbose=0, callbacks=callbacks)
-
-
-def _stretch(batch: Callable[[int], Batch], start: int, end: int) -> tuple[Batch, int]:
-    """The batches from `start` to `end`, or as many as STRETCH_BYTES hold, and the batch size.
+    """Runs `fit` on the next batches up to step `end`, or as many as STRETCH_BYTES hold.
 
     All have one size: in a data set with a short last batch, TensorFlow would compile every batch
     for a free size, and round differently. The result must not depend on where a run is cut.
@@ -299,6 +278,7 @@ def _stretch(batch: Callable[[int], Batch], start: int, end: int) -> tuple[Batch
     They are joined into one array each. A generator would also work on every backend, but is a
     tenth slower on TensorFlow: its data set returns freed memory to the system at once.
     """
+    start = progress.step
     first = batch(start)
     arrays = keras.tree.flatten(first)
     size = len(arrays[0])
@@ -306,56 +286,53 @@ def _stretch(batch: Callable[[int], Batch], start: int, end: int) -> tuple[Batch
     following = map(batch, range(start + 1, start + stretch))
     alike = itertools.takewhile(lambda each: _length(each) == size, following)
     joined = keras.tree.map_structure(lambda *parts: np.concatenate(parts), first, *alike)
-    return joined, size
+    progress.stretch_end = start + _length(joined) // size
+    if "y" in joined and model.train_function is None:
+        backends.build_metrics(model, **joined)
+    fed = backends.feed(joined, size, getattr(model, "parts", 1))
+    model.fit(**fed, verbose=0, callbacks=[progress])
 
 
-class _StopOnSignal(StopOnSignal, keras.callbacks.Callback):
-    """A context in which Ctrl-C and SIGTERM end `fit` after the current step."""
+class _Progress(keras.callbacks.Callback):
+    """Counts and shows the steps, averages the logs of an interval, and ends `fit` on a signal."""
 
-    def __init__(self):
-        keras.callbacks.Callback.__init__(self)
-        StopOnSignal.__init__(self, "step")
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.requested:
-            self.model.stop_training = True
-
-
-def _steps_in(seconds: float, line: Progress) -> int:
-    """The number of steps that take about `seconds`; 8 while their duration is unknown."""
-    return max(1, int(seconds / line.seconds_each)) if line.seconds_each else 8
-
-
-class _Steps(keras.callbacks.Callback):
-    """Counts the steps, shows them, and averages the logs of an interval."""
-
-    def __init__(self, line, interval=None):
+    def __init__(self, line, interval, stop):
         super().__init__()
-        self.line = line
-        interval = interval or {"start": line.done, "sums": {}}
-        self.interval_start, self.sums = interval["start"], interval["sums"]
+        self.line, self.stop = line, stop
+        self.interval_start, self.sums = interval.get("start", line.done), interval.get("sums", {})
+
+    @property
+    def step(self):
+        """The number of steps done."""
+        return self.line.done
 
     @property
     def interval(self):
         """Start and sums of the interval, from which a continuation computes the mean logs."""
         return {"start": self.interval_start, "sums": self.sums}
 
+    def steps_in(self, seconds):
+        """The number of steps that take about `seconds`; 8 while their duration is unknown."""
+        return max(1, int(seconds / self.line.seconds_each)) if self.line.seconds_each else 8
+
     def on_epoch_begin(self, epoch, logs=None):
-        self.stretch_start = self.line.done
+        self.stretch_start = self.step
 
     def on_train_batch_end(self, batch, logs=None):
         # Keras counts a last execution with fewer steps as a full one.
         self.line.update(min(self.stretch_start + batch + 1, self.stretch_end), logs)
+        if self.stop.requested:
+            self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
         for name, value in logs.items():
-            weighted = float(value) * (self.line.done - self.stretch_start)
+            weighted = float(value) * (self.step - self.stretch_start)
             self.sums[name] = self.sums.get(name, 0.0) + weighted
 
     def finish_interval(self):
         """Prints a line that remains, and returns the mean logs since the last call."""
-        count = max(1, self.line.done - self.interval_start)
+        count = max(1, self.step - self.interval_start)
         logs = {name: value / count for name, value in self.sums.items()}
         self.line.keep(logs)
-        self.sums, self.interval_start = {}, self.line.done
+        self.sums, self.interval_start = {}, self.step
         return logs

@@ -16,17 +16,11 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Reader(Generic[Value]):
-    """Reads the value of a flag for argparse.
+    """Reads the value of a flag for argparse."""
 
-    Args:
-        convert: makes the value of the text, or raises a ValueError.
-        fits: function of the value that says whether it may be given.
-        expected: what may be given, for the error message.
-    """
-
-    convert: Callable[[str], Value]
-    fits: Callable[[Value], bool]
-    expected: str
+    convert: Callable[[str], Value]  # makes the value of the text, or raises a ValueError
+    fits: Callable[[Value], bool]  # whether the value may be given
+    expected: str  # what may be given, for the error message
 
     def __call__(self, text: str) -> Value:
         try:
@@ -67,21 +61,12 @@ whole = reader(int, lambda value: value >= 0, "a whole number of at least 0")
 seed_int = reader(int, lambda value: 0 <= value < 2**31, "a whole number from 0 to 2147483647")
 finite = reader(float, math.isfinite, "a finite number")
 positive = reader(float, lambda value: 0 < value < math.inf, "a number above 0")
-not_negative = reader(float, lambda value: 0 <= value < math.inf, "a number of at least 0")
+not_negative = seconds = reader(
+    float, lambda value: 0 <= value < math.inf, "a number of at least 0"
+)
 dropout_rate = fraction = reader(float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
 share = reader(float, lambda value: 0 < value <= 1, "a number above 0 and at most 1")
 percent = reader(float, lambda value: 0 <= value <= 100, "a number from 0 to 100")
-seconds = reader(float, lambda value: 0 <= value < math.inf, "seconds of at least 0")
-three_weights = reader(
-    floats,
-    lambda values: len(values) == 3 and all(0 <= value < math.inf for value in values),
-    "three numbers of at least 0, as in 1,10,0.5",
-)
-chapters = reader(
-    lambda text: sorted({int(part) for part in text.split(",")}),
-    lambda numbers: set(numbers) <= set(range(1, 11)),
-    "numbers of chapters, 1 to 10, separated by commas",
-)
 digit = reader(list("0123456789").index, lambda value: True, "a digit from 0 to 9")
 truth = reader(_literal, lambda value: isinstance(value, bool), "True or False")
 word = reader(

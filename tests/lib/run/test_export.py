@@ -1,6 +1,7 @@
 """Exported networks compute what Keras computes; what cannot be exported is one clear line."""
 
 import argparse
+import importlib.util
 import sys
 
 import numpy as np
@@ -116,9 +117,9 @@ def test_wrong_flags_are_one_line(flags, message, tmp_path):
 
 @pytest.mark.parametrize("package", export.PACKAGES)
 def test_a_missing_package_is_one_line(package, monkeypatch):
-    find = export.importlib.util.find_spec
+    find = importlib.util.find_spec
     monkeypatch.setattr(
-        export.importlib.util, "find_spec", lambda name: None if name == package else find(name)
+        importlib.util, "find_spec", lambda name: None if name == package else find(name)
     )
     with pytest.raises(UserError, match=f"the package {package}.*requirements-export.txt"):
         export.check_packages()
