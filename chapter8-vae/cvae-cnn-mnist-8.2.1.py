@@ -37,7 +37,6 @@ KERNEL_SIZE = 3
 HIDDEN = 16
 NUM_LABELS = 10
 BETA = 1.0
-MEASURED_SERIES = 100  # rows of digits, in each of which one number of the code is swept
 MEASURED_DIGITS = 10_000
 MODEL_NAME = "cvae_cnn_mnist"
 FILES = {1.0: MODEL_NAME, 7.0: f"beta-{MODEL_NAME}"}  # the pretrained weights of a beta
@@ -130,14 +129,8 @@ def measure(decode, latent_dim, seed):
     images = decode(codes, one_hot(digits))
     predicted = digit_quality.predicted_digits(images)
     correlations = digit_attributes.attribute_correlations(images, codes, digits)
-    of_series = np.arange(MEASURED_SERIES) % NUM_LABELS
-    attributes = vae.code_attributes(
-        lambda z: decode(z, one_hot(np.repeat(of_series, len(z) // MEASURED_SERIES))),
-        codes[:MEASURED_SERIES],
-    )
     measured = {
         "conditional_accuracy": round(float(np.mean(predicted == digits)), 4),
-        "code_attributes": attributes,
         "attribute_correlations": correlations,
     }
     if latent_dim > 1:

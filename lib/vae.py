@@ -2,8 +2,7 @@
 
 Cross-entropy on gray values is not a normalized likelihood: over all images in [0, 1] the
 probabilities do not add up to 1 (Loaiza-Ganem, Cunningham, The continuous Bernoulli, 2019,
-arXiv:1907.06845). Compare the bounds only with bounds of models that also use cross-entropy on gray
-values.
+arXiv:1907.06845). Compare such bounds only with each other.
 
 Source: Kingma, Welling, Auto-Encoding Variational Bayes (2013), arXiv:1312.6114.
 """
@@ -19,7 +18,7 @@ from keras import layers, ops
 from lib.data.datasets import DIGITS
 from lib.engine import backends
 from lib.engine.backends import Tensor
-from lib.measure import digit_attributes, plots
+from lib.measure import plots
 from lib.run import training
 from lib.run.program import Run
 from lib.run.progress import Progress
@@ -38,12 +37,9 @@ Encode = Callable[[Arrays], tuple[np.ndarray, np.ndarray]]  # to mean and log va
 class Sampling(layers.Layer):
     """Draws z ~ N(mean, exp(log variance)), and adds beta times its divergence to the loss.
 
-    The divergence is that of the posterior from the prior N(0, 1), see `kl_divergence`. The noise
-    comes from outside the path of the gradient: z = mean + exp(log_var / 2) * noise.
-
-    Args:
-        beta: weight of the divergence; above 1 it is the beta-VAE's (Higgins et al., 2017).
-        seed: of the noise.
+    The divergence is that of the posterior from the prior N(0, 1), see `kl_divergence`. A beta
+    above 1 is the beta-VAE's (Higgins et al., 2017). The noise comes from outside the path of the
+    gradient: z = mean + exp(log_var / 2) * noise.
     """
 
     def __init__(self, beta: float = 1.0, seed: int | None = None, **kwargs: Any) -> None:
@@ -133,8 +129,7 @@ def train(
         run: the run, with the setting mse.
         model: see `compile_vae`.
         optimizer: function of the number of training steps.
-        x: what the model takes, array or tuple of arrays.
-        y: the images, in the shape that the model returns.
+        x, y: what the model takes, and the images in the shape that it returns.
         test: (x, y) of the test images.
     """
     steps = run.budget * training.steps_per_epoch(x, run.batch_size)
@@ -261,9 +256,8 @@ def draw(
     Args:
         encode, x: see `elbo`.
         decoders: {file name: function of codes (m, 2) that returns images (m, 28, 28, 1)}.
-        labels: digits (n,).
+        labels, classes: digits (n,), and their names.
         run: the run.
-        classes: the names of the labels.
     """
     if not plots.is_plane(run.settings["latent_dim"]):
         return
@@ -296,24 +290,3 @@ def draw_reconstructions(
         row_titles=("input", "decoded"),
         show=run.show,
     )
-
-
-def code_attributes(
-    decode: Callable[[np.ndarray], np.ndarray], series: np.ndarray, steps: int = 10
-) -> list[dict[str, float]]:
-    """`digit_attributes.code_attributes` of each number of the code.
-
-    Args:
-        decode: function of codes (series * steps, d) that returns images (.., 28, 28, 1); the codes
-            of a series follow each other.
-        series: array (n, d) of codes; in each series one number of its code is swept.
-        steps: values over [-2, 2], in standard deviations of the prior.
-    """
-    values = np.linspace(-2, 2, steps).astype("float32")
-    found = []
-    for dimension in range(series.shape[1]):
-        codes = np.repeat(series, steps, axis=0)
-        codes[:, dimension] = np.tile(values, len(series))
-        images = decode(codes).reshape(len(series), steps, 28, 28, 1)
-        found.append(digit_attributes.code_attributes(images, values))
-    return found

@@ -33,6 +33,7 @@ CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 ITEM = re.compile(r" ?\d+\. ")
 CHAPTERS = sorted(ROOT.glob("chapter*-*"), key=lambda path: int(re.search(r"\d+", path.name)[0]))
 PAGES = (
+    "GUIDE.md",
     "FIGURES.md",
     "WEIGHTS.md",
     "DIFFERENCES.md",
@@ -244,11 +245,12 @@ def write_sources(repository):
     if (ROOT / "site/explorer/index.html").exists():
         # As HTML, because Sphinx does not know the pages that build_explorer.py makes.
         link = '<a href="explorer/index.html">explorer</a>'
-        note = f"Try the pretrained networks in the {link}.\n\n## Why"
-        home = home.replace("## Why", note, 1)
+        note = f"Try the pretrained networks in the {link}.\n\n## Quick start"
+        home = home.replace("## Quick start", note, 1)
     home += toctree("Chapters", [f"{chapter.name}/README.md" for chapter in CHAPTERS])
     home += toctree(
-        "Results", ["FIGURES.md", "WEIGHTS.md", "DIFFERENCES.md", "benchmarks/README.md"]
+        "Results",
+        ["GUIDE.md", "FIGURES.md", "WEIGHTS.md", "DIFFERENCES.md", "benchmarks/README.md"],
     )
     home += toctree("Project", ["CONTRIBUTING.md", "modules.md", "CHANGELOG.md", "SECURITY.md"])
     write("index.md", home)

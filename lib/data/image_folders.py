@@ -64,13 +64,11 @@ def folder_name(folder: str | Path) -> str:
 
 def check_folder(folder: str | Path) -> None:
     """Raises a UserError unless `folder` is a folder that can be read."""
-    try:
-        os.listdir(folder)
-    except OSError as error:
-        raise UserError(
-            f"--images: expected a folder of images, found '{error.strerror}' at '{folder}'; name "
-            "another folder"
-        ) from None
+    if not os.path.isdir(folder):
+        what = "a file" if os.path.exists(folder) else "nothing"
+        raise UserError(f"--images: expected a folder of images at '{folder}', found {what}")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise UserError(f"--images: expected a folder that you may read, found '{folder}'")
 
 
 def check_count(folder: str | Path, x: np.ndarray, least: int, what: str) -> None:

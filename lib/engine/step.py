@@ -32,21 +32,15 @@ MOST_LOGGED = 16  # values; Keras wants their means to exist before the first st
 class Followed:
     """The output of a network, with the way back to the network's variables; not a tensor.
 
-    Attributes:
-        value: the tensor, without the way back.
+    `value` is the tensor without the way back.
     """
 
     def __init__(
-        self,
-        model: "AlternatingModel",
-        network: keras.Model,
-        output: Tensor,
-        pullback: Callable[..., list[Tensor | None]],
+        self, network: keras.Model, output: Tensor, pullback: Callable[..., Any], updates: int
     ) -> None:
         self.value = ops.stop_gradient(output)
-        self.model, self.network = model, network
-        self.output, self.pullback = output, pullback
-        self.updates = model.trace.updates
+        self.network, self.output, self.pullback = network, output, pullback
+        self.updates = updates  # of the step, before this output
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError(
@@ -131,7 +125,7 @@ class AlternatingModel(backends.StepModel):
         output, _, pullback = backends.vjp(
             self, lambda: (network(inputs, training=True), None), network.trainable_variables
         )
-        return Followed(self, network, output, pullback)
+        return Followed(network, output, pullback, self.trace.updates)
 
     def minimize(
         self, optimizer: keras.optimizers.Optimizer, loss: Callable[..., Any], *inputs: Any

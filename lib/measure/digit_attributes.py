@@ -55,25 +55,6 @@ ATTRIBUTES = {"thickness": stroke_thickness, "slant": slant, "width": width}
 CONTROLLED = ("thickness", "slant")  # the attributes that the book's two codes control
 
 
-def code_attributes(images: np.ndarray, codes: np.ndarray) -> dict[str, float]:
-    """Rank correlations of a code with thickness, slant and width while only this code changes.
-
-    This is the easy measure: any effect, however small, can reach 1. `disentanglement` is strict.
-
-    Args:
-        images: array (series, steps, 28, 28, 1); in each series only the code changes.
-        codes: array (steps,), its values.
-
-    Returns:
-        {"thickness": r, "slant": r, "width": r}: means over the series of Spearman's correlation.
-    """
-
-    def mean_correlation(attribute):
-        return float(np.mean([_spearman(codes, attribute(series)) for series in images]))
-
-    return {name: round(mean_correlation(of), 4) for name, of in ATTRIBUTES.items()}
-
-
 def _spearman(codes: np.ndarray, values: np.ndarray) -> float:
     """Spearman's rank correlation; 0 if all values are equal and have no ranks."""
     from scipy.stats import spearmanr  # a second to import, which every start would pay

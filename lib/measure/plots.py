@@ -198,10 +198,9 @@ def confusion_matrix(
 ) -> None:
     """Draws how often each true class (row) was predicted as each class (column).
 
-    `counts` is an array (classes, classes); `names` are those of the classes, by default numbers.
+    `counts` is an array (classes, classes); `names` are those of the classes, by default digits.
     """
-    counts = np.asarray(counts)
-    names = names or [str(i) for i in range(len(counts))]
+    names = names or DIGITS[: len(counts)]
     figure, axis = plt.subplots(figsize=(4.6, 4.6), dpi=DPI)
     # The square root makes the few errors visible next to the many correct predictions.
     shades = np.sqrt(counts)

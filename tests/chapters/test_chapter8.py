@@ -132,19 +132,6 @@ def test_the_two_parts_of_the_loss_are_told_apart(mse):
     assert found["kl"] == pytest.approx(divergence, rel=1e-3)
 
 
-def test_code_attributes_sweep_one_number_of_the_code_at_a_time():
-    def decode(codes):
-        images = np.zeros((len(codes), 28, 28, 1), "float32")
-        for image, (thick, _) in zip(images, codes, strict=True):
-            image[4:24, 12 : 15 + round(float(2 * thick + 4))] = 1
-        return images
-
-    series = np.random.default_rng(0).normal(size=(3, 2)).astype("float32")
-    first, second = vae.code_attributes(decode, series, steps=5)
-    assert first["thickness"] == 1
-    assert second["thickness"] == 0
-
-
 def test_attribute_gap_is_1_where_each_attribute_follows_one_number_alone():
     assert digit_attributes.gap({"thickness": [1.0, 0.0], "slant": [0.0, 1.0]}, CONTROLLED) == 1
     assert digit_attributes.gap({"thickness": [0.7, 0.7], "slant": [0.7, 0.7]}, CONTROLLED) == 0
@@ -229,7 +216,6 @@ def test_trains_draws_and_measures(path, flags, name, tmp_path, data_dir):
     assert len(measured["kl_per_dimension"]) == 2
     if path == CVAE:
         assert trained["beta"] == measured["beta"] == 7
-        assert len(measured["code_attributes"]) == 2
         assert len(measured["attribute_correlations"]["slant"]) == 2
         assert 0 <= measured["attribute_gap"] <= 1
 

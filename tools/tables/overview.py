@@ -10,7 +10,8 @@ def chapter(number: int) -> str:
     """The table of a chapter.
 
     Minutes are those of the training, with the number of cores or the GPU in brackets. A script
-    and a training are shown once, with their first measure.
+    and a training are shown once, with their first measure. The book's column is left out where the
+    book has no numbers.
     """
     header, rows = ["script", "measure", "here", "the book", "minutes"], []
     seen = set()
@@ -22,6 +23,8 @@ def chapter(number: int) -> str:
         minutes = minutes_on(trained, ".1f") if shown else ""
         seen |= {row.script, name}
         rows.append([link, row.measure, row.value(), row.book, minutes])
+    if not any(character.isdigit() for row in rows for character in row[3]):
+        header, *rows = [[*line[:3], line[4]] for line in (header, *rows)]
     return table(header, rows)
 
 

@@ -289,15 +289,6 @@ def test_width_is_that_of_a_bar_however_it_leans():
     np.testing.assert_allclose(measured, deviations, rtol=0.15)
 
 
-def test_code_attributes_show_what_a_code_changes():
-    codes = np.linspace(-1, 1, 6)
-    thick = [np.stack([bar(4 + 2 * c, lean) for c in codes]) for lean in (0, 0.4)]
-    measured = digit_attributes.code_attributes(np.stack(thick), codes)
-    assert measured["thickness"] == 1
-    leaning = np.stack([[bar(3, -0.5 * c) for c in codes]])
-    assert digit_attributes.code_attributes(leaning, codes)["slant"] == -1
-
-
 def test_attribute_correlations_show_which_number_of_a_code_prevails():
     rng = np.random.default_rng(0)
     codes = rng.uniform(-1, 1, (60, 2))
