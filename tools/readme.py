@@ -25,6 +25,7 @@ from tools.tables import (
     autoencoders,
     cards,
     classifiers,
+    departures,
     figures,
     gans,
     overview,
@@ -51,6 +52,7 @@ MODULES = (
     agents,
     speed,
     cards,
+    departures,
 )
 TABLES = {name: make for module in MODULES for name, make in module.TABLES.items()}
 # Columns of tables with settings instead of results.
@@ -141,10 +143,8 @@ def unproven(text: str) -> list[str]:
 
 def pages() -> list[Path]:
     """FIGURES.md and all README files of the project."""
-    pages = [
-        ROOT / name for name in ("README.md", "FIGURES.md", "WEIGHTS.md", "benchmarks/README.md")
-    ]
-    return [*pages, *sorted(ROOT.glob("chapter*/README.md"))]
+    names = ("README.md", "FIGURES.md", "WEIGHTS.md", "DIFFERENCES.md", "benchmarks/README.md")
+    return [*(ROOT / name for name in names), *sorted(ROOT.glob("chapter*/README.md"))]
 
 
 def _read(path):
