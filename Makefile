@@ -1,6 +1,6 @@
 # make demo    draws digits with the shipped weights, all set-up included
 # make test    runs the tests
-# make smoke   runs every listing on a tiny budget and prints a table
+# make smoke   runs every listing on a tiny budget and prints a table; BACKEND=torch or jax
 # make figures redraws the figures from the pretrained weights and the logs
 # make site    builds the pages and the explorer into site/_build/html; needs node and npm
 # make notebooks  runs the notebooks on a tiny budget
@@ -13,14 +13,14 @@ LINKS := $(if $(REPOSITORY),--repository $(REPOSITORY))
 .PHONY: demo test smoke figures site notebooks lint clean
 
 demo: .venv/runtime
-	cd chapter4-gan && ../$(BIN)/python dcgan-mnist-4.2.1.py --generator=dcgan_mnist.h5 --output-dir=../demo
-	cd chapter4-gan && ../$(BIN)/python cgan-mnist-4.3.1.py --generator=cgan_mnist.h5 --digit=8 --output-dir=../demo
+	$(BIN)/python chapter4-gan/dcgan-mnist-4.2.1.py --generator=dcgan_mnist.h5 --output-dir=demo
+	$(BIN)/python chapter4-gan/cgan-mnist-4.3.1.py --generator=cgan_mnist.h5 --digit=8 --output-dir=demo
 
 test: .venv/development
 	$(BIN)/python -m pytest
 
 smoke: .venv/runtime
-	$(BIN)/python tests/smoke.py
+	$(if $(BACKEND),KERAS_BACKEND=$(BACKEND)) $(BIN)/python tests/smoke.py $(WORDS)
 
 figures: .venv/runtime
 	$(BIN)/python -m tools.figures
