@@ -14,6 +14,8 @@ van Hasselt et al., Deep Reinforcement Learning with Double Q-learning (2015), a
     python3 dqn-cartpole-9.6.1.py --ddqn             double DQN
     python3 dqn-cartpole-9.6.1.py --gamma 0.9        one setting of the book
     python3 dqn-cartpole-9.6.1.py CartPole-v1        500 steps, solved at 475
+    python3 dqn-cartpole-9.6.1.py --replay-after-success --gamma 0.99 --target-update 100 \
+        --half-life 60 --episodes 500                without departure 2
     python3 dqn-cartpole-9.6.1.py --weights=dqn_cartpole.h5 --record    test, and write a video
 
 Result to expect of ten runs, seeds 0 to 9, with 95-percent intervals: DQN solves it after 174 ± 21
@@ -59,7 +61,8 @@ class Settings:
     """The hyper-parameters, each of which is a flag. Those with (CartPole) were chosen there."""
 
     gamma: float = setting(0.98, "discount of later rewards (CartPole)", flags.fraction)
-    learning_rate: float = setting(5e-4, "of Adam (CartPole)")
+    learning_rate: float = setting(5e-4, "of Adam at first (CartPole)")
+    half_life: float = setting(0.0, "episodes in which the learning rate halves, 0: it stays")
     batch_size: int = setting(64, "transitions in a batch", flags.positive_int)
     epsilon: float = setting(0.9, "share of random actions at first", flags.positive)
     epsilon_min: float = setting(0.01, "share of random actions at last (CartPole)", flags.positive)
@@ -189,6 +192,12 @@ def epsilon_at(episode, settings):
     return settings.epsilon * (settings.epsilon_min / settings.epsilon) ** passed
 
 
+def rate_at(episode, settings):
+    """The learning rate after an episode: constant, or halved in each `half_life`."""
+    halvings = episode / settings.half_life if settings.half_life else 0.0
+    return settings.learning_rate * 0.5**halvings
+
+
 def run_episode(env, agent, epsilon, rng, memory=None):
     """Plays one episode, whose transitions go to the memory; returns its steps and reward."""
     state, _ = env.reset(seed=int(rng.integers(2**31)))
@@ -218,6 +227,8 @@ def train(run, seed, settings, method, env_id):
         agent.update_weights()
         while training.unfinished and not training.reached(goal):
             epsilon = epsilon_at(len(training.log), settings)
+            rate = rate_at(len(training.log), settings)
+            agent.learner.optimizer.learning_rate = rate
             steps, reward = run_episode(env, agent, epsilon, rng, memory)
             facts = {"loss": "", "q_value": "", "greedy_reward": ""}
             learn = settings.replay_after_success or reward < goal
@@ -226,7 +237,7 @@ def train(run, seed, settings, method, env_id):
             if (len(training.log) + 1) % EVALUATE_EVERY == 0:
                 rewards = reports.test(env_id, agent.play, EVALUATION_EPISODES, seed)
                 facts["greedy_reward"] = np.mean(rewards)
-            updates, rate = int(agent.learner.optimizer.iterations), settings.learning_rate
+            updates = int(agent.learner.optimizer.iterations)
             facts |= {"epsilon": epsilon, "learning_rate": rate, "updates": updates}
             training.add(steps, reward, **facts)
     training.solved, training.play = training.reached(goal), agent.play

@@ -582,6 +582,15 @@ def test_epsilon_falls_by_equal_factors(cart):
     assert ours == pytest.approx([0.9, (0.9 * 0.01) ** 0.5, 0.01, 0.01])
 
 
+def test_the_learning_rate_halves(cart, tmp_path, few_tests):
+    settings = cart.Settings(replays=2, half_life=2)
+    run = train_cart(cart, tmp_path, settings=settings, budget=5)
+    expected = 5e-4 * 0.5 ** (np.arange(5) / 2)
+    assert [row["learning_rate"] for row in run.log] == pytest.approx(expected, rel=1e-4)
+    assert float(run.model.optimizer.learning_rate) == pytest.approx(expected[-1])
+    assert cart.rate_at(1000, cart.Settings()) == 5e-4
+
+
 class Corridor:
     """Ends after `length` steps, by the time limit or for good."""
 
