@@ -78,11 +78,9 @@ class Parser(argparse.ArgumentParser):
         if check is not None:
             check(parsed)
         given = vars(parsed)
-        devices = given.get("devices", 1)
-        if devices > 1 and parsed.batch_size % devices:
-            self.error(
-                f"--devices {devices} must divide the batch size, which is {parsed.batch_size}"
-            )
+        devices, batch_size = given.get("devices", 1), given.get("batch_size", 0)
+        if devices > 1 and batch_size % devices:
+            self.error(f"--devices {devices} must divide the batch size, which is {batch_size}")
         if given.get("images"):
             self._check_images(given)
         for name in ("image_size", "color"):

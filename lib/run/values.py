@@ -144,9 +144,11 @@ def check_constants(module: dict[str, Any]) -> None:
     """
     script = Path(module.get("__file__") or "").stem
     for name, value in module.items():
-        if SETTINGS.fullmatch(name) and isinstance(value, dict):
+        if SETTINGS.fullmatch(name):
+            if not isinstance(value, dict):
+                fail(f"{name}: expected a dictionary of settings, found {value!r}; change it there")
             for key, part in value.items():
-                _check(script, f"{name}, {key}", key.upper(), part)
+                _check(script, f"{name}, {key}", str(key).upper(), part)
         elif name == "SWEEP" and "SWEEP_COLUMNS" in module:
             _check_rows(script, value, module["SWEEP_COLUMNS"])
         elif name.isupper():

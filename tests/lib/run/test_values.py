@@ -71,6 +71,7 @@ def test_each_constant_has_a_rule_that_takes_it_and_refuses_others(path, capsys)
         (RNN, "MOMENTUM", 1, "expected a number from 0 to below 1"),
         (RESNET, "LEARNING_RATE", "fast", "expected a number above 0, found 'fast'"),
         (RESNET, "ONE_CYCLE", {"warm_up": 2}, "ONE_CYCLE, warm_up: expected a number from 0"),
+        (RESNET, "BOOK", 5, "expected a dictionary of settings, found 5"),
         (RESNET, "MILESTONES", (), "expected a tuple that is not empty"),
         (AUTOENCODER, "FILTERS", 64, "expected a tuple that is not empty, each a whole number"),
         (AUTOENCODER, "IMAGE_SHAPE", (28, 28), "expected a tuple of three, each a whole number"),
