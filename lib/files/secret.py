@@ -36,21 +36,15 @@ def read() -> bytes | None:
     """
     flags = os.O_RDONLY | sum(getattr(os, f"O_{n}", 0) for n in ("NOFOLLOW", "NONBLOCK", "BINARY"))
     try:
-        descriptor = os.open(place(), flags)
+        with open(os.open(place(), flags), "rb") as file:
+            status = os.fstat(file.fileno())
+            # Windows has no such modes; the folder is private there.
+            private = not hasattr(os, "getuid") or (
+                status.st_uid == os.getuid() and not status.st_mode & 0o077
+            )
+            found = file.read(SIZE + 1) if private and stat.S_ISREG(status.st_mode) else b""
     except OSError:
         return None
-    try:
-        status = os.fstat(descriptor)
-        # Windows has no such modes; the folder is private there.
-        private = not hasattr(os, "getuid") or (
-            status.st_uid == os.getuid() and not status.st_mode & 0o077
-        )
-        regular = stat.S_ISREG(status.st_mode)
-        found = os.read(descriptor, SIZE + 1) if private and regular else b""
-    except OSError:
-        found = b""
-    finally:
-        os.close(descriptor)
     return found if len(found) == SIZE else None
 
 

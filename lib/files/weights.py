@@ -7,10 +7,10 @@ written by Keras 2, tf.keras or Keras 3), `.weights.h5` and `.keras`.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,7 @@ def load(model: keras.Model, path: str | Path) -> None:
     with safe_h5.opened(path) as file:
         root = file.get("model_weights", file)
         if "layer_names" in root.attrs:
-            _assign(model, _legacy_arrays(root, path, len(model.weights)), path)
+            _load_legacy(model, root, path)
         elif file.driver != "core" and {"layers", "_layer_checkpoint_dependencies"} & file.keys():
             _load_keras_3(model, file, path)
         else:
@@ -157,34 +157,22 @@ def _float32(config: Any) -> Any:
     return config
 
 
-def _legacy_arrays(root: h5py.Group, path: Path, most: int) -> list[h5py.Dataset]:
-    """The arrays of a whole-model or weights `.h5`, in the order of the layers, not yet read.
-
-    There is at most one more than `most`: a file can name an array a million times.
-    """
-    arrays: list[h5py.Dataset] = []
+def _load_legacy(model: keras.Model, root: h5py.Group, path: Path) -> None:
+    """Loads a whole-model or weights `.h5`, whose arrays are in the order of the layers."""
+    # The format lists each layer's trainable weights before its others, nested models included.
+    groups = [(layer.trainable_weights, layer.non_trainable_weights) for layer in model.layers]
+    variables = [v for trainable, others in groups for v in (*trainable, *others)]
     try:
-        for layer in root.attrs["layer_names"]:
-            group = root[layer]
-            for name in group.attrs["weight_names"]:
-                array = group[name]
-                if not isinstance(array, h5py.Dataset):
-                    raise ValueError("a name in it is not that of an array")
-                arrays.append(array)
-                if len(arrays) > most:
-                    return arrays
+        layers = (root[name] for name in root.attrs["layer_names"])
+        listed = ((layer, name) for layer in layers for name in layer.attrs["weight_names"])
+        # One more than expected at most: a file can name an array a million times.
+        arrays = [layer[name] for layer, name in itertools.islice(listed, len(variables) + 1)]
+        shapes = [array.shape for array in arrays]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"'{path}' is damaged: its list of layers does not fit: {one_line(error)[:200]}"
         ) from None
-    return arrays
-
-
-def _assign(model: keras.Model, arrays: Sequence[h5py.Dataset], path: Path) -> None:
-    # The format lists each layer's trainable weights before its others, nested models included.
-    groups = [(layer.trainable_weights, layer.non_trainable_weights) for layer in model.layers]
-    variables = [v for trainable, others in groups for v in (*trainable, *others)]
-    _check_shapes(model, path, [tuple(v.shape) for v in variables], [a.shape for a in arrays])
+    _check_shapes(model, path, [tuple(v.shape) for v in variables], shapes)
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array[()])
 

@@ -79,11 +79,9 @@ class Parser(argparse.ArgumentParser):
         if check is not None:
             check(parsed)
         given = vars(parsed)
-        devices = given.get("devices", 1)
-        if devices > 1 and parsed.batch_size % devices:
-            self.error(
-                f"--devices {devices} must divide the batch size, which is {parsed.batch_size}"
-            )
+        devices, batch_size = given.get("devices", 1), given.get("batch_size", 0)
+        if devices > 1 and batch_size % devices:
+            self.error(f"--devices {devices} must divide the batch size, which is {batch_size}")
         if given.get("images"):
             self._check_images(given)
         for name in ("image_size", "color"):
@@ -144,7 +142,8 @@ def _add_seed_and_folder(parser):
 
 def _add_checkpoint_and_export(parser):
     add = parser.add_argument
-    add("--resume", action="store_true", help="continue an interrupted run from its checkpoint")
+    text = "continue an interrupted run from its last checkpoint"
+    add("--resume", action="store_true", help=text)
     add(
         "--export",
         type=reader(Path, lambda path: path.suffix == ".onnx", "a file name that ends in .onnx"),
@@ -167,12 +166,14 @@ def training_parser(
     parser = Parser(doc, keras=True)
     number = partial(parser.add_argument, type=positive_int)
     switch = partial(parser.add_argument, action="store_true")
+    # A script with two recipes replaces the defaults, so the texts do not take them from there.
     if epochs is None:
-        number("--train-steps", default=train_steps, help="training steps (default %(default)s)")
+        text = f"training steps (default {train_steps})"
+        number("--train-steps", default=train_steps, help=text)
     else:
-        text = "passes over the training data (default %(default)s)"
+        text = f"passes over the training data (default {epochs})"
         number("--epochs", default=epochs, help=text)
-    number("--batch-size", default=batch_size, help="(default %(default)s)")
+    number("--batch-size", default=batch_size, help=f"(default {batch_size})")
     _add_seed_and_folder(parser)
     _add_checkpoint_and_export(parser)
     switch(

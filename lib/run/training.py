@@ -174,15 +174,14 @@ def train_epochs(
     y: Arrays,
     run: Run,
     after_epoch: Callable[[int, Logs], Logs | None] | None = None,
-    memory: dict[str, Any] | None = None,
     augment: Augment | None = None,
-    save: Callable[[], object] | None = None,
     whole_batches: bool = False,
+    **options: Any,
 ) -> dict[str, Any]:
     """Trains a compiled model for `run.budget` passes over x and y, each in its own order.
 
     Args:
-        model, memory, save: see `train`.
+        model, options: see `train`, of whose options memory and save are left.
         x, y, augment, whole_batches: see `shuffled_epochs`.
         run: the run, with its folder, seed, batch size and settings.
         after_epoch: called with (epoch, logs) after each pass, counted from 1.
@@ -197,9 +196,8 @@ def train_epochs(
         steps=run.budget * steps,
         interval=steps,
         after_interval=after_epoch and (lambda step, logs: after_epoch(step // steps, logs)),
-        memory=memory,
-        save=save,
         **of_run(run),
+        **options,
     )
     return {
         "epochs": run.budget,

@@ -56,6 +56,15 @@ def _literal(text):
         raise ValueError from None
 
 
+def _text(pattern, expected):
+    """A reader of Python texts that match a regular expression."""
+    return reader(
+        _literal,
+        lambda value: isinstance(value, str) and bool(re.fullmatch(pattern, value)),
+        expected,
+    )
+
+
 positive_int = reader(int, lambda value: value >= 1, "a whole number of at least 1")
 whole = reader(int, lambda value: value >= 0, "a whole number of at least 0")
 seed_int = reader(int, lambda value: 0 <= value < 2**31, "a whole number from 0 to 2147483647")
@@ -69,16 +78,8 @@ share = reader(float, lambda value: 0 < value <= 1, "a number above 0 and at mos
 percent = reader(float, lambda value: 0 <= value <= 100, "a number from 0 to 100")
 digit = reader(list("0123456789").index, lambda value: True, "a digit from 0 to 9")
 truth = reader(_literal, lambda value: isinstance(value, bool), "True or False")
-word = reader(
-    _literal,
-    lambda value: isinstance(value, str) and bool(re.fullmatch(r"[\w./:-]+", value)),
-    "a text of letters, digits, dots, hyphens and underscores",
-)
-layers = reader(
-    lambda text: [int(part) for part in text.strip("'").split("-")],
-    lambda sizes: min(sizes) >= 1,
-    "numbers of units, as in '256-256'",
-)
+word = _text(r"[\w./:-]+", "a text of letters, digits, dots, hyphens and underscores")
+layers = _text(r"[1-9]\d*(-[1-9]\d*)*", "a text of numbers of units, as '256-256'")
 axes = reader(
     _literal,
     lambda pair: isinstance(pair, tuple) and pair[:1] in ((-1,), (None,)) and len(pair) == 2,
@@ -144,9 +145,11 @@ def check_constants(module: dict[str, Any]) -> None:
     """
     script = Path(module.get("__file__") or "").stem
     for name, value in module.items():
-        if SETTINGS.fullmatch(name) and isinstance(value, dict):
+        if SETTINGS.fullmatch(name):
+            if not isinstance(value, dict):
+                fail(f"{name}: expected a dictionary of settings, found {value!r}; change it there")
             for key, part in value.items():
-                _check(script, f"{name}, {key}", key.upper(), part)
+                _check(script, f"{name}, {key}", str(key).upper(), part)
         elif name == "SWEEP" and "SWEEP_COLUMNS" in module:
             _check_rows(script, value, module["SWEEP_COLUMNS"])
         elif name.isupper():

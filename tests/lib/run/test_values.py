@@ -11,6 +11,7 @@ SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("chapte
 # Values that no rule for numbers takes, and none for texts.
 WRONG = (None, True, (), {}, float("nan"), -1, "not a 1")
 CLASSIFIER = "chapter1-keras-quick-tour/cnn-mnist-1.4.1.py"
+MLP = "chapter1-keras-quick-tour/mlp-mnist-1.3.2.py"
 RNN = "chapter1-keras-quick-tour/rnn-mnist-1.5.1.py"
 RESNET = "chapter2-deep-networks/resnet-cifar10-2.2.1.py"
 AUTOENCODER = "chapter3-autoencoders/autoencoder-mnist-3.2.1.py"
@@ -68,9 +69,11 @@ def test_each_constant_has_a_rule_that_takes_it_and_refuses_others(path, capsys)
         (CLASSIFIER, "FILTERS", (32, 64), "expected a whole number of at least 1, found (32, 64)"),
         (CLASSIFIER, "SWEEP", [("adam", 2.0, 99, 99)], "SWEEP, row 1, dropout: expected a number"),
         (CLASSIFIER, "SWEEP", [("adam", 0.2)], "SWEEP, row 1: expected a tuple of 2 settings"),
+        (MLP, "HIDDEN_LAYERS", 256, "expected a text of numbers of units, as '256-256', found 256"),
         (RNN, "MOMENTUM", 1, "expected a number from 0 to below 1"),
         (RESNET, "LEARNING_RATE", "fast", "expected a number above 0, found 'fast'"),
         (RESNET, "ONE_CYCLE", {"warm_up": 2}, "ONE_CYCLE, warm_up: expected a number from 0"),
+        (RESNET, "BOOK", 5, "expected a dictionary of settings, found 5"),
         (RESNET, "MILESTONES", (), "expected a tuple that is not empty"),
         (AUTOENCODER, "FILTERS", 64, "expected a tuple that is not empty, each a whole number"),
         (AUTOENCODER, "IMAGE_SHAPE", (28, 28), "expected a tuple of three, each a whole number"),
