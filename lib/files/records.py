@@ -64,8 +64,7 @@ def command(argv: Sequence[str]) -> str:
 def read(path: str | Path) -> dict[str, Any]:
     """Returns the numbers that `record` wrote to `path`, or an empty dict if there are none.
 
-    Raises:
-        UserError: if the file exists and is not a json dictionary.
+    Raises a UserError if the file exists and is not a json dictionary.
     """
     try:
         content = json.loads(Path(path).read_text())

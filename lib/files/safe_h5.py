@@ -109,10 +109,7 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
     """Yields an `h5py.File` with the contents of an `.h5` or `.keras` file.
 
     A trusted file is read once and opened from memory: HDF5 reads the bytes that were checked, also
-    if somebody exchanges the file in between.
-
-    Raises:
-        UserError: if the file is missing or damaged.
+    if somebody exchanges the file in between. Raises a UserError if the file is missing or damaged.
     """
     import h5py
 

@@ -29,8 +29,7 @@ Shapes = list[tuple[int, ...]]
 def find(name: str | Path, script: str | Path) -> Path:
     """Returns the path of the weight file `name`: as given, otherwise in weights/ next to `script`.
 
-    Raises:
-        UserError: if it is in neither place.
+    Raises a UserError if it is in neither place.
     """
     shipped = Path(script).resolve().parent / "weights"
     for path in (Path(name), shipped / name):
@@ -46,9 +45,8 @@ def find(name: str | Path, script: str | Path) -> Path:
 def load(model: keras.Model, path: str | Path) -> None:
     """Loads the weights in the file `path` into `model`.
 
-    Raises:
-        UserError: if the file is missing, broken, of no known format or of another network; the
-            model is then unchanged.
+    Raises a UserError if the file is missing, broken, of no known format or of another network; the
+    model is then unchanged.
     """
     path = Path(path)
     with safe_h5.opened(path) as file:
@@ -64,8 +62,7 @@ def load(model: keras.Model, path: str | Path) -> None:
 def about(path: Path) -> dict[str, Any]:
     """The record that `save` wrote into an `.h5` file, or an empty dict.
 
-    Raises:
-        UserError: if the file cannot be read.
+    Raises a UserError if the file cannot be read.
     """
     with safe_h5.opened(path) as file:
         try:
@@ -80,7 +77,7 @@ def save(
     """Writes `model` as one whole-model `.h5` file, whole or not at all.
 
     `keras.models.load_model` can also open the file. The layers are float32, also after training in
-    mixed precision.
+    mixed precision. Raises a UserError if the file cannot be written.
 
     Args:
         model: a functional or sequential model.
@@ -89,9 +86,6 @@ def save(
             bytes or less.
         about: dict of json values that says what the weights are, such as method and settings. The
             file holds it as the attribute "about", which Keras ignores.
-
-    Raises:
-        UserError: if the file cannot be written.
     """
     copy = type(model).from_config(_float32(model.get_config()))
     copy.set_weights(model.get_weights())

@@ -21,13 +21,12 @@ def check_regular(path: str | Path, what: str) -> None:
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     """Writes a file so that a kill or a full disk leaves the previous file unchanged.
 
+    Raises a UserError if the file cannot be written.
+
     Args:
         path: the file.
         write: function that writes a temporary file; its path, next to `path` and with the same
             suffix, is the argument. This file then replaces the former one.
-
-    Raises:
-        UserError: if the file cannot be written.
     """
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")

@@ -35,14 +35,13 @@ def save_restart(
 ) -> None:
     """Writes a checkpoint, whole or not at all: after a kill, the former one is unchanged.
 
+    Raises a UserError if the file cannot be written.
+
     Args:
         path: the npz file.
         model: a model or a list of models, whose variables and optimizers are kept.
         settings: values that must not differ in the continuation.
         progress, arrays: json values, such as how far the run is, and further arrays to keep.
-
-    Raises:
-        UserError: if the file cannot be written.
     """
     header = {"settings": settings, "progress": progress}
     kept: dict[str, Any] = {f"kept_{name}": array for name, array in (arrays or {}).items()}
@@ -58,13 +57,12 @@ def load_restart(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Restores the model from what `save_restart` wrote, and returns (progress, arrays).
 
+    Raises a UserError if the file is missing or damaged, or belongs to another run or network.
+
     Args:
         path, model, settings: see `save_restart`.
         use: called with (progress, arrays) before the model is changed. Any error that it raises
             shows that they are not what `save_restart` got.
-
-    Raises:
-        UserError: if the file is missing or damaged, or belongs to another run or network.
     """
     try:
         # Checkpoints are not compressed, so no array is larger than the file.

@@ -46,6 +46,9 @@ def write(
 ) -> dict[Path, float]:
     """Writes the networks of a script as ONNX files, and prints a line for each.
 
+    Raises a UserError if a package is missing, a file cannot be written, or an exported network
+    differs from Keras by more than TOLERANCE.
+
     Args:
         networks: {suffix of the file name: functional or sequential model with weights}.
         path: of the file, to whose stem the suffixes are added. Its folder is made if needed.
@@ -55,10 +58,6 @@ def write(
 
     Returns:
         {path: largest difference from Keras}.
-
-    Raises:
-        UserError: if a package is missing, a file cannot be written, or an exported network differs
-            from Keras by more than TOLERANCE.
     """
     check_packages()
     try:

@@ -27,15 +27,13 @@ from lib.run import flags
 class Source:
     """The shape and the source of a run's images, and the names of its files.
 
-    With the book's data set `settings` is empty and `name` returns the book's name.
+    With the book's data set `settings` is empty and `name` returns the book's name. Raises a
+    UserError if `--images` is not a folder, or the flags do not fit the weight file.
 
     Args:
         args, script: the parsed flags, and the script, whose folder has the weights.
         shape: (height, width, channels) of the book's images.
         labels: the class folders are the labels.
-
-    Raises:
-        UserError: if `--images` is not a folder, or the flags do not fit the weight file.
     """
 
     def __init__(

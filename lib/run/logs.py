@@ -84,8 +84,7 @@ class Log:
 def _rows(text: str) -> list[dict[str, Any]]:
     """The rows of a log, whose columns must have plain names and numbers.
 
-    Raises:
-        ValueError: if the text is too long or something else than a log.
+    Raises a ValueError if the text is too long or something else than a log.
     """
     rows = list(csv.DictReader(text.splitlines())) if len(text) <= LARGEST_LOG else [{"": ""}]
     names = rows[0].keys() if rows else ()

@@ -166,14 +166,12 @@ def start(args: argparse.Namespace, name: str, script: str | Path = "", **settin
     """Applies the shared flags and returns the `Run`, with the folder `--output-dir`/`name`.
 
     Seeds Python, NumPy and the backend, sets the precision policy, installs the faster batch
-    normalization of the engine, and makes the folder.
+    normalization of the engine, and makes the folder. Raises a UserError if the folder cannot be
+    made or written, or has no checkpoint to resume from.
 
     Args:
         args, name, script: the parsed flags, the name of the folder, and the script's `__file__`.
         settings: hyper-parameters besides those of the flags.
-
-    Raises:
-        UserError: if the folder cannot be made or written, or has no checkpoint to resume from.
     """
     import keras
 
@@ -240,9 +238,8 @@ def _write_nothing(output_dir, name):
 def make_folder(output_dir: Path, name: str) -> Path:
     """Makes and locks the folder for figures, `output_dir`/`name`; does not load Keras.
 
-    Raises:
-        UserError: if the folder, or the one above it for the weights, cannot be made or written, or
-            if another run uses the folder.
+    Raises a UserError if the folder, or the one above it for the weights, cannot be made or
+    written, or if another run uses the folder.
     """
     folder = output_dir / name
     try:
