@@ -6,6 +6,7 @@ import csv
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ RESULTS: dict[str, Any] = {}  # the numbers that this run has recorded
 # What `python3 -m tools.readme` writes: script and flags; measure, its key in a record, its format;
 # the published value and its budget; the book's value.
 PUBLISHED = Path(__file__).with_name("published.csv")
+# Whether flags give each hyper-parameter the value that it has in this run; the parser sets it.
+same_settings: Callable[[list[str]], bool] = lambda words: True  # noqa: E731
 WITHOUT_NUMBER = {"pictures": "the book shows pictures", "-": "not in the book"}
 
 
@@ -54,12 +57,11 @@ def _published(args: argparse.Namespace) -> list[dict[str, str]]:
 
     if getattr(args, "images", None) or records.COMMIT.endswith("-dirty"):
         return []
-    same = getattr(args, "has_settings_of", lambda words: True)
     # A run does not fail at its end because the published numbers are missing or damaged.
     with contextlib.suppress(OSError, ValueError, KeyError, csv.Error):
         rows = list(csv.DictReader(PUBLISHED.read_text().splitlines()))
         of_script = [row for row in rows if row["script"] == Path(sys.argv[0]).stem]
-        return [row for row in of_script if same(shlex.split(row["flags"]))]
+        return [row for row in of_script if same_settings(shlex.split(row["flags"]))]
     return []
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lib.files.errors import fail
+from lib.run import console
 from lib.run.program import load_keras
 
 # The scripts take the readers of this list from here.
@@ -75,7 +76,7 @@ class Parser(argparse.ArgumentParser):
         """
         parsed = super().parse_args(args, namespace)
         parsed.setting_names = self.setting_names
-        parsed.has_settings_of = lambda words: self._same_settings(parsed, words)
+        console.same_settings = partial(self._same_settings, parsed)
         if check is not None:
             check(parsed)
         given = vars(parsed)

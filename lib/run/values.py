@@ -114,7 +114,7 @@ RULES: list[tuple[str, Reader[Any], str]] = [
     (r"(\w+_)?EPSILON(_\w+)?|COMPRESSION|RATE_FACTOR|RATE_EXPONENT|BOOK_RATE", share, ONE),
     (r"LOSS_WEIGHTS", not_negative, THREE),
     (r"NOISE_LEVELS", not_negative, SEVERAL),
-    (r"(\w+_)?WEIGHT(_\d)?|(WEIGHT_)?DECAY|L2|PENALTY|BETA|DELAY", not_negative, ONE),
+    (r"(\w+_)?WEIGHT(_\d)?|(WEIGHT_)?DECAY|L2|R1|PENALTY|BETA|DELAY", not_negative, ONE),
     (r"LEAKY_SLOPE|MIN_DELTA|NOISE_STD", not_negative, ONE),
     (r"GOAL|NOISE_MEAN", finite, ONE),
     (r"REWARDS", finite, TABLE),
@@ -122,6 +122,7 @@ RULES: list[tuple[str, Reader[Any], str]] = [
     (r"RELU", truth, ONE),
     (r"NORMALIZATIONS", axes, TABLE),
     (r"SWEEP_COLUMNS|ACTIONS", word, SEVERAL),
+    (r"FILES", word, TABLE),
     (r"(\w+_)?(NAME|ID|FILE)|OPTIMIZER|CELL|NOISE_HEAD|CODE_(LOSS|PRIOR)", word, ONE),
 ]
 SETTINGS = re.compile("BOOK|ONE_CYCLE|A2C")  # dictionaries of settings with their own names

@@ -140,9 +140,9 @@ def test_too_many_for_the_memory(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("prepare", "parts"),
     [
-        (lambda folder: None, ("No such file", "missing")),
-        (lambda folder: folder.write_text("a file"), ("Not a directory", "missing")),
-        (lambda folder: os.mkfifo(folder), ("Not a directory", "missing")),
+        (lambda folder: None, ("expected a folder", "found nothing")),
+        (lambda folder: folder.write_text("a file"), ("expected a folder", "found a file")),
+        (lambda folder: os.mkfifo(folder), ("expected a folder", "found a file")),
         (lambda folder: folder.mkdir(), ("expected images", "found none")),
     ],
 )
