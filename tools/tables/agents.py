@@ -60,7 +60,7 @@ DQNS = {
     "DQN, book's settings": "-book",
     "double, book's settings": "-ddqn-book",
 }
-# The figure and the rank tests have no curve of these five runs.
+# The figure and the rank tests are for ten runs.
 WITHOUT_RULE = {"DQN, without the rule": "-no-rule"}
 
 
