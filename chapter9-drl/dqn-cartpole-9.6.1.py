@@ -28,7 +28,8 @@ Departures from the printed listing; the README has their effects in numbers:
  1. The agent learns from 100 batches after an episode, not from one, and copies the target network
     every 50 batches, not every 10 (--replays, --target-update).
  2. The agent does not learn after an episode that reaches the reward of a solved task
-    (--replay-after-success).
+    (--replay-after-success). Without this rule, but with the settings above, three of three runs
+    are solved, after 210 to 243 episodes.
  3. The time limit is not a fall: the value of the last state counts.
  4. Gamma is 0.98, not 0.9, for which a fall 20 steps ahead hardly counts (--gamma).
  5. The share of random actions falls to 0.01 over 60 episodes, not to 0.1 over 1,000

@@ -11,7 +11,7 @@ random actions or noise, from the same start. The gifs are figures/learning.gif 
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def episode(play: Callable[..., float], env_id: str) -> list[np.ndarray]:
     return frames[: SECONDS * env.metadata["render_fps"]]
 
 
-def side_by_side(episodes: dict[str, Sequence[np.ndarray]]) -> list[Any]:
+def side_by_side(episodes: Mapping[str, Sequence[np.ndarray]]) -> list[Any]:
     """Returns pictures with the episodes {label: frames} next to each other.
 
     An episode that is shorter than the longest one stays at its last frame.
@@ -96,7 +96,7 @@ def side_by_side(episodes: dict[str, Sequence[np.ndarray]]) -> list[Any]:
 
 def cart_episodes(folder: Path) -> dict[int, list[np.ndarray]]:
     """Trains DQN; returns {number of training episodes: frames}."""
-    script = load_script(CART)
+    script: Any = load_script(CART)
     script.TEST_EPISODES = 0
     kept = Snapshots(script, lambda env, agent, epsilon, rng, memory=None: memory and agent.weights)
     run = program.Run(script=ROOT / CART, folder=folder, output_dir=folder, budget=script.EPISODES)
@@ -113,7 +113,7 @@ def car_episodes(folder: Path) -> dict[int, list[np.ndarray]]:
     from lib.files import weights
     from lib.rl import state_encoder
 
-    script = load_script(CAR)
+    script: Any = load_script(CAR)
     script.TEST_EPISODES = 0
     kept = Snapshots(script, lambda env, policy, rng, noise=None: noise and policy.actor_weights)
     run = program.Run(script=ROOT / CAR, folder=folder, output_dir=folder, budget=script.EPISODES)

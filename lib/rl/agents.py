@@ -164,14 +164,13 @@ def load(
 ) -> None:
     """Loads the weights of an agent's network.
 
+    Raises a UserError, see `weights.load`; also if the file belongs to another agent.
+
     Args:
         network, path: the network and its file.
         expected: dict of facts that the record of the file must have, such as its environment.
         encoder: the network before this one, if any. A file in the book's own form has no record
             and begins with the layers of an encoder, which replaces the weights of this one.
-
-    Raises:
-        UserError: see `weights.load`; also if the file belongs to another agent.
     """
     about = weights.about(path)
     for name, value in expected.items():

@@ -16,9 +16,8 @@ from lib.files.errors import UserError, one_line
 def make(env_id: str, **options: Any) -> gym.Env:
     """Returns the environment `env_id`.
 
-    Raises:
-        UserError: if Gymnasium does not know it, cannot load it, or it does not take `options`; or
-            if it finds no display to show it on.
+    Raises a UserError if Gymnasium does not know it, cannot load it, or it does not take `options`;
+    or if it finds no display to show it on.
     """
     mode = options.get("render_mode")
     displays = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")

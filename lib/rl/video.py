@@ -22,8 +22,7 @@ Play = Callable[[gym.Env, np.random.Generator], float]
 def filmed(env_id: str, kind: str | None, **options: Any) -> gym.Env | None:
     """Returns the environment with `options` for `record`, or None without a kind.
 
-    Raises:
-        UserError: if the environment has no pictures or ffmpeg is missing.
+    Raises a UserError if the environment has no pictures or ffmpeg is missing.
     """
     if kind is None:
         return None

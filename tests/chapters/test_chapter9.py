@@ -904,6 +904,14 @@ def test_the_docstring_of_dqn_has_the_intervals_of_the_runs(cart):
     assert len(shown) == 3 and set(shown) <= found
 
 
+def test_the_docstring_of_dqn_has_the_runs_without_the_rule(cart):
+    record = read_json(ROOT / "results" / "dqn-cartpole-9.6.1-no-rule.json")
+    assert record["settings"]["replay_after_success"] and record["solved_runs"] == 3
+    ended = [seed["episodes"] for seed in record["seeds"].values()]
+    doc = " ".join(cart.__doc__.split())
+    assert f"solved, after {min(ended)} to {max(ended)} episodes" in doc
+
+
 def test_the_reward_of_a_run_that_ended_stays_in_the_figure():
     import matplotlib.pyplot as plt
 

@@ -60,6 +60,8 @@ DQNS = {
     "DQN, book's settings": "-book",
     "double, book's settings": "-ddqn-book",
 }
+# The figure and the rank tests are for ten runs.
+WITHOUT_RULE = {"DQN, without the rule": "-no-rule"}
 
 
 def _solved(found):
@@ -87,7 +89,7 @@ def _medians(seeds: Sequence[dict[str, Any]], **forms: str) -> list[str]:
 def dqn() -> str:
     header = ["CartPole-v0", "episodes", "quartiles", "the book", "solved", "updates", "steps"]
     rows = []
-    for label, name in DQNS.items():
+    for label, name in (DQNS | WITHOUT_RULE).items():
         found = record(f"{CARTPOLE}{name}")
         seeds = _seeds(name)
         if not seeds:
@@ -102,7 +104,7 @@ def dqn() -> str:
 def dqn_test() -> str:
     header = ["test reward of 200", "median", "least run", "runs with 195 or more"]
     rows = []
-    for label, name in DQNS.items():
+    for label, name in (DQNS | WITHOUT_RULE).items():
         rewards = [seed["test_reward"] for seed in _seeds(name)]
         if not rewards:
             rows.append([label, *[NOT_MEASURED] * 3])
@@ -235,6 +237,32 @@ def policy_gradients() -> str:
     return table(header, rows)
 
 
+POLICY_ABLATIONS = {
+    "": "none",
+    "-least-std": "least deviation",
+    "-epsilon": "Adam's epsilon",
+    "-beta": "entropy weight",
+    "-rates": "learning rates",
+    "-correlation": "white noise",
+}
+
+
+def policy_ablation() -> str:
+    header = ["the book's", "reward, no noise", "least", "reward, last 30", "flag reached, %"]
+    rows = []
+    for name, label in POLICY_ABLATIONS.items():
+        for found in recorded([f"{CAR}-a2c-short{name}"]):
+            seeds = found["seeds"].values()
+            tests = [seed["test_reward"] for seed in seeds]
+            last, reached = (
+                statistics.median(seed[key] for seed in seeds)
+                for key in ("reward_last", "flag_reached")
+            )
+            numbers = (statistics.median(tests), min(tests), last, 100 * reached)
+            rows.append([label, *(f"{number:.1f}" for number in numbers)])
+    return table(header, rows)
+
+
 TABLES = {
     "lake": lake,
     "lake-printed": lake_printed,
@@ -243,6 +271,7 @@ TABLES = {
     "dqn-ranks": dqn_ranks,
     "dqn-ablation": dqn_ablation,
     "policy-gradients": policy_gradients,
+    "policy-ablation": policy_ablation,
     "agent-speed": agent_speed,
     "agent-rates": agent_rates,
 }
