@@ -10,6 +10,7 @@ import numpy as np
 from lib.data import datasets
 from lib.data.datasets import DIGITS
 from lib.data.image_folders import plain
+from lib.engine import backends
 from lib.engine.averaging import estimate_batch_statistics
 from lib.engine.step import AlternatingModel
 from lib.files.errors import UserError
@@ -97,6 +98,8 @@ def train(
         half: see `save`.
         facts: returns further numbers for the record, such as those of a network that is not saved.
     """
+    if backends.BACKEND == "jax" and not backends.backend.has_accelerator():
+        print("JAX takes many times as long as TensorFlow for this training on a processor")
 
     def after_interval(step, losses):
         draw(run.folder / f"{step:05d}.png")

@@ -8,6 +8,7 @@ Strips of a training, videos and comparisons of several trainings need the train
 """
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -84,7 +85,7 @@ def redraw(chapter: int, command: str, pictures: dict[str, str], check: bool = F
             source = next(Path(output).glob(f"*/{drawn}"), None)
             target = folder / "figures" / figure
             if source is None:
-                if f"no {drawn}: " not in done.stdout:  # of `plots.model_diagram`
+                if not re.search(rf"^no ({drawn}|diagrams): ", done.stdout, re.MULTILINE):
                     raise UserError(f"'{command}' has not drawn '{drawn}'")
                 print(f"{figure} is unchanged: drawing it needs Graphviz (apt install graphviz)")
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import io
 import shutil
@@ -216,13 +217,18 @@ def confusion_matrix(
     finish(figure, path, show)
 
 
-def model_diagram(model: keras.Model, path: Path) -> None:
-    """Draws the layers of `model` and the shapes between them; needs pydot and Graphviz' `dot`.
+@functools.cache
+def _can_draw_diagrams() -> bool:
+    """Whether pydot and Graphviz are there; if not, the first call says so."""
+    can = importlib.util.find_spec("pydot") is not None and shutil.which("dot") is not None
+    if not can:
+        print("no diagrams: drawing them needs pydot and Graphviz (apt install graphviz)")
+    return can
 
-    Without them it prints one line and draws nothing.
-    """
-    if importlib.util.find_spec("pydot") is None or shutil.which("dot") is None:
-        print(f"no {Path(path).name}: drawing it needs pydot and Graphviz (apt install graphviz)")
+
+def model_diagram(model: keras.Model, path: Path) -> None:
+    """Draws the layers of `model` and the shapes between them, if pydot and Graphviz are there."""
+    if not _can_draw_diagrams():
         return
 
     import keras  # only here: a script that draws digits does not wait for it

@@ -211,19 +211,27 @@ def test_counts_of_a_confusion_matrix_are_legible_on_their_shade(tmp_path, monke
     plt.close(kept[0])
 
 
-def test_model_diagram_without_graphviz_prints_one_line_and_writes_nothing(
-    tmp_path, monkeypatch, capsys
+@pytest.fixture
+def search():
+    """Graphviz is looked for again, before the test and after it."""
+    plots._can_draw_diagrams.cache_clear()
+    yield
+    plots._can_draw_diagrams.cache_clear()
+
+
+def test_without_graphviz_one_line_says_so_once_and_nothing_is_written(
+    tmp_path, monkeypatch, capsys, search
 ):
     monkeypatch.setattr(plots.shutil, "which", lambda name: None)
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    plots.model_diagram(model, tmp_path / "model.png")
+    for name in ("model.png", "other.png"):
+        plots.model_diagram(model, tmp_path / name)
     (line,) = capsys.readouterr().out.splitlines()
-    assert "model.png" in line
-    assert "Graphviz" in line
+    assert line.startswith("no diagrams: ") and "Graphviz" in line
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_diagram_that_graphviz_cannot_draw_is_one_line(tmp_path, monkeypatch, capsys):
+def test_a_diagram_that_graphviz_cannot_draw_is_one_line(tmp_path, monkeypatch, capsys, search):
     dot = tmp_path / "bin/dot"
     dot.parent.mkdir()
     dot.write_text("#!/bin/sh\nkill -ABRT $$\n")
@@ -283,7 +291,7 @@ def test_a_figure_is_replaced_if_more_than_rounding_differs(
     assert (figure.read_bytes() != before) == replaced
 
 
-def test_without_graphviz_a_diagram_is_left_as_it_is(warm_scripts, monkeypatch, capsys):
+def test_without_graphviz_a_diagram_is_left_as_it_is(warm_scripts, monkeypatch, capsys, search):
     monkeypatch.setenv("PATH", "")
     figure = ROOT / "chapter1-keras-quick-tour/figures/mlp-mnist.png"
     before = figure.read_bytes()
@@ -291,8 +299,11 @@ def test_without_graphviz_a_diagram_is_left_as_it_is(warm_scripts, monkeypatch, 
     assert figures.redraw(1, command, {drawn: figure.name}) == []
     assert figure.read_bytes() == before
     assert "mlp-mnist.png is unchanged" in capsys.readouterr().out
+
+
+def test_a_command_that_does_not_draw_a_figure_is_an_error(warm_scripts):
     with pytest.raises(UserError, match=r"has not drawn 'none\.png'"):
-        figures.redraw(1, command, {"none.png": figure.name})
+        figures.redraw(1, "mnist-sampler-1.3.1.py", {"none.png": "mnist-samples.png"})
 
 
 def test_a_command_that_fails_is_shown_with_its_reason():
