@@ -3,6 +3,7 @@
     python3 benchmarks/gan_step.py                                 5 rounds of 20 steps, batch 64
     python3 benchmarks/gan_step.py --gans dcgan --output FILE.json
     KERAS_BACKEND=jax python3 benchmarks/gan_step.py --steps 200   ours with JAX; on a GPU
+    KERAS_BACKEND=torch python3 benchmarks/gan_step.py --gans dcgan    ours with PyTorch
 
 The contenders have the same networks, batch size and MNIST images in memory. Each draws its batches
 from the images within the measured time:
@@ -20,7 +21,7 @@ bfloat16 is mixed precision, with float32 weights: Keras' mixed_bfloat16 policy,
 
 Keras 3 reads `trainable` when it traces a train function. The book's loop therefore calls
 discriminator.train_on_batch() once while the discriminator is trainable. Only then is the
-discriminator frozen and the combined model compiled. With JAX, Keras reads `trainable` in each
+discriminator frozen and the combined model compiled. JAX and PyTorch read `trainable` in each
 call, and the book's loop does not take part. Before the measurement, each contender checks
 that each of its calls changes the weights that it should, and no others.
 
@@ -554,6 +555,8 @@ def peak(args):
 
 def compiled(function):
     """The function, compiled by the backend."""
+    if os.environ["KERAS_BACKEND"] == "torch":
+        return function
     if os.environ["KERAS_BACKEND"] == "jax":
         import jax
 
@@ -656,13 +659,12 @@ def main(args):
         rounds.contend(lambda: ready(args))
         return
     rounds.check_output(args.output)
-    # The plain PyTorch loop is the contender for PyTorch.
-    backend = "jax" if os.environ.get("KERAS_BACKEND") == "jax" else "tensorflow"
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     names = [
         f"{gan} {who}"
         for gan in args.gans
         for who in GANS[gan].contenders
-        if who.split()[1] in args.precisions and (backend != "jax" or "book" not in who)
+        if who.split()[1] in args.precisions and (backend == "tensorflow" or "book" not in who)
     ]
     flags = {
         "--steps": args.steps,
