@@ -5,6 +5,7 @@ A script that has not loaded Keras writes its records without loading it.
 
 import json
 import os
+import platform
 import re
 import shlex
 import subprocess
@@ -19,6 +20,8 @@ import numpy as np
 from lib.files.errors import UserError
 from lib.files.whole import write_whole
 
+PACKAGES = ("numpy", "keras", "tensorflow", "jax", "torch", "gymnasium")
+
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes `content` to `path` as json, whole or not at all."""
@@ -27,7 +30,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def record(path: Path, *, seed: int, **numbers: Any) -> None:
-    """Writes the numbers of a run to `path`, with command, commit, date, backend, device, seed.
+    """Writes the numbers of a run to `path`, with command, commit, date, versions, device, seed.
 
     The numbers are the measured values, and the facts of the run: budget, batch size, minutes.
     """
@@ -42,12 +45,20 @@ def record(path: Path, *, seed: int, **numbers: Any) -> None:
         "commit": COMMIT,
         "date": time.strftime("%Y-%m-%d"),
         "backend": backend,
+        "versions": versions(),
         "device": device(with_keras="keras" in sys.modules),
         "precision": precision,
         "peak_rss_mb": peak_rss_mb(),
         "seed": seed,
     }
     write_json(path, {**facts, **numbers})
+
+
+def versions() -> dict[str, str]:
+    """{package: version} of Python and of the packages that this process has loaded."""
+    loaded = {name: sys.modules[name] for name in PACKAGES if name in sys.modules}
+    found = {name: getattr(module, "__version__", "") for name, module in loaded.items()}
+    return {"python": platform.python_version(), **{k: v for k, v in found.items() if v}}
 
 
 def command(argv: Sequence[str]) -> str:

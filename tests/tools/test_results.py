@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 from conftest import ROOT, read_json
 
@@ -24,6 +25,9 @@ def test_record_holds_what_is_needed_to_repeat_the_run(tmp_path, monkeypatch):
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", written.pop("date"))
     # Python with Keras loaded: over 100 MB, and in the unit that was meant.
     assert 100 < written.pop("peak_rss_mb") < 20_000
+    versions = written.pop("versions")
+    assert versions["keras"] == keras.__version__ and versions["numpy"] == np.__version__
+    assert sys.version.startswith(versions["python"])
     assert written == {
         "command": "python3 gan.py --train-steps=50 --seed=3",
         "commit": records.COMMIT,
@@ -70,6 +74,8 @@ def test_a_published_record_tells_how_it_was_made(path):
         facts |= {"backend", "precision", "seed"}
     if path.stem.endswith("-train"):
         facts |= {"minutes", "batch_size"}
+    if record["date"] >= "2026-12":  # older ones lack them
+        facts.add("versions")
     assert facts <= set(record)
     assert re.fullmatch(r"[0-9a-f]{7,}", record["commit"]), "not of one clean commit"
 
