@@ -231,6 +231,30 @@ def test_a_full_disk_is_one_line(name, tmp_path, data_dir, monkeypatch, at_once,
     assert not [path for path in (tmp_path / "run").rglob(".*") if path.is_file()]
 
 
+@pytest.mark.parametrize("kind", [kind for kind in LISTINGS if kind != "epochs"])
+@pytest.mark.parametrize(("ending", "step", "time"), [(".npz", "flush", 2), (".h5", "rename", 1)])
+def test_a_full_disk_keeps_the_checkpoint_of_each_kind(
+    kind, ending, step, time, tmp_path, data_dir, monkeypatch, at_once, capsys
+):
+    former, touched = {}, []
+
+    def fail(event, path):
+        if event == step and path.name.endswith(ending):
+            touched.append(path.name)
+            if len(touched) == time:
+                former.update(state(tmp_path / "run"))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        Disk(patched, tmp_path / "run", fail)
+        with pytest.raises(SystemExit) as stop:
+            start(kind, tmp_path / "run", patched)
+    assert stop.value.code == 2
+    assert "No space left" in capsys.readouterr().err.splitlines()[-1]
+    assert any("restart" in file for file in former)
+    assert state(tmp_path / "run") == former
+
+
 MOMENTS = ("open", "flush", "rename", "renamed", "removed")
 
 
