@@ -49,6 +49,7 @@ def train(
         return {f"{part}_loss": loss}
 
     options: dict[str, Any] = {"after_epoch": test, "memory": memory, "augment": augment}
+    options["keep"] = True
     save = partial(run.save, autoencoder, f"{run.name}.h5", half=half)
     trained = training.train_epochs(autoencoder, *data, run, save=save, **options)
     run.record(
@@ -60,6 +61,7 @@ def train(
         **(images or {}),
         **trained,
     )
+    training.finish(run)
 
 
 def evaluate(run: Run, autoencoder: keras.Model, x_test: np.ndarray, file: str | None) -> None:

@@ -84,6 +84,7 @@ def train_and_test(
             memory=best,
             save=partial(run.save, model, f"{run.name}.h5"),
             whole_batches=whole_batches,
+            keep=True,
         )
         facts["settings"] = run.settings
         flops = forward_flops(model)
@@ -104,6 +105,7 @@ def train_and_test(
     }
     if not file:
         run.record("metrics.json", **numbers, **facts)
+        training.finish(run)
     if file or run.evaluate:
         confusion = confusion_matrix(model, x_test, y_test)
         path = run.folder / "confusion-matrix.png"

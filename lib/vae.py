@@ -146,7 +146,7 @@ def train(
 
     file = f"{run.name}.h5"
     save = partial(run.save, model, file)
-    facts = training.train_epochs(model, x, y, run, after_epoch=after_epoch, save=save)
+    facts = training.train_epochs(model, x, y, run, after_epoch, save=save, keep=True)
     facts["train"] = parts(model, facts["train"])
     found = parts(model, training.evaluate(model, *test))
     run.record(
@@ -155,6 +155,7 @@ def train(
         **{f"test_{name}": round(value, 3) for name, value in found.items()},
         **{**run.settings, **facts},
     )
+    training.finish(run)
 
 
 def elbo(

@@ -181,7 +181,7 @@ def train_epochs(
     """Trains a compiled model for `run.budget` passes over x and y, each in its own order.
 
     Args:
-        model, options: see `train`, of whose options memory and save are left.
+        model, options: see `train`, of whose options memory, save and keep are left.
         x, y, augment, whole_batches: see `shuffled_epochs`.
         run: the run, with its folder, seed, batch size and settings.
         after_epoch: called with (epoch, logs) after each pass, counted from 1.
@@ -206,6 +206,11 @@ def train_epochs(
         "minutes": round(minutes, 1),
         "train": logs,
     }
+
+
+def finish(run: Run) -> None:
+    """Removes the checkpoint of a run that was trained with `keep`, once its record is written."""
+    (run.folder / "restart.npz").unlink(missing_ok=True)
 
 
 def steps_per_epoch(x: Arrays, batch_size: int, whole_batches: bool = False) -> int:
