@@ -81,7 +81,7 @@ class Parser(argparse.ArgumentParser):
             check(parsed)
         given = vars(parsed)
         devices, batch_size = given.get("devices", 1), given.get("batch_size", 0)
-        if devices > 1 and batch_size % devices:
+        if self.keras and devices > 1 and batch_size % devices:
             self.error(f"--devices {devices} must divide the batch size, which is {batch_size}")
         if given.get("images"):
             self._check_images(given)

@@ -571,8 +571,11 @@ def test_measures_of_the_log_are_those_of_the_first_test_images(monkeypatch):
 
     true, made = (image_quality.colorfulness(x) for x in (target, colored))
     squared = ((target - colored) ** 2).mean(axis=(1, 2, 3))
+    luminance, chroma = image_quality.luminance_and_chroma_mse(target, colored)
     expected = {
         "to_color_mse": squared.mean(),
+        "to_color_luminance_mse": luminance,
+        "to_color_chroma_mse": chroma,
         "to_color_mae": error(target, colored),
         "to_color_psnr": np.mean(-10 * np.log10(squared)),
         "to_color_colorfulness": made.mean(),

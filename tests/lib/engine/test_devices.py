@@ -26,7 +26,7 @@ NAMES = ["mlp", "resnet8", "autoencoder", "dcgan", "wgan", "infogan", "stackedga
 NAMES += ["vae", "cvae"]
 
 # One of each kind: XLA takes minutes to compile all of them for a processor.
-WITH_XLA = ["mlp", "dcgan", "vae"]
+WITH_XLA = ["mlp", "dcgan"]
 
 
 def load(chapter, name):

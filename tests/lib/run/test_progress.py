@@ -17,8 +17,8 @@ from lib.run.progress import Progress
 SIZES = [(80, 24), (120, 40)]
 RUNS = {
     "epochs": ("chapter1-keras-quick-tour/mlp-mnist-1.3.2.py", "--epochs", "2"),
-    "steps": ("chapter4-gan/dcgan-mnist-4.2.1.py", "--train-steps", "4", "--batch-size", "2"),
-    "episodes": ("chapter9-drl/dqn-cartpole-9.6.1.py", "--episodes", "30"),
+    "steps": ("chapter4-gan/dcgan-mnist-4.2.1.py", "--train-steps", "2", "--batch-size", "2"),
+    "episodes": ("chapter9-drl/dqn-cartpole-9.6.1.py", "--episodes", "3"),
 }
 
 
