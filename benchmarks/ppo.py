@@ -12,9 +12,9 @@ arXiv:1506.02438.
 
 The settings are the defaults of cleanrl's ppo_continuous_action.py, with two differences: eight
 environments take 256 steps each before an update, where cleanrl has one with 2,048 steps; and a run
-has 131,072 steps, over which the learning rate decreases to 0. There is no encoder. After the
-training, 100 test episodes take the mean action of each state. The seconds are those of the
-processor, so that other work on the machine does not count.
+has 131,072 steps, over which the learning rate decreases to 0. It uses the states without an
+encoder. After the training, 100 test episodes take the mean action of each state. The seconds are
+those of the processor, so that other work on the machine does not count.
 """
 
 import math

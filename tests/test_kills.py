@@ -212,7 +212,7 @@ def test_a_full_disk_is_one_line(name, tmp_path, data_dir, monkeypatch, at_once,
     times = iter([name not in ("log.csv", "restart.npz"), True])
 
     def fail(event, path):
-        # A flush tells its temporary file.
+        # At a flush, the path is that of the temporary file.
         if event == step and path.name.endswith(name) and next(times):
             former.update(state(tmp_path / "run"))
             if event == "flush":

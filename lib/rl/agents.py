@@ -150,7 +150,7 @@ def fingerprint(network: keras.Model) -> str:
 def find(name: str, script: str | Path, book_name: str = "", ours: str = "") -> Path:
     """Returns and prints the path of a weight file, see `weights.find`.
 
-    If there is no file with the book's name, `ours` is the name of the pretrained file.
+    Without a file of the book's name, `ours` is the name of the pretrained file.
     """
     if name == book_name and not Path(name).is_file():
         name = ours

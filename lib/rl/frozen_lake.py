@@ -157,7 +157,7 @@ def evaluate(env: gym.Env, policy: np.ndarray, episodes: int, seed: int) -> dict
 def show(env: gym.Env, policy: np.ndarray, episodes: int, seed: int, delay: float) -> None:
     """Shows episodes of `play` in the terminal, with a delay of seconds per step.
 
-    The render mode of the lake is ansi. If the output is not a terminal, there is no delay.
+    The render mode of the lake is ansi. It waits between two steps only in a terminal.
     """
     in_terminal = sys.stdout.isatty()
 
