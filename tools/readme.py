@@ -1,4 +1,4 @@
-"""Keeps the numbers in FIGURES.md and the README files equal to those that runs wrote to results/.
+"""Keeps the numbers of the pages equal to those that runs wrote to results/.
 
     python3 -m tools.readme            rewrites the numbers
     python3 -m tools.readme --check    prints the numbers that differ or have no result
@@ -142,9 +142,9 @@ def unproven(text: str) -> list[str]:
 
 
 def pages() -> list[Path]:
-    """FIGURES.md and all README files of the project."""
-    names = ("README.md", "FIGURES.md", "WEIGHTS.md", "DIFFERENCES.md", "benchmarks/README.md")
-    return [*(ROOT / name for name in names), *sorted(ROOT.glob("chapter*/README.md"))]
+    """The pages of the project with numbers."""
+    names = ("README", "GUIDE", "FIGURES", "WEIGHTS", "DIFFERENCES", "benchmarks/README")
+    return [*(ROOT / f"{name}.md" for name in names), *sorted(ROOT.glob("chapter*/README.md"))]
 
 
 def _read(path):

@@ -139,7 +139,18 @@ def gan_steps() -> str:
     return _steps("gan-step-all", players | others)
 
 
+def backends() -> str:
+    """A DCGAN step on the processor with each backend, next to a plain PyTorch loop."""
+    rows = []
+    for label in ("TensorFlow", "PyTorch", "JAX"):
+        found = record(f"gan-step-{label.lower().removeprefix('py')}")
+        keys = [f"contenders/dcgan {who} float32/median_ms" for who in ("ours", "torch")]
+        rows.append([label, *(cell(found, key, ",.0f") for key in keys)])
+    return table(["backend", "ms per step", "plain PyTorch"], rows)
+
+
 TABLES = {
+    "backends": backends,
     "dcgan-operations": dcgan_operations,
     "gan-step": gan_step,
     "gan-steps": gan_steps,
