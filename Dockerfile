@@ -4,7 +4,7 @@
 FROM python:3.12-slim
 
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ffmpeg git graphviz make \
+    && apt-get install -y --no-install-recommends git graphviz make \
     && rm -rf /var/lib/apt/lists/*
 
 ARG CUDA=""

@@ -290,7 +290,7 @@ def main(args):
     run = program.start(args, f"car_{method}{end}", __file__, **asdict(settings))
     film = video.filmed(env_id, args.record)
     if method == "random":
-        video.record(reports.random_play(run, env_id), film, args.seed, run.folder, args.record)
+        video.record(reports.random_play(run, env_id), film, args.seed, run.folder)
         return
     space = environments.make_continuous(env_id).observation_space
     file = run.to_load(args.encoder_weights, "car_encoder.h5")
@@ -317,7 +317,7 @@ def main(args):
         )
         reports.policies(run, runs, GOAL, env_id=env_id, **facts)
         play = runs[args.seed].play
-    video.record(play, film, args.seed, run.folder, args.record)
+    video.record(play, film, args.seed, run.folder)
 
 
 if __name__ == "__main__":

@@ -229,8 +229,9 @@ def main(args):
         given = random_inputs(digits)
         images = generator.predict(given, batch_size=500, verbose=0)
         pairs = np.concatenate(given[2:], axis=1)
-        measured = digit_attributes.disentanglement(images, pairs, digits)
-        return {"code_prior": args.code_prior, "codes": measured}
+        found = digit_attributes.attribute_correlations(images, pairs, digits)
+        gap = digit_attributes.gap(found, digit_attributes.CONTROLLED)
+        return {"code_prior": args.code_prior, "codes": {**found, "gap": gap}}
 
     generator = gan_training.draw_or_train(
         run,

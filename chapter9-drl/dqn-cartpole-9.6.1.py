@@ -275,7 +275,7 @@ def main(args):
             facts["book_episodes"] = BOOK_EPISODES[method]
         reports.dqn(run, runs, environments.goal(env), env_id=env_id, **facts)
         play = runs[args.seed].play
-    video.record(play, film, args.seed, run.folder, args.record)
+    video.record(play, film, args.seed, run.folder)
 
 
 if __name__ == "__main__":

@@ -236,7 +236,7 @@ def main(args):
         def play(env, rng):
             return frozen_lake.play(env, policy, RECORDED_EPISODES, args.seed)
 
-        video.record(play, film, args.seed, folder, args.record)
+        video.record(play, film, args.seed, folder)
     if args.delay:
         shown = frozen_lake.make_lake(env_id, args.slippery, render_mode="ansi")
         frozen_lake.show(shown, policy, WATCHED_EPISODES, args.seed, args.delay)

@@ -113,12 +113,12 @@ def train(
     minutes, losses = training.train(
         model,
         batch,
+        run,
         steps=run.budget,
         interval=interval,
         after_interval=after_interval,
         save=save_networks,
         keep=True,
-        **training.of_run(run),
     )
     plots.evolution(run.folder, run.folder / "evolution.png", last=run.budget, show=run.show)
     run.record(

@@ -37,7 +37,7 @@ def conclude(args: argparse.Namespace, folder: Path) -> None:
         print(f"Published: {row['measure']} {row['value']}, {row['budget']} ({book})")
     written = [p for place in (folder, args.output_dir) for p in place.iterdir() if p.is_file()]
     new = {p: p.stat().st_mtime for p in written if p.stat().st_mtime >= STARTED}
-    pictures = [p for p in new if p.suffix in (".png", ".gif", ".mp4") and not p.stem.isdigit()]
+    pictures = [p for p in new if p.suffix in (".png", ".gif") and not p.stem.isdigit()]
     if pictures:
         print(f"Picture: {max(pictures, key=lambda path: new[path])}")
     weights = sorted(path for path in new if path.suffix in (".h5", ".npy"))

@@ -125,14 +125,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_record(parser: argparse.ArgumentParser) -> None:
-    """Adds `--record`: "auto" without a value, or the kind of video."""
-    parser.add_argument(
-        "--record",
-        nargs="?",
-        const="auto",
-        choices=("auto", "mp4", "gif"),
-        help="write a video of the trained agent: mp4, or gif where ffmpeg is missing",
-    )
+    """Adds `--record`."""
+    text = "write a video of the trained agent, agent.gif"
+    parser.add_argument("--record", action="store_true", help=text)
 
 
 def _add_seed_and_folder(parser):

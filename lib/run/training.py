@@ -10,7 +10,6 @@ import functools
 import itertools
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -39,42 +38,36 @@ Augment = Callable[[Arrays, Arrays, np.random.Generator], tuple[Arrays, Arrays]]
 def train(
     model: keras.Model,
     batch: Callable[[int], Batch],
+    run: Run,
     *,
     steps: int,
     interval: int,
-    restart: str | Path,
-    settings: dict[str, Any],
-    resume: bool,
     after_interval: Callable[[int, Logs], Logs | None] | None = None,
     memory: dict[str, Any] | None = None,
     save: Callable[[], object] | None = None,
     keep: bool = False,
-    tensorboard: bool = False,
-    steps_per_execution: int | None = None,
 ) -> tuple[float, Logs]:
     """Trains `model` until `steps` steps are done.
+
+    The folder of the run gets the checkpoint restart.npz, which is removed at the end, after
+    `save`. log.csv has a row for each interval: step, seconds, mean losses, learning rate, and what
+    `after_interval` returned. log.png shows it at the end.
 
     Args:
         model: a compiled and built `keras.Model`.
         batch: function of the step number s = 0, 1, ... that returns its batch as a dict of `fit`'s
             arguments x and, if any, y, arrays or tuples of them; the same s gives the same batch.
+        run: the run. Its continuation must have the same seed, batch size and settings.
         steps: number of steps, counted from the start of the run, not of its last continuation.
         interval: steps between two calls of `after_interval`. A checkpoint is saved after each of
             them, and in between about once per minute, or less often if saving takes long.
-        restart: path of the checkpoint, which is removed at the end, after `save`. log.csv next to
-            it has a row for each interval: step, seconds, mean losses, learning rate, and what
-            `after_interval` returned. log.png shows it at the end.
-        settings: dict of values that must not differ between the run and its continuation.
-        resume: continue from the checkpoint instead of starting again.
         after_interval: called with (step, mean losses since its last call) before the checkpoint of
             the interval is saved. It may return a dict of numbers for log.csv.
         memory: a dict of json values that `after_interval` keeps up to date, such as the best loss
             so far. The checkpoint holds it, and a continuation finds it as it was.
         save: called after the last step, to save the trained networks. If it fails or is killed, a
             continuation only calls it again.
-        keep: leave the checkpoint of a finished run, so that `resume` with more steps continues it.
-        tensorboard: also write the rows of log.csv, and the figures, for TensorBoard.
-        steps_per_execution: see `devices.steps_per_execution`.
+        keep: leave the checkpoint of a finished run, so that it can continue with more steps.
 
     Returns:
         (minutes spent in all continuations, logs of the last interval).
@@ -83,13 +76,14 @@ def train(
         Stopped: if Ctrl-C or SIGTERM ended the run; the checkpoint is then saved.
         UserError: if the checkpoint to resume from is missing or damaged.
     """
-    restart = Path(restart)
-    if restart.exists() and not resume:
+    restart = run.folder / "restart.npz"
+    settings = {"seed": run.seed, "batch size": run.batch_size, **run.settings}
+    if restart.exists() and not run.resume:
         print(f"Starting again; --resume would continue from the checkpoint '{restart}'.")
     memory = {} if memory is None else memory
     backends.build_optimizer(model)
     done: dict[str, Any] = {"step": 0, "minutes": 0.0, "logs": {}, "interval": {}, "memory": memory}
-    if resume:
+    if run.resume:
         done |= load_restart(restart, model, settings, _check_progress)[0]
         memory.update(done["memory"])
     step, logs = done["step"], done["logs"]
@@ -98,9 +92,9 @@ def train(
             f"the checkpoint '{restart}' is at step {step}, expected at most the {steps} steps of "
             "this run; train for more steps"
         )
-    log = Log(restart.with_name(f"{restart.stem.replace('restart', 'log')}.csv"), step)
-    board = TensorBoard(restart.parent, step) if tensorboard else None
-    model.steps_per_execution = devices.steps_per_execution(steps_per_execution)
+    log = Log(run.folder / "log.csv", step)
+    board = TensorBoard(run.folder, step) if run.tensorboard else None
+    model.steps_per_execution = devices.steps_per_execution(run.steps_per_execution)
     # Not the time of day, which may be set back during a run.
     saved, cost = time.monotonic(), 0.0
     started = saved - 60 * done["minutes"]
@@ -157,17 +151,6 @@ def _check_progress(progress, _):
     sum([progress["minutes"], tables[2].get("start", 0), *tables[1].values(), *sums.values()])
 
 
-def of_run(run: Run) -> dict[str, Any]:
-    """The arguments of `train` that follow from the flags of a run."""
-    return {
-        "restart": run.folder / "restart.npz",
-        "settings": {"seed": run.seed, "batch size": run.batch_size, **run.settings},
-        "resume": run.resume,
-        "tensorboard": run.tensorboard,
-        "steps_per_execution": run.steps_per_execution,
-    }
-
-
 def train_epochs(
     model: keras.Model,
     x: Arrays,
@@ -193,10 +176,10 @@ def train_epochs(
     minutes, logs = train(
         model,
         batch,
+        run,
         steps=run.budget * steps,
         interval=steps,
         after_interval=after_epoch and (lambda step, logs: after_epoch(step // steps, logs)),
-        **of_run(run),
         **options,
     )
     return {

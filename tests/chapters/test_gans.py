@@ -553,7 +553,7 @@ def test_infogan_script(tmp_path, data_dir):
     for name in ("generated.png", "code1.png", "code2.png"):
         assert imread(folder / name).std() > 0
     measured = read_json(folder / "evaluation.json")
-    assert set(measured["codes"]) == ATTRIBUTES | {"gap", "mig"}
+    assert set(measured["codes"]) == ATTRIBUTES | {"gap"}
     assert [len(measured["codes"][name]) for name in sorted(ATTRIBUTES)] == [2, 2, 2]
     assert "conditional_accuracy" in measured
     done = run_shallow(INFOGAN, "--code1=nan", folder=tmp_path, data=data_dir)

@@ -93,7 +93,7 @@ def wgan_forms() -> str:
 
 
 def infogan_codes() -> str:
-    header = ["prior, seed", "thickness", "slant", "gap", "MIG"]
+    header = ["prior, seed", "thickness", "slant", "gap"]
     rows = []
     for prior, suffix, seeds in (("uniform", "", range(5)), ("Gaussian", "-gaussian", range(5))):
         for seed in seeds:
@@ -106,7 +106,7 @@ def infogan_codes() -> str:
 def _codes(label: str, name: str) -> list[str]:
     found = record(f"{name}-evaluate")
     pairs = [cell(found, f"codes/{k}", ".2f").replace("and", "/") for k in ("thickness", "slant")]
-    return [label, *pairs, *(cell(found, f"codes/{k}", ".2f") for k in ("gap", "mig"))]
+    return [label, *pairs, cell(found, "codes/gap", ".2f")]
 
 
 STACKED = {

@@ -16,7 +16,7 @@ from keras import layers, ops
 from test_step import Game
 
 from lib.engine import backends
-from lib.run import training
+from lib.run import program, training
 
 # Refusals do not depend on the backend.
 SELECTED = "test_step or killed and game or ctrl_c_stops or outlives"
@@ -59,8 +59,8 @@ def weights_after(folder, stop=None, resume=False):
     rng = np.random.default_rng(0)
     for network in (game.left, game.right):
         network.set_weights([rng.normal(size=w.shape) for w in network.get_weights()])
-    restart = Path(folder, "restart.npz")
-    training.train(game, batch, steps=12, interval=3, restart=restart, settings={}, resume=resume)
+    run = program.Run(Path("script.py"), Path(folder), Path(folder), resume=resume)
+    training.train(game, batch, run, steps=12, interval=3)
     return game.get_weights()
 
 
@@ -102,9 +102,8 @@ def test_the_first_step_is_traced_once(metrics, tmp_path):
 
     x, y = np.ones((6, 4), "float32"), np.arange(6) % 3
     model = classifier()
-    restart = tmp_path / "restart.npz"
-    facts = {"steps": 4, "interval": 2, "restart": restart, "settings": {}, "resume": False}
-    training.train(model, lambda step: {"x": x, "y": y}, **facts)
+    run = program.Run(tmp_path / "script.py", tmp_path, tmp_path)
+    training.train(model, lambda step: {"x": x, "y": y}, run, steps=4, interval=2)
     assert traced == [1]
     trained = training.evaluate(model, x, y)
     untrained = training.evaluate(classifier(), x, y)

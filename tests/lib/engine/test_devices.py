@@ -245,14 +245,15 @@ def test_xla_computes_what_tensorflow_computes(tmp_path):
 
 # Trains a DCGAN to a step on some devices, from the checkpoint in the folder if there is one.
 CONTINUED = f"""
-import os, sys
+import sys
+from pathlib import Path
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}, {str(ROOT / "tests/lib/engine")!r}]
 devices, steps, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 import keras, numpy as np
 from test_devices import RATE, load
 from lib.engine import backends, optimizers
 from lib.engine.devices import use_devices
-from lib.run import training
+from lib.run import program, training
 optimizers.rmsprop = lambda *args, **kwargs: keras.optimizers.SGD(RATE)
 if devices > 1:
     use_devices(devices)
@@ -265,9 +266,9 @@ model = script.DCGAN(0, ema=0.9)
 def batch(step):
     return {{"x": (np.random.default_rng(step).random((8, 28, 28, 1), dtype="float32"),)}}
 
-restart = folder + "/restart.npz"
-training.train(model, batch, steps=steps, interval=2, restart=restart, settings={{}},
-               resume=os.path.exists(restart), keep=True)
+resume = (Path(folder) / "restart.npz").exists()
+run = program.Run(Path("script.py"), Path(folder), Path(folder), resume=resume)
+training.train(model, batch, run, steps=steps, interval=2, keep=True)
 np.savez(folder + "/end.npz", *(keras.ops.convert_to_numpy(v) for v in model.variables))
 """
 

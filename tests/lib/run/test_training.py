@@ -24,7 +24,8 @@ import os, signal, sys
 tests = {str(ROOT / "tests")!r}
 sys.path[:0] = [{str(ROOT)!r}, tests, f"{{tests}}/lib/run", f"{{tests}}/lib/engine"]
 from test_training import MODELS, state
-from lib.run import training
+from pathlib import Path
+from lib.run import program, training
 import numpy as np
 
 build, make_batch = MODELS[sys.argv[1]]
@@ -35,8 +36,9 @@ def batch(step):
     return make_batch(step)
 
 model = build()
-training.train(model, batch, steps=12, interval=3, restart="restart.npz", settings={{}},
-               resume="--resume" in sys.argv)
+here = Path()
+run = program.Run(here / "script.py", here, here, resume="--resume" in sys.argv)
+training.train(model, batch, run, steps=12, interval=3)
 np.savez("state.npz", *state(model))
 """
 
@@ -80,28 +82,25 @@ def train(
     folder,
     steps=12,
     batch=make_batch,
-    resume=False,
     settings=None,
     after=None,
     memory=None,
     save=None,
     keep=False,
+    interval=3,
     **options,
 ):
     folder.mkdir(exist_ok=True)
     return training.train(
         model,
         batch,
+        program.Run(folder / "script.py", folder, folder, settings=settings or {}, **options),
         steps=steps,
-        interval=3,
-        restart=folder / "restart.npz",
-        settings=settings or {},
-        resume=resume,
+        interval=interval,
         after_interval=after,
         memory=memory,
         save=save,
         keep=keep,
-        **options,
     )
 
 
@@ -270,13 +269,12 @@ def test_a_run_is_saved_by_time_within_an_interval(tmp_path, monkeypatch):
             raise RuntimeError("power cut")
         return make_batch(step)
 
-    options = {"steps": 12, "interval": 12, "settings": {}, "restart": tmp_path / "restart.npz"}
     resumed = False
     with pytest.raises(RuntimeError, match="power cut"):
-        training.train(build(), batch, resume=False, **options)
+        train(build(), tmp_path, batch=batch, interval=12)
     assert saved == [0, 2, 4, 6, 8]
     resumed, model, whole = True, build(), build()
-    _, logs = training.train(model, batch, resume=True, **options)
+    _, logs = train(model, tmp_path, batch=batch, interval=12, resume=True)
     assert saved[5:] == [8, 10, 12]
     train(whole, tmp_path / "whole", steps=12)
     assert_equal_states(model, whole)
@@ -513,15 +511,7 @@ def test_a_result_does_not_depend_on_the_clock(name, tmp_path, monkeypatch):
             patched.setattr(training, "time", clock)
             patched.setattr(progress, "time", clock)
             model = make()
-            training.train(
-                model,
-                make_batches,
-                steps=9,
-                interval=3,
-                restart=tmp_path / "restart.npz",
-                settings={},
-                resume=False,
-            )
+            train(model, tmp_path, steps=9, batch=make_batches)
         states.append(state(model))
     for other in states[1:]:
         for a, b in zip(states[0], other, strict=True):
