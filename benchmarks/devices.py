@@ -12,16 +12,9 @@ On N devices, each network of epochs.py or gan_step.py is measured with two batc
 A third process takes a batch of one Nth on one device: what each device computes in the strong
 form. The rest of the strong form's time is communication, waiting and the start of the step.
 
-The program also computes the bytes that a step exchanges, and the batch size that hides them. Each
-device sends and receives 2 (N - 1) / N times the bytes of the gradients (ring all-reduce: Patarasuk
-and Yuan, Bandwidth optimal all-reduce algorithms for clusters of workstations, 2009, Journal of
-Parallel and Distributed Computing 69). The exchange is hidden where the arithmetic of a device's
-share takes longer, at the rates of --tflops and --gigabytes.
-
 Without GPUs the processor is divided. The speeds then only show that the program works.
 """
 
-import math
 import os
 import statistics
 import subprocess
@@ -43,9 +36,6 @@ STEPS = 20
 CLASSIFIERS = ("mlp", "resnet", "densenet")
 NETWORKS = (*CLASSIFIERS, *gan_step.GANS)
 FORMS = ("strong", "weak", "share")
-FLOAT_BYTES = 4
-TFLOPS = 20.0
-GIGABYTES = 1.25
 
 
 def parse_args():
@@ -64,18 +54,6 @@ def parse_args():
             "numbers of devices that begin with 1, separated by commas",
         ),
         help="(default: 1, 2, 4, ... up to all GPUs; 1,2 without GPUs)",
-    )
-    parser.add_argument(
-        "--tflops",
-        type=flags.positive,
-        default=TFLOPS,
-        help="10^12 operations that a device does in a second, for the estimate (default 20)",
-    )
-    parser.add_argument(
-        "--gigabytes",
-        type=flags.positive,
-        default=GIGABYTES,
-        help="10^9 bytes that a device sends in a second (default 1.25, Ethernet of 10 Gbit/s)",
     )
     return parser.parse_args()
 
@@ -99,21 +77,12 @@ def contender(name, args):
         base = gan_step.BATCH_SIZE
         size = batch_of(base, devices, form)
         model = gan.build(load_script(gan.script))
-        flop = 2 * gan.multiply_adds(model)
-        gradients = sum(
-            count(part.trainable_variables) * (gan.n_critic if "discrim" in part.name else 1)
-            for part in gan.networks(model)
-        )
         arrays = {"x": gan.joined(rng, size, args.steps)}
     else:
-        from lib.classifier import forward_flops
-
         chosen = epochs.NETWORKS[network]
         base = chosen.batch_size
         size = batch_of(base, devices, form)
         model = chosen.build(load_script(chosen.script), True)
-        flop = 3 * forward_flops(model)
-        gradients = count(model.trainable_variables)
         images = rng.random((args.steps * size, *chosen.shape), dtype="float32")
         x, y = chosen.arrays(images, rng.integers(0, 10, len(images)))
         arrays = {"x": x, "y": y}
@@ -126,16 +95,9 @@ def contender(name, args):
     train()
     facts = {
         "batch_size": base,
-        "flop_per_image": flop,
-        "gradient_bytes": FLOAT_BYTES * gradients,
         **rounds.facts(keras, sys.modules[keras.backend.backend()]),
     }
     return facts, lambda: {"": milliseconds(train, args.steps)}
-
-
-def count(variables):
-    """How many numbers the variables have."""
-    return sum(math.prod(variable.shape) for variable in variables)
 
 
 def batch_of(base, devices, form):
@@ -145,24 +107,12 @@ def batch_of(base, devices, form):
     return {"strong": base, "weak": base * devices, "share": base // devices}[form]
 
 
-def hidden_batch(facts, devices, tflops, gigabytes):
-    """The smallest global batch whose arithmetic takes as long as the exchange of its gradients."""
-    exchange = exchanged(facts["gradient_bytes"], devices) / (1e9 * gigabytes)
-    seconds_per_image = facts["flop_per_image"] / (1e12 * tflops)
-    return devices * math.ceil(exchange / seconds_per_image)
-
-
-def exchanged(gradient_bytes, devices):
-    """Bytes that each device sends in a step."""
-    return 2 * (devices - 1) / devices * gradient_bytes
-
-
-def summarize(medians, facts, counts, args):
+def summarize(medians, batch_size, counts):
     """The table of one network.
 
     Args:
         medians: {(devices, form): median milliseconds per step}.
-        facts: of a contender of this network.
+        batch_size: of one device.
         counts: the numbers of devices.
     """
     alone = medians[1, "strong"]
@@ -175,16 +125,9 @@ def summarize(medians, facts, counts, args):
                 "strong_speedup": round(alone / strong, 3),
                 "weak_efficiency": round(alone / medians[devices, "weak"], 3),
                 "communication_share": round(1 - medians[devices, "share"] / strong, 3),
-                "megabytes_sent": round(exchanged(facts["gradient_bytes"], devices) / 1e6, 3),
-                "hidden_batch": hidden_batch(facts, devices, args.tflops, args.gigabytes),
             }
         table[str(devices)] = row
-    return {
-        "batch_size": facts["batch_size"],
-        "gradient_megabytes": round(facts["gradient_bytes"] / 1e6, 3),
-        "gflop_per_image": round(facts["flop_per_image"] / 1e9, 5),
-        "devices": table,
-    }
+    return {"batch_size": batch_size, "devices": table}
 
 
 def available_devices():
@@ -217,11 +160,10 @@ def main(args):
         for name, player in contenders.items():
             _, devices, form = name.split()
             medians[int(devices), form] = statistics.median(player.values[""])
-        facts = contenders[names[0]].facts
-        networks[network] = summarize(medians, facts, counts, args)
+        batch_size = contenders[names[0]].facts["batch_size"]
+        networks[network] = summarize(medians, batch_size, counts)
         show(network, networks[network])
-    estimate = {"tflops": args.tflops, "gigabytes": args.gigabytes}
-    rounds.record(args, contenders, estimate=estimate, networks=networks)
+    rounds.record(args, contenders, networks=networks)
 
 
 def show(network, summary):

@@ -194,7 +194,6 @@ class PolicyAgent(agents.EpisodeModel):
         self.log(policy_loss=loss, std=std, learning_rate=rates[0])
         if self.method != "reinforce":
             self.log(value_loss=self.minimize(self.value_optimizer, value_loss))
-            self.log(explained_variance=agents.explained(targets, values[:-1], weights))
         kernel, bias = self.policy.weights()
         self.log(kernel=kernel, bias=bias)
 

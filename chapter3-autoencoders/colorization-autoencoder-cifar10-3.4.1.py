@@ -262,12 +262,6 @@ def color_gray(gray, colorized):
     return np.clip(gray + colorized - datasets.rgb_to_gray(colorized), 0, 1)
 
 
-def measure(images, copies):
-    """Errors of the copies and their mean colorfulness, which is 0 for a gray image."""
-    colorfulness = image_quality.colorfulness(copies).mean()
-    return {**image_quality.compare(images, copies), "colorfulness": round(float(colorfulness), 4)}
-
-
 def evaluate(autoencoder, gray_test, x_test, run, file):
     """Measures the colorized test images and the gray ones, and writes evaluation.json."""
     colorized = np.clip(autoencoder.predict(gray_test, batch_size=1000, verbose=0), 0, 1)
@@ -278,7 +272,7 @@ def evaluate(autoencoder, gray_test, x_test, run, file):
         ("gray copy", gray_test.repeat(3, axis=-1)),
         ("true colors", x_test),
     ):
-        numbers[name] = measure(x_test, images)
+        numbers[name] = image_quality.compare_colors(x_test, images)
         print(
             f"{name}: PSNR {numbers[name]['psnr']:.2f} dB, MSE {numbers[name]['mse']:.5f}, "
             f"MAE {numbers[name]['mae']:.4f}, colorfulness {numbers[name]['colorfulness']:.4f}"

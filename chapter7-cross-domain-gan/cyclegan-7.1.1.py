@@ -347,14 +347,8 @@ def main(args):
         unaveraged = (model.g_source, model.g_target) if args.ema else None
     del training_images  # the evaluation needs the memory
     translation.draw_grids(generators, held_out, task, run)
-    autoencoder = None
-    if task.name == "cifar10":
-        autoencoder = translation.load_autoencoder()
-        translation.compare_methods(
-            build_generators, generators[1], autoencoder, held_out, task, run
-        )
     if args.evaluate:
-        translation.evaluate(generators, unaveraged, autoencoder, held_out, task, run, files)
+        translation.evaluate(generators, unaveraged, held_out, task, run, files)
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ import numpy as np
 
 from lib.files import records, weights
 from lib.files.whole import write_whole
-from lib.rl import frozen_lake, video
+from lib.rl import agent_runs, frozen_lake, video
 
 
 class QAgent:
@@ -208,13 +208,20 @@ def trained_table(env, args, path, seed):
     return table, facts
 
 
+def table_name(env_id, args, seed):
+    """The name of the table file, without suffix: one for each lake, method and seed."""
+    changed = {"book": "" if args.book == "all" else f"-{args.book}"} if args.book else {}
+    if args.learning_rate:
+        changed["rate"] = f"{args.learning_rate:g}"
+    end = agent_runs.suffix(env_id, ENV_ID, changed, seed)
+    return ("q-frozenlake-slippery" if args.slippery else "q-frozenlake") + end
+
+
 def main(args):
     env_id = frozen_lake.known(args.env_id)
     env = frozen_lake.make_lake(env_id, args.slippery)
-    names = {
-        seed: frozen_lake.table_name(env_id, args.slippery, args.book, seed, args.learning_rate)
-        for seed in range(args.seed, args.seed + args.seeds)
-    }
+    seeds = range(args.seed, args.seed + args.seeds)
+    names = {seed: table_name(env_id, args, seed) for seed in seeds}
     folder = program.make_folder(args.output_dir, names[args.seed])
     film = video.filmed(env_id, args.record, is_slippery=args.slippery)
     runs = []

@@ -132,7 +132,8 @@ def main(args: argparse.Namespace) -> None:
         different += [f"chapter {chapter}: {figure}" for figure in found]
         print(f"{number}/{len(jobs)} {command}: {time.time() - started:.0f} s", flush=True)
     if not args.check and args.chapters is None:
-        subprocess.run([sys.executable, "-m", "tools.curves"], cwd=ROOT, check=True)
+        for further in ("tools.curves", "tools.comparison"):
+            subprocess.run([sys.executable, "-m", further], cwd=ROOT, check=True)
     print("\n".join(["Different:", *different]) if different else "No figure has changed.")
     raise SystemExit(args.check and bool(different))
 

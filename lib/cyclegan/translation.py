@@ -4,7 +4,6 @@
 it translates to.
 """
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,18 +14,16 @@ import numpy as np
 
 from lib.cyclegan.domains import HeldOut, as_color
 from lib.cyclegan.tasks import DOMAINS, Task, form_of
-from lib.files import safe_h5, weights
+from lib.files import weights
 from lib.files.errors import UserError
 from lib.measure import digit_quality, image_quality, plots
 from lib.run.program import Run
 
 SHOWN = 100  # test images in a figure of the book
-COMPARED = 12  # test images in the figure of several methods
 QUICK_IMAGES = 500  # test images of each domain that are measured during training
 # Measures that do not depend on the generators.
 REFERENCES = ("true_colorfulness", "gray_copy", "classifier_accuracy")
 Pair = Sequence[keras.Model]  # g_source and g_target
-AUTOENCODER_FILE = "chapter3-autoencoders/weights/colorized_ae.h5"
 
 
 def predict(network: keras.Model, images: np.ndarray) -> np.ndarray:
@@ -112,7 +109,6 @@ def draw_grids(generators: Pair, held_out: HeldOut, task: Task, run: Run) -> Non
 def evaluate(
     generators: Pair,
     unaveraged: Pair | None,
-    autoencoder: keras.Model | None,
     held_out: HeldOut,
     task: Task,
     run: Run,
@@ -123,15 +119,14 @@ def evaluate(
     Args:
         generators: the pair.
         unaveraged: the pair of which `generators` is the moving average, None if it is not known.
-        autoencoder: see `load_autoencoder`.
         held_out, task: see `domains.load`.
         run: the run, whose folder gets evaluation.json and label_flips.png.
         files: names of the weight files, for the record.
     """
     path = run.folder / "label_flips.png"
-    numbers = _measure(generators, autoencoder, held_out, task, path, run.show)
+    numbers = _measure(generators, held_out, task, path, run.show)
     if unaveraged is not None:
-        measured = _measure(unaveraged, None, held_out, task)
+        measured = _measure(unaveraged, held_out, task)
         numbers["unaveraged"] = {k: v for k, v in measured.items() if k not in REFERENCES}
     _print(numbers)
     test_images = [len(held_out.source), len(held_out.target)]
@@ -144,9 +139,10 @@ def quick_measures(generators: Pair, held_out: HeldOut, task: Task) -> dict[str,
     Returns:
         A dict of numbers, which `evaluate` also writes: cycle_mae_source and cycle_mae_target, the
         errors after the cycle. Gray <-> color adds to_gray_mae, true_colorfulness, and the numbers
-        of `compare_colors` as to_color_mse, ... Digits add label_flip_rate and kept_after_cycle.
+        of `image_quality.compare_colors` as to_color_mse, ...; digits add label_flip_rate and
+        kept_after_cycle.
     """
-    numbers = _measure(generators, None, held_out.first(QUICK_IMAGES), task)
+    numbers = _measure(generators, held_out.first(QUICK_IMAGES), task)
     colors = {f"to_color_{name}": value for name, value in numbers.pop("cyclegan", {}).items()}
     if "true_colorfulness" in numbers:
         colors["true_colorfulness"] = numbers["true_colorfulness"]
@@ -155,7 +151,6 @@ def quick_measures(generators: Pair, held_out: HeldOut, task: Task) -> dict[str,
 
 def _measure(
     generators: Pair,
-    autoencoder: keras.Model | None,
     held_out: HeldOut,
     task: Task,
     path: Path | None = None,
@@ -163,7 +158,7 @@ def _measure(
 ) -> dict[str, Any]:
     made = translate(generators, held_out.source, held_out.target)
     if task.name == "cifar10":
-        numbers = measure_colors(made, autoencoder, held_out)
+        numbers = measure_colors(made, held_out)
     elif task.name == "images":
         numbers = {}  # nothing is known of one's own images but what the cycle should return
     else:
@@ -183,37 +178,15 @@ def _print(numbers: dict[str, Any], prefix: str = "") -> None:
             print(f"{prefix}{name}: {value}".replace("_", " "))
 
 
-def measure_colors(
-    made: dict[str, np.ndarray], autoencoder: keras.Model | None, held_out: HeldOut
-) -> dict[str, Any]:
+def measure_colors(made: dict[str, np.ndarray], held_out: HeldOut) -> dict[str, Any]:
     """Numbers of the gray <-> color task, of the translated test images `made`."""
-    numbers = {
-        "true_colorfulness": round(float(image_quality.colorfulness(held_out.target).mean()), 4),
-        "cyclegan": compare_colors(held_out.target, made["predicted_target"]),
-    }
-    if autoencoder is not None:
-        colored = predict(autoencoder, held_out.source[..., :1])
-        numbers["autoencoder"] = compare_colors(held_out.target, colored)
-    numbers["gray_copy"] = compare_colors(held_out.target, as_color(held_out.source))
+    color = held_out.target
     to_gray = image_quality.mae(held_out.source, made["predicted_source"]).mean()
-    return {**numbers, "to_gray_mae": round(to_gray, 5)}
-
-
-def compare_colors(color: np.ndarray, copies: np.ndarray) -> dict[str, float]:
-    """Mean errors of color images, and how far their colorfulness is from the true one.
-
-    `colorfulness_distance` is the earth mover's distance between the histograms of
-    `image_quality.colorfulness`. Unlike the errors, it does not reward dull colors, which are never
-    far off.
-    """
-    true, found = (np.sort(image_quality.colorfulness(x)) for x in (color, copies))
-    luminance, chroma = image_quality.luminance_and_chroma_mse(color, copies)
     return {
-        **image_quality.compare(color, copies),
-        "luminance_mse": luminance,
-        "chroma_mse": chroma,
-        "colorfulness": round(float(found.mean()), 4),
-        "colorfulness_distance": round(float(np.abs(true - found).mean()), 4),
+        "true_colorfulness": round(float(image_quality.colorfulness(color).mean()), 4),
+        "cyclegan": image_quality.compare_colors(color, made["predicted_target"]),
+        "gray_copy": image_quality.compare_colors(color, as_color(held_out.source)),
+        "to_gray_mae": round(to_gray, 5),
     }
 
 
@@ -268,66 +241,3 @@ def _load(index: int, path: Path, build: Callable[[Task], Pair], task: Task) -> 
         raise UserError(f"'{path}' holds {form['network']}, expected {generator.name}")
     weights.load(generator, path)
     return generator
-
-
-def compare_methods(
-    build: Callable[[Task], Pair],
-    g_target: keras.Model,
-    autoencoder: keras.Model | None,
-    held_out: HeldOut,
-    task: Task,
-    run: Run,
-) -> None:
-    """Draws the colors of several methods to comparison.png (figures 7.1.9 and 7.1.10).
-
-    They are the autoencoder's and those of both kinds of CycleGAN. A kind is left out if its
-    weights are missing, or are those of another network than the script builds now.
-
-    Args:
-        build, task, run: see `load_generators`.
-        g_target: the generator of the kind that `task.patchgan` names.
-        autoencoder: see `load_autoencoder`.
-        held_out: the test images.
-    """
-    other = None
-    name = f"{replace(task, patchgan=not task.patchgan).model_name}-g_target.h5"
-    reason = f"no {name}"
-    for path in (run.output_dir / name, run.script.resolve().parent / "weights" / name):
-        if other is None and path.exists():
-            try:
-                other = _load(1, path, build, task)
-            except UserError as error:
-                reason = str(error)
-    if other is None:
-        print(f"Only one kind of discriminator is shown: {reason}")
-    plain, patchgan = (other, g_target) if task.patchgan else (g_target, other)
-    gray = as_color(held_out.source[:SHOWN])
-    rows = {"true colors": held_out.target, "gray": gray}
-    networks = ("autoencoder", autoencoder), ("CycleGAN, plain", plain)
-    for name, network in (*networks, ("CycleGAN, PatchGAN", patchgan)):
-        if network is not None:
-            rows[name] = predict(network, gray[..., : network.input_shape[-1]])
-    draw_rows(rows, run.folder / "comparison.png", COMPARED, run.show)
-
-
-def load_autoencoder() -> keras.Model | None:
-    """The autoencoder of listing 3.4.1, or None if its pretrained file is missing.
-
-    The architecture also comes from this file. Keras therefore opens a private copy of its bytes,
-    and only if they are those of the repository. Raises a UserError if the file is not that of the
-    repository.
-    """
-    path = Path(__file__).resolve().parents[2] / AUTOENCODER_FILE
-    if not path.exists():
-        print(f"The autoencoder is left out: no {AUTOENCODER_FILE}")
-        return None
-    contents = safe_h5.read(path)
-    if not safe_h5.is_pretrained(contents):
-        raise UserError(
-            f"'{path}' is not the pretrained file: its checksum is not in "
-            f"{safe_h5.PRETRAINED.name}; get it again"
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / path.name
-        copy.write_bytes(contents)
-        return keras.models.load_model(copy, compile=False)

@@ -108,19 +108,6 @@ def fill_up(*arrays: np.ndarray) -> list[np.ndarray]:
     return [np.concatenate([a, np.zeros((more, *a.shape[1:]))]).astype("float32") for a in arrays]
 
 
-def explained(targets: Any, values: Any, weights: Any) -> Any:
-    """Returns the explained variance, 1 - Var(targets - values) / Var(targets), of tensors (rows,).
-
-    The weights of the rows are equal, or 0 to leave out a row.
-    """
-
-    def variance(x):
-        mean = ops.sum(weights * x) / ops.sum(weights)
-        return ops.sum(weights * (x - mean) ** 2) / ops.sum(weights)
-
-    return 1 - variance(targets - values) / (variance(targets) + 1e-9)
-
-
 def in_one_call(batches: int) -> int:
     """Returns how many of these batches one call of the compiled step can learn from."""
     try:

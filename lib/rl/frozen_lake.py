@@ -36,22 +36,6 @@ def make_lake(env_id: str, slippery: bool, **options: Any) -> gym.Env:
     return env
 
 
-def table_name(
-    env_id: str, slippery: bool, form: str | None, seed: int, rate: float | None = None
-) -> str:
-    """The name of the table file, without suffix: one for each lake, method and seed.
-
-    `form` is the part of the printed method that is used, "all", or None; `rate` is the constant
-    learning rate, if any.
-    """
-    name = "q-frozenlake-slippery" if slippery else "q-frozenlake"
-    name += f"-{env_id.replace('/', '-')}" if env_id != ENV_ID else ""
-    name += "-book" if form else ""
-    name += f"-{form}" if form and form != "all" else ""
-    name += f"-rate{rate:g}" if rate is not None else ""
-    return name + (f"-seed{seed}" if seed else "")
-
-
 def load_table(path: Path, env: gym.Env) -> np.ndarray:
     """Reads a Q-table (cells, actions); a UserError if it is broken or of another lake."""
     expected = (int(env.observation_space.n), int(env.action_space.n))

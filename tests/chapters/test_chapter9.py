@@ -329,8 +329,14 @@ def lake_args(tmp_path, **flags):
 
 
 def test_runs_of_other_settings_write_other_tables():
+    script = load_script(LAKE)
+
+    def name(env_id, slippery, book, seed, rate=None):
+        args = SimpleNamespace(slippery=slippery, book=book, learning_rate=rate)
+        return script.table_name(env_id, args, seed)
+
     names = {
-        frozen_lake.table_name(env_id, slippery, book, seed)
+        name(env_id, slippery, book, seed)
         for env_id, slippery, book in (
             ("FrozenLake-v1", True, None),
             ("FrozenLake-v1", False, None),
@@ -340,10 +346,13 @@ def test_runs_of_other_settings_write_other_tables():
         )
         for seed in (0, 1)
     }
-    names.add(frozen_lake.table_name("FrozenLake-v1", True, None, 0, 0.5))
+    names.add(name("FrozenLake-v1", True, None, 0, 0.5))
     assert len(names) == 11
+    assert {"q-frozenlake-book", "q-frozenlake-slippery-book-rate-seed1"} & names == {
+        "q-frozenlake-slippery-book-rate-seed1"
+    }
     assert "q-frozenlake-slippery-FrozenLake8x8-v1-seed1" in names
-    assert "q-frozenlake-book" not in names and "q-frozenlake-slippery-book" in names
+    assert "q-frozenlake-slippery-book" in names
 
 
 def test_slippery_runs_of_equal_seeds_are_equal(tmp_path, monkeypatch, capsys):

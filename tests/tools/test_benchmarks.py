@@ -17,7 +17,6 @@ from lib.files.errors import UserError
 
 epochs = load_script("benchmarks/epochs.py")
 gan_step = load_script("benchmarks/gan_step.py")
-operations = load_script("benchmarks/operations.py")
 agents = load_script("benchmarks/rl.py")
 
 GENERATOR = [
@@ -214,49 +213,6 @@ def test_both_recipes_are_measured_with_their_own_batches_and_optimizers():
         assert kernels["nesterov"] and kernels["weight_decay"] > others["weight_decay"] == 0
 
 
-@pytest.mark.parametrize(
-    "name, kind",
-    [
-        ("StatefulPartitionedCall/gradient_tape/r/conv2d_1/Conv2DBackpropFilter", "convolution, b"),
-        ("StatefulPartitionedCall/r/conv2d_1/BiasAdd:_MklNativeFusedConv2D", "convolution, f"),
-        ("StatefulPartitionedCall/gradient_tape/r/bn_4/FusedBatchNormGradV3", "normalization, b"),
-        ("StatefulPartitionedCall/r/batch_normalization_4/FusedBatchNormV3", "normalization, f"),
-        ("StatefulPartitionedCall/adam/Sub_234:Sub", "optimizer"),
-        ("aten::convolution_backward", "convolution, b"),
-        ("aten::mkldnn_convolution", "convolution, f"),
-        ("aten::_convolution", "convolution, f"),
-        ("aten::native_batch_norm_backward", "normalization, b"),
-        ("aten::_foreach_add_", "optimizer"),
-        ("aten::threshold_backward", "all else"),
-    ],
-)
-def test_operations_have_their_kind(name, kind):
-    assert operations.kind_of(name).startswith(kind)
-
-
-def test_the_time_of_operations_and_the_rest_are_the_step():
-    found = operations.summed([("aten::add_", 3.0), ("aten::mkldnn_convolution", 8.0)], steps=2)
-    assert (found["all else"], found["convolution, forward"]) == (1.5, 4.0)
-    whole = operations.with_rest(found, 7.0)
-    assert (whole["not in an operation"], whole["step"]) == (1.5, 7.0)
-    assert operations.with_rest(found, 5.0)["not in an operation"] == 0
-
-
-def test_operations_of_each_framework_are_measured(tmp_path):
-    flags = ("--networks=cnn", "--rounds", 1, "--steps", 1, "--cores=1", "--output", "table.json")
-    if importlib.util.find_spec("torch") is None:
-        pytest.skip("no PyTorch to compare with")
-    done = run_script("benchmarks/operations.py", *flags, folder=tmp_path, data=tmp_path)
-    assert done.returncode == 0, done.stderr
-    table = read_json(tmp_path / "table.json")["contenders"]
-    assert set(table) == {"cnn ours 1", "cnn torch 1"}
-    for row in table.values():
-        assert row["convolution, forward"] > 0
-        assert row["convolution, backward"] > 0
-        assert row["normalization, forward"] == 0
-        assert row["step"] > 0
-
-
 def test_unfused_is_keras_own_normalization(monkeypatch):
     if keras.backend.backend() != "tensorflow":
         pytest.skip("lib/engine/backends.py replaces only TensorFlow's")
@@ -301,22 +257,18 @@ def test_agents_are_measured(tmp_path):
 
 def test_scaling_is_computed_from_the_medians_of_the_forms():
     medians = {(1, "strong"): 10.0, (2, "strong"): 8.0, (2, "weak"): 12.5, (2, "share"): 6.0}
-    # A gigabyte per second and a TFLOP per second.
-    facts = {"batch_size": 64, "gradient_bytes": 4e6, "flop_per_image": 1e9}
-    args = argparse.Namespace(tflops=1.0, gigabytes=1.0)
-    found = devices.summarize(medians, facts, [1, 2], args)
-    assert found["gradient_megabytes"] == 4 and found["gflop_per_image"] == 1
-    assert found["devices"]["1"] == {"steps_per_second": 100}
-    assert found["devices"]["2"] == {
-        "steps_per_second": 125,
-        "strong_speedup": 1.25,
-        "weak_efficiency": 0.8,
-        "communication_share": 0.25,
-        "megabytes_sent": 4,
-        # 4 MB take 4 ms, an image 1 ms: four images on each device.
-        "hidden_batch": 8,
+    assert devices.summarize(medians, 64, [1, 2]) == {
+        "batch_size": 64,
+        "devices": {
+            "1": {"steps_per_second": 100},
+            "2": {
+                "steps_per_second": 125,
+                "strong_speedup": 1.25,
+                "weak_efficiency": 0.8,
+                "communication_share": 0.25,
+            },
+        },
     }
-    assert devices.exchanged(8.0, 8) == 14
     assert [devices.batch_of(64, 4, form) for form in devices.FORMS] == [64, 256, 16]
     with pytest.raises(UserError, match="expected a divisor of the batch size 64"):
         devices.batch_of(64, 3, "strong")
@@ -327,11 +279,6 @@ def test_devices_are_measured(tmp_path):
     done = run_script("benchmarks/devices.py", *flags, folder=tmp_path, data=tmp_path)
     assert done.returncode == 0, done.stderr
     numbers = read_json(tmp_path / "d.json")["networks"]
-    # 784 -> 256 -> 256 -> 10, and three times as many operations as forward.
-    parameters = 784 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10
-    assert numbers["mlp"]["gradient_megabytes"] == round(4 * parameters / 1e6, 3)
-    flop = 3 * 2 * (784 * 256 + 256 * 256 + 256 * 10)
-    assert numbers["mlp"]["gflop_per_image"] == round(flop / 1e9, 5)
     for network in numbers.values():
         assert network["devices"]["1"]["steps_per_second"] > 0
         assert network["devices"]["2"]["communication_share"] < 1

@@ -17,15 +17,6 @@ NETWORKS = {
 }
 
 
-def scaling() -> str:
-    header = ["network", "gradients, MB", "GFLOP per image", "hidden at batch"]
-    rows = []
-    for name, network in record("devices").get("networks", {}).items():
-        numbers = [cell(network, key, ".3g") for key in ("gradient_megabytes", "gflop_per_image")]
-        rows.append([NETWORKS[name], *numbers, cell(network, "devices/2/hidden_batch", ",")])
-    return table(header, rows)
-
-
 PLAYERS = {
     "this script": "ours float32",
     "--mixed-precision": "ours bfloat16",
@@ -46,33 +37,6 @@ def epochs(name: str, networks: dict[str, str], players: dict[str, str] = PLAYER
         keys = [f"contenders/{network} {who}/seconds_per_epoch" for network in networks.values()]
         rows.append([label, *(cell(found, key, ".1f") for key in keys)])
     return table(["seconds per epoch", *networks], rows)
-
-
-OPERATIONS = {
-    "convolution, backward": ("convolution, backward",),
-    "convolution, forward": ("convolution, forward",),
-    "normalization": ("normalization, backward", "normalization, forward"),
-    "other operations": ("optimizer", "dense, pooling, loss", "all else"),
-    "between operations": ("not in an operation",),
-    "step": ("step",),
-}
-
-
-def dcgan_operations() -> str:
-    """Milliseconds of a DCGAN step by kind of operation."""
-    found = record("operations-dcgan").get("contenders", {})
-    columns = {
-        "1 core": "dcgan ours 1",
-        "PyTorch": "dcgan torch 1",
-        "2 cores": "dcgan ours 2",
-        "PyTorch, 2": "dcgan torch 2",
-    }
-    rows = [
-        [label, *(f"{sum(found[name][kind] for kind in kinds):.0f}" for name in columns.values())]
-        for label, kinds in OPERATIONS.items()
-        if found
-    ]
-    return table(["ms per step, profiled", *columns], rows)
 
 
 def chapter1() -> str:
@@ -151,10 +115,8 @@ def backends() -> str:
 
 TABLES = {
     "backends": backends,
-    "dcgan-operations": dcgan_operations,
     "gan-step": gan_step,
     "gan-steps": gan_steps,
-    "scaling": scaling,
     "speed-1": chapter1,
     "speed-2": chapter2,
     "speed-2-batch-128": chapter2_batches_of_128,

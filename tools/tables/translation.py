@@ -10,16 +10,16 @@ def colors() -> str:
     forms = {"luminance_mse": ".4f", "chroma_mse": ".4f", "psnr": ".1f"}
     forms |= {"colorfulness": ".3f", "colorfulness_distance": ".3f"}
 
-    def row(label: str, end: str, part: str, steps: str = "-") -> list[str]:
-        found = record(f"{CYCLEGAN}{end}-weights-evaluate")
-        return [label, *(cell(found, f"{part}/{key}", form) for key, form in forms.items()), steps]
+    def row(label: str, name: str, part: str = "", steps: str = "-") -> list[str]:
+        found = record(f"{name}-weights-evaluate")
+        return [label, *(cell(found, f"{part}{key}", form) for key, form in forms.items()), steps]
 
     rows = []
     for kind, end in (("PatchGAN", ""), ("plain", "-plain")):
         steps = cell(record(f"{CYCLEGAN}{end}-train"), "train_steps", ",")
-        rows.append(row(f"CycleGAN, {kind}", end, "cyclegan", steps))
-    rows.append(row("autoencoder, chapter 3", "", "autoencoder"))
-    rows.append(row("gray image", "", "gray_copy"))
+        rows.append(row(f"CycleGAN, {kind}", f"{CYCLEGAN}{end}", "cyclegan/", steps))
+    rows.append(row("autoencoder, chapter 3", "colorization-autoencoder-cifar10-3.4.1"))
+    rows.append(row("gray image", CYCLEGAN, "gray_copy/"))
     return table(header, rows)
 
 
