@@ -50,9 +50,10 @@ class Sampling(layers.Layer):
 
     def call(self, inputs: Sequence[Tensor]) -> Tensor:
         mean, log_var = inputs
-        self.add_loss(self.beta * ops.mean(ops.sum(kl_divergence(mean, log_var), axis=-1)))
+        std = ops.exp(log_var / 2)
+        self.add_loss(self.beta * ops.mean(ops.sum(kl_divergence(mean, log_var, std), axis=-1)))
         noise = backends.draw(keras.random.normal, ops.shape(mean), seed=self.noise_seed)
-        return mean + ops.exp(log_var / 2) * noise
+        return mean + std * noise
 
     def compute_output_shape(
         self, input_shape: Sequence[tuple[int | None, ...]]
@@ -63,9 +64,13 @@ class Sampling(layers.Layer):
         return {**super().get_config(), "beta": self.beta, "seed": self.seed}
 
 
-def kl_divergence(mean: Tensor, log_var: Tensor) -> Tensor:
-    """Divergence of N(mean, exp(log_var)) from N(0, 1) for each dimension, in nats."""
-    return (ops.exp(log_var) + ops.square(mean) - 1 - log_var) / 2
+def kl_divergence(mean: Tensor, log_var: Tensor, std: Tensor) -> Tensor:
+    """Divergence of N(mean, std^2) from N(0, 1) for each dimension, in nats; log_var = 2 log std.
+
+    TensorFlow adds three or more gradients of a tensor in an order that depends on the timing, and
+    rounds differently. A VAE uses each of the three tensors twice, here and in its sample.
+    """
+    return (ops.square(std) + ops.square(mean) - 1 - log_var) / 2
 
 
 def binary_cross_entropy(images: Tensor, decoded: Tensor) -> Tensor:
@@ -186,7 +191,7 @@ def elbo(
     """
     error = gaussian_cross_entropy if mse else binary_cross_entropy
     mean, log_var = encode(x)
-    divergence = ops.convert_to_numpy(kl_divergence(mean, log_var))
+    divergence = ops.convert_to_numpy(kl_divergence(mean, log_var, np.exp(log_var / 2)))
     rng = np.random.default_rng(0)
     dimensions = mean.shape[1]
     reconstruction, bound = [], []
@@ -262,14 +267,15 @@ def draw(
     """
     if not plots.is_plane(run.settings["latent_dim"]):
         return
-    mean, log_variance = encode(x)
+    mean, log_var = encode(x)
+    divergence = kl_divergence(mean, log_var, np.exp(log_var / 2))
     plots.latent_scatter(
         mean,
         labels,
         run.folder / "vae_mean.png",
         classes,
         limit=PLANE_LIMIT,
-        kl=ops.convert_to_numpy(kl_divergence(mean, log_variance)).mean(axis=0),
+        kl=ops.convert_to_numpy(divergence).mean(axis=0),
         show=run.show,
     )
     for name, decode in decoders.items():
