@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import epochs, gan_step, rounds
 from benchmarks.rounds import milliseconds
 from lib.files.errors import UserError
-from lib.run import flags, program
+from lib.run import kinds, program
 from tools.scripts import load_script
 
 ROUNDS = 5
@@ -48,7 +48,7 @@ def parse_args():
     )
     parser.add_argument(
         "--devices",
-        type=flags.reader(
+        type=kinds.reader(
             lambda text: sorted({int(part) for part in text.split(",")}),
             lambda counts: counts[0] == 1,
             "numbers of devices that begin with 1, separated by commas",

@@ -36,7 +36,7 @@ from benchmarks import rounds
 from benchmarks.rounds import milliseconds
 from lib import one_cycle
 from lib.files.errors import UserError
-from lib.run import flags, program
+from lib.run import kinds, program
 from tools.scripts import load_script
 
 ROUNDS = 5
@@ -438,7 +438,7 @@ def parse_args():
         help=f"(default {','.join(NETWORKS)})",
     )
     parser.add_argument(
-        "--batch-size", type=flags.positive_int, help="of all networks (default: the listing's)"
+        "--batch-size", type=kinds.positive_int, help="of all networks (default: the listing's)"
     )
     rounds.add_precisions(parser)
     return parser.parse_args()

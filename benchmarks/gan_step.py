@@ -55,7 +55,7 @@ from benchmarks.rounds import milliseconds
 from lib.cyclegan.tasks import Task
 from lib.data import datasets
 from lib.files.errors import UserError
-from lib.run import flags, program
+from lib.run import kinds, program
 from tools.scripts import load_script
 
 ROUNDS = 5
@@ -229,7 +229,7 @@ GANS = {
 def parse_args():
     parser = rounds.parser(__doc__, ROUNDS, STEPS)
     parser.add_argument(
-        "--batch-size", type=flags.positive_int, default=BATCH_SIZE, help=f"(default {BATCH_SIZE})"
+        "--batch-size", type=kinds.positive_int, default=BATCH_SIZE, help=f"(default {BATCH_SIZE})"
     )
     parser.add_argument(
         "--gans",

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import rounds
 from lib.files.errors import UserError
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 from tools.scripts import load_script
 
 STEPS = 40_000
@@ -35,9 +35,9 @@ SCRIPT = "chapter5-improved-gan/lsgan-mnist-5.2.1.py"
 
 def parse_args():
     parser = flags.Parser(__doc__)
-    parser.add_argument("--steps", type=flags.positive_int, default=STEPS, help="(default 40,000)")
-    parser.add_argument("--resumes", type=flags.positive_int, default=RESUMES, help="(default 100)")
-    parser.add_argument("--interval", type=flags.positive_int, default=500, help="(default 500)")
+    parser.add_argument("--steps", type=kinds.positive_int, default=STEPS, help="(default 40,000)")
+    parser.add_argument("--resumes", type=kinds.positive_int, default=RESUMES, help="(default 100)")
+    parser.add_argument("--interval", type=kinds.positive_int, default=500, help="(default 500)")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the numbers there")
     parser.add_argument("--figure", type=Path, metavar="FILE.png", help="draw them there")
     parser.set_defaults(seed=0)

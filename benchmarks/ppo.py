@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 
 ENV_ID = "MountainCarContinuous-v0"
 TOTAL_STEPS = 131_072  # about as many as 1,000 episodes of A2C
@@ -44,9 +44,9 @@ LARGEST = 10  # of a normalized state or reward
 
 def parse_args():
     parser = flags.Parser(__doc__)
-    parser.add_argument("--seed", type=flags.seed_int, default=0, help="the first one (default 0)")
-    parser.add_argument("--seeds", type=flags.positive_int, default=3, help="(default 3)")
-    parser.add_argument("--steps", type=flags.positive_int, default=TOTAL_STEPS, metavar="N")
+    parser.add_argument("--seed", type=kinds.seed_int, default=0, help="the first one (default 0)")
+    parser.add_argument("--seeds", type=kinds.positive_int, default=3, help="(default 3)")
+    parser.add_argument("--steps", type=kinds.positive_int, default=TOTAL_STEPS, metavar="N")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the numbers there")
     args = parser.parse_args()
     program.load_keras()

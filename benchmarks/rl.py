@@ -34,7 +34,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import rounds
-from lib.run import flags, program
+from lib.run import kinds, program
 from tools.scripts import ROOT, load_script
 
 ROUNDS = 5
@@ -63,7 +63,7 @@ def parse_args():
     parser = rounds.parser(__doc__, ROUNDS, STEPS)
     parser.add_argument(
         "--episodes",
-        type=flags.positive_int,
+        type=kinds.positive_int,
         default=EPISODES,
         help=f"episodes of a policy gradient's training, a tenth for DQN (default {EPISODES})",
     )

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from lib.files.errors import UserError
-from lib.run import flags
+from lib.run import flags, kinds
 
 PRECISIONS = ["float32", "bfloat16"]
 
@@ -29,12 +29,12 @@ def parser(doc, number_of_rounds, steps):
     made = flags.Parser(doc)
     made.add_argument(
         "--rounds",
-        type=flags.positive_int,
+        type=kinds.positive_int,
         default=number_of_rounds,
         help=f"(default {number_of_rounds})",
     )
     made.add_argument(
-        "--steps", type=flags.positive_int, default=steps, help=f"steps a round (default {steps})"
+        "--steps", type=kinds.positive_int, default=steps, help=f"steps a round (default {steps})"
     )
     made.add_argument("--output", type=Path, metavar="FILE.json", help="write the numbers there")
     made.add_argument("--contender", help=argparse.SUPPRESS)  # be this one
@@ -43,7 +43,7 @@ def parser(doc, number_of_rounds, steps):
 
 def names_out_of(known):
     """Returns a reader of names of `known` separated by commas, for argparse."""
-    return flags.reader(
+    return kinds.reader(
         lambda text: list(dict.fromkeys(text.split(","))),
         lambda names: set(names) <= set(known),
         f"names out of {', '.join(known)} separated by commas",
@@ -54,7 +54,7 @@ def add_precisions(parser):
     """Adds `--precisions` to a benchmark whose contenders end in the name of one."""
     parser.add_argument(
         "--precisions",
-        type=flags.reader(
+        type=kinds.reader(
             lambda text: text.split(","),
             lambda names: "float32" in names and set(names) <= set(PRECISIONS),
             "float32 or float32,bfloat16",

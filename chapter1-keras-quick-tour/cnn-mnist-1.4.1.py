@@ -30,7 +30,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 
 BATCH_SIZE = 128
 EPOCHS = 10
@@ -58,7 +58,7 @@ def parse_args():
     parser = flags.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_setting(
         "--dropout",
-        type=flags.dropout_rate,
+        type=kinds.dropout_rate,
         default=DROPOUT,
         help=f"share of the features that training drops (default {DROPOUT})",
     )
@@ -66,7 +66,7 @@ def parse_args():
         "--optimizer", choices=LEARNING_RATES, default=OPTIMIZER, help=f"(default {OPTIMIZER})"
     )
     parser.add_setting(
-        "--learning-rate", type=flags.positive, help="of the optimizer (default: that of Keras)"
+        "--learning-rate", type=kinds.positive, help="of the optimizer (default: that of Keras)"
     )
     parser.add_setting("--constant", action="store_true", help="hold the learning rate")
     parser.add_setting(

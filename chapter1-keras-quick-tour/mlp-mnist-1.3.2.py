@@ -35,7 +35,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 
 BATCH_SIZE = 128
 EPOCHS = 20
@@ -80,25 +80,25 @@ def parse_args():
     parser = flags.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_setting(
         "--layers",
-        type=flags.reader(layer_sizes, lambda sizes: min(sizes) >= 1, "units such as 256-256"),
+        type=kinds.reader(layer_sizes, lambda sizes: min(sizes) >= 1, "units such as 256-256"),
         default=HIDDEN_LAYERS,
         metavar="N-N-...",
         help=f"units of the hidden layers (default {HIDDEN_LAYERS})",
     )
     parser.add_setting(
         "--dropout",
-        type=flags.dropout_rate,
+        type=kinds.dropout_rate,
         default=DROPOUT,
         help=f"share of each hidden layer that training drops (default {DROPOUT})",
     )
     parser.add_setting(
-        "--l2", type=flags.not_negative, default=L2, help=f"weight of the L2 penalty (default {L2})"
+        "--l2", type=kinds.not_negative, default=L2, help=f"weight of the L2 penalty (default {L2})"
     )
     parser.add_setting(
         "--optimizer", choices=LEARNING_RATES, default=OPTIMIZER, help=f"(default {OPTIMIZER})"
     )
     parser.add_setting(
-        "--learning-rate", type=flags.positive, help="of the optimizer (default: that of Keras)"
+        "--learning-rate", type=kinds.positive, help="of the optimizer (default: that of Keras)"
     )
     parser.add_setting(
         "--no-relu", dest="relu", action="store_false", help="make the hidden layers linear"

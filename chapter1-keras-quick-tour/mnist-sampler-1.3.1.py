@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 
 SAMPLES = 25
 MODEL_NAME = "mnist_samples"
@@ -24,7 +24,7 @@ MODEL_NAME = "mnist_samples"
 
 def parse_args():
     parser = flags.Parser(__doc__)
-    parser.add_argument("--seed", type=flags.seed_int, default=0, help="of the choice (default 0)")
+    parser.add_argument("--seed", type=kinds.seed_int, default=0, help="of the choice (default 0)")
     parser.add_argument(
         "--output-dir", type=Path, default=Path(), help="output directory (default: current)"
     )

@@ -31,7 +31,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 
 BATCH_SIZE = 128
 EPOCHS = 20
@@ -60,17 +60,17 @@ def parse_args():
         "--cell", choices=("simple", "lstm", "gru"), default=CELL, help=f"(default {CELL})"
     )
     parser.add_setting(
-        "--layers", type=flags.positive_int, default=LAYERS, help=f"recurrent layers ({LAYERS})"
+        "--layers", type=kinds.positive_int, default=LAYERS, help=f"recurrent layers ({LAYERS})"
     )
     parser.add_setting(
-        "--units", type=flags.positive_int, default=UNITS, help=f"of each of them ({UNITS})"
+        "--units", type=kinds.positive_int, default=UNITS, help=f"of each of them ({UNITS})"
     )
     parser.add_setting(
         "--bidirectional", action="store_true", help="also read the rows from the last to the first"
     )
     parser.add_setting(
         "--dropout",
-        type=flags.dropout_rate,
+        type=kinds.dropout_rate,
         default=DROPOUT,
         help=f"share of each row that training drops (default {DROPOUT})",
     )
@@ -78,7 +78,7 @@ def parse_args():
         "--optimizer", choices=LEARNING_RATES, default=OPTIMIZER, help=f"(default {OPTIMIZER})"
     )
     parser.add_setting(
-        "--learning-rate", type=flags.positive, help="of the optimizer (default: that of Keras)"
+        "--learning-rate", type=kinds.positive, help="of the optimizer (default: that of Keras)"
     )
     parser.add_setting("--constant", action="store_true", help="hold the learning rate")
     parser.add_setting(

@@ -45,7 +45,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.rl import policy_flags
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 from lib.run.settings import add_flags, changed, chosen, setting
 
 ENV_ID = "MountainCarContinuous-v0"
@@ -59,10 +59,10 @@ STEPS = 100  # the sum over the steps of an episode is divided by this number
 class Settings:
     """The hyper-parameters, each of which is a flag."""
 
-    gamma: float = setting(0.99, "discount of later rewards", flags.fraction)
+    gamma: float = setting(0.99, "discount of later rewards", kinds.fraction)
     beta: float = setting(0.0, "weight of the entropy bonus")
     standardize: bool = setting(True, "standardize states and features")
-    correlation: float = setting(0.9, "of the noise from step to step", flags.fraction)
+    correlation: float = setting(0.9, "of the noise from step to step", kinds.fraction)
     least_std: float = setting(0.05, "least standard deviation of the policy")
     learning_rate: float = setting(0.0025, "of the actor at first")
     value_learning_rate: float = setting(0.3, "of the value network at first")

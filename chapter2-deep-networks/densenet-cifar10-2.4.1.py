@@ -41,7 +41,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib import one_cycle
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 
 DEPTH = 100
 GROWTH_RATE = 12
@@ -78,7 +78,7 @@ def parse_args():
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
     parser.add_argument(
         "--depth",
-        type=flags.reader(
+        type=kinds.reader(
             int, lambda depth: depth >= 10 and depth % 6 == 4, "6m + 4, as 40 or 100"
         ),
         default=DEPTH,
@@ -86,7 +86,7 @@ def parse_args():
     )
     parser.add_argument(
         "--growth-rate",
-        type=flags.positive_int,
+        type=kinds.positive_int,
         default=GROWTH_RATE,
         help=f"feature maps that a layer adds (default {GROWTH_RATE})",
     )

@@ -43,7 +43,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib import one_cycle
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 
 N = 3  # v1: ResNet(6n+2), so 3 5 7 9 18 give 20 32 44 56 110; v2: ResNet(9n+2), 6 and 12: 56, 110
 VERSION = 1
@@ -76,7 +76,7 @@ ONE_CYCLE = {
 def parse_args():
     parser = flags.training_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
     parser.add_argument("--weights", metavar="FILE", help="test these weights, do not train")
-    parser.add_argument("--n", type=flags.positive_int, default=N, help=f"(default {N})")
+    parser.add_argument("--n", type=kinds.positive_int, default=N, help=f"(default {N})")
     parser.add_argument("--version", type=int, choices=(1, 2), default=VERSION, help="v1 or v2")
     parser.add_setting(
         "--no-augmentation", dest="augmentation", action="store_false", help="images as they are"

@@ -41,7 +41,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib import one_cycle
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 from lib.files.errors import UserError
 
 BATCH_SIZE = 32
@@ -75,13 +75,13 @@ def parse_args():
     )
     parser.add_setting(
         "--dropout",
-        type=flags.dropout_rate,
+        type=kinds.dropout_rate,
         help="share of the encoder's features that training drops "
         f"({DROPOUT:g}, {CHROMA_DROPOUT} with --chroma)",
     )
     parser.add_setting(
         "--learning-rate",
-        type=flags.positive,
+        type=kinds.positive,
         help=f"of Adam at the start ({LEARNING_RATE}, {CHROMA_LEARNING_RATE} with --chroma)",
     )
     one_cycle.add_hold_out(parser)
@@ -177,21 +177,6 @@ def lower_rate_on_plateau(optimizer, loss, memory):
         memory["waited"] = 0
 
 
-def keep_best(autoencoder, epoch, loss, memory, folder, name=MODEL_NAME, about=None):
-    """After each epoch: if its test loss is the lowest so far, its weights replace the former best.
-
-    `memory` holds best_test_loss and best_epoch; `about` is what the file says about itself.
-    """
-    if loss < memory["best_test_loss"]:
-        memory.update(best_test_loss=loss, best_epoch=epoch)
-        folder.mkdir(exist_ok=True)
-        best = folder / f"{name}_model.{epoch:03d}.h5"
-        weights.save(autoencoder, best, half=True, about=about)
-        for former in folder.glob(f"{name}_model.*.h5"):
-            if former != best:
-                former.unlink()
-
-
 def mirror(gray, color, rng):
     """Mirrors half of the images from left to right, each gray image together with its colors."""
     mirrored = rng.random(len(gray))[:, None, None, None] < 0.5
@@ -210,8 +195,9 @@ def train(autoencoder, data, test_data, augmentation, run, images=None):
 
     def after_test(epoch, loss):
         lower_rate_on_plateau(optimizer, loss, memory)
-        best = run.folder / "saved_models"
-        keep_best(autoencoder, epoch, loss, memory, best, run.name, run.settings)
+        if loss < memory["best_test_loss"]:
+            memory.update(best_test_loss=loss, best_epoch=epoch)
+            run.save_best(autoencoder, epoch, half=True)
         rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
         return f", next rate {rate:.2g}"
 
@@ -273,15 +259,10 @@ def evaluate(autoencoder, gray_test, x_test, run, file):
         ("true colors", x_test),
     ):
         numbers[name] = image_quality.compare_colors(x_test, images)
-        print(
-            f"{name}: PSNR {numbers[name]['psnr']:.2f} dB, MSE {numbers[name]['mse']:.5f}, "
-            f"MAE {numbers[name]['mae']:.4f}, colorfulness {numbers[name]['colorfulness']:.4f}"
-        )
-    shared.record(
-        run,
-        autoencoder,
-        x_test,
+    run.evaluated(
         file,
+        parameters=autoencoder.count_params(),
+        test_images=len(x_test),
         **numbers["colorized"],
         colors_on_gray=numbers["colors on gray"],
         gray_copy=numbers["gray copy"],

@@ -31,7 +31,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 
 BATCH_SIZE = 32
 EPOCHS = 10
@@ -56,8 +56,8 @@ def parse_args():
     parser.add_argument(
         "--noise",
         metavar="LEVELS",
-        type=flags.reader(
-            flags.floats,
+        type=kinds.reader(
+            kinds.floats,
             lambda levels: all(0 <= level < math.inf for level in levels),
             "numbers of at least 0 with commas between them",
         ),
@@ -75,7 +75,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from lib.autoencoder import record, train
+from lib.autoencoder import train
 from lib.data import datasets
 from lib.measure import image_quality, plots
 from lib.run.images import Source
@@ -172,12 +172,8 @@ def evaluate(autoencoder, x_test, levels, run, file):
         }
 
     measured = {f"{level:g}": measure(level) for level in levels}
-    for level, numbers in measured.items():
-        print(
-            f"Noise {level}: test MSE {numbers['mse']:.5f}, PSNR {numbers['psnr']:.2f} dB "
-            f"(corrupted: {numbers['corrupted']['mse']:.5f}, {numbers['corrupted']['psnr']:.2f} dB)"
-        )
-    record(run, autoencoder, x_test, file, noise_levels=measured)
+    facts = {"parameters": autoencoder.count_params(), "test_images": len(x_test)}
+    run.evaluated(file, **facts, noise_levels=measured)
 
 
 def main(args):

@@ -32,7 +32,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 
 IMAGE_SHAPE = (28, 28, 1)
 LATENT_SIZE = 100
@@ -50,7 +50,7 @@ def parse_args():
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
     flags.add_images(parser, IMAGE_SHAPE[0], multiple=4, classes=True)
     parser.add_argument(
-        "--digit", type=flags.digit, help="the digit to draw (default: random ones)"
+        "--digit", type=kinds.digit, help="the digit to draw (default: random ones)"
     )
     parser.add_argument(
         "--cgan", metavar="FILE", help="also draw digits of these weights of a CGAN"

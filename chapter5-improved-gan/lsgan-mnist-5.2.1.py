@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 
 IMAGE_SHAPE = (28, 28, 1)
 LATENT_SIZE = 100
@@ -43,7 +43,7 @@ def parse_args():
     flags.add_images(parser, IMAGE_SHAPE[0], multiple=4)
     parser.add_setting(
         "--r1",
-        type=flags.not_negative,
+        type=kinds.not_negative,
         default=R1,
         metavar="WEIGHT",
         help=f"weight of the squared gradient of D on real images (default {R1:g})",

@@ -42,7 +42,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 
 IMAGE_SIZE = 28
 LATENT_SIZE = 62
@@ -65,10 +65,10 @@ def parse_args():
     parser = flags.gan_parser(__doc__, train_steps=TRAIN_STEPS, batch_size=BATCH_SIZE, ema=EMA)
     parser.add_argument("--generator", metavar="FILE", help="draw with these weights, do not train")
     parser.add_argument(
-        "--digit", type=flags.digit, help="the digit to draw (default: random ones)"
+        "--digit", type=kinds.digit, help="the digit to draw (default: random ones)"
     )
     for i in range(1, NUM_CODES + 1):
-        parser.add_argument(f"--code{i}", type=flags.finite, help=f"code {i} (default: random)")
+        parser.add_argument(f"--code{i}", type=kinds.finite, help=f"code {i} (default: random)")
         parser.add_argument(f"--p{i}", action="store_true", help=f"sweep code {i}, all digits")
     parser.add_setting(
         "--code-prior",

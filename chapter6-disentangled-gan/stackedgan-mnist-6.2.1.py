@@ -43,7 +43,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 
 IMAGE_SIZE = 28
 NUM_LABELS = 10
@@ -73,22 +73,22 @@ def parse_args():
     for level in (0, 1):
         parser.add_argument(f"--generator{level}", metavar="FILE", help=drawing)
         parser.add_argument(
-            f"--z{level}", type=flags.finite, help="constant noise (default: random)"
+            f"--z{level}", type=kinds.finite, help="constant noise (default: random)"
         )
         sweep = f"sweep z{level}, all digits"
         parser.add_argument(f"-p{level}", f"--p{level}", action="store_true", help=sweep)
     parser.add_argument(
-        "--digit", type=flags.digit, help="the digit to draw (default: random ones)"
+        "--digit", type=kinds.digit, help="the digit to draw (default: random ones)"
     )
     parser.add_argument("--encoder", metavar="FILE", help="load the classifier, do not train it")
     parser.add_setting(
         "--noise-head", choices=("linear", "tanh"), default=NOISE_HEAD, help="see departure 3"
     )
     parser.add_setting(
-        "--entropy-weight", type=flags.not_negative, default=ENTROPY_WEIGHT_1, help="weight of z1"
+        "--entropy-weight", type=kinds.not_negative, default=ENTROPY_WEIGHT_1, help="weight of z1"
     )
     parser.add_setting(
-        "--joint-from", type=flags.positive_int, default=JOINT_FROM, help="a step, see departure 2"
+        "--joint-from", type=kinds.positive_int, default=JOINT_FROM, help="a step, see departure 2"
     )
     args = parser.parse_args()
     if (args.generator0 is None) != (args.generator1 is None):

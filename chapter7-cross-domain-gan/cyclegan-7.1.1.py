@@ -54,7 +54,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.cyclegan import tasks
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 
 IMAGE_SIZE = 32
 ENCODER_FILTERS = (32, 64, 128, 256)
@@ -90,8 +90,8 @@ def parse_args():
     )
     parser.add_setting(
         "--loss-weights",
-        type=flags.reader(
-            flags.floats,
+        type=kinds.reader(
+            kinds.floats,
             lambda values: len(values) == 3 and 0 <= min(values) <= max(values) < float("inf"),
             "three numbers of at least 0, as in 1,10,0.5",
         ),

@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 
 BATCH_SIZE = 128
 EPOCHS = 30
@@ -44,11 +44,11 @@ FILES = {1.0: MODEL_NAME, 7.0: f"beta-{MODEL_NAME}"}  # the pretrained weights o
 
 def parse_args():
     parser = flags.vae_parser(__doc__, epochs=EPOCHS, batch_size=BATCH_SIZE)
-    parser.add_argument("-d", "--digit", type=flags.digit, help="draw this one (default: all)")
+    parser.add_argument("-d", "--digit", type=kinds.digit, help="draw this one (default: all)")
     parser.add_setting(
         "-b",
         "--beta",
-        type=flags.positive,
+        type=kinds.positive,
         default=BETA,
         help="weight of the divergence (default 1)",
     )
@@ -176,7 +176,7 @@ def main(args):
 
         numbers = vae.elbo(encode, decode_test, test, x_test, mse=args.mse)
         measured = measure(decode, args.latent_dim, args.seed)
-        vae.record(run, {"beta": args.beta, **numbers, **measured}, file)
+        run.evaluated(file, beta=args.beta, **numbers, **measured)
 
 
 if __name__ == "__main__":

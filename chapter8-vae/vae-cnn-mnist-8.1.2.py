@@ -38,6 +38,7 @@ IMAGE_SHAPE = (28, 28, 1)
 FILTERS = (32, 64)
 KERNEL_SIZE = 3
 HIDDEN = 16
+SHOWN = 8  # of your own images, decoded again
 MODEL_NAME = "vae_cnn_mnist"
 
 
@@ -51,10 +52,12 @@ if __name__ == "__main__":
     args = parse_args()  # before the imports that take seconds
 
 import keras
+import numpy as np
 from keras import layers
 
 from lib import vae
 from lib.data import datasets
+from lib.measure import plots
 from lib.run.images import Source
 
 
@@ -116,16 +119,19 @@ def main(args):
         run.load(model, file)
     if run.exported({"-encoder": encoder, "-decoder": decoder}):
         return
-    (x_train, _), (x_test, y_test) = source.split(datasets.mnist, shown=vae.SHOWN)
+    (x_train, _), (x_test, y_test) = source.split(datasets.mnist, shown=SHOWN)
     if not file:
         run.settings |= source.settings
         vae.train(run, model, build_optimizer, x_train, x_train, (x_test, x_test))
     vae.draw(encode, {"digits_over_latent.png": decode}, x_test, y_test, run, source.classes)
     if source.own:
-        vae.draw_reconstructions(encode, decode, x_test, run)
+        mean, _ = encode(x_test[:SHOWN])
+        pairs, titles = np.concatenate([x_test[:SHOWN], decode(mean)]), ("input", "decoded")
+        path = run.folder / "input_and_decoded.png"
+        plots.image_grid(pairs, path, columns=SHOWN, row_titles=titles, show=run.show)
     if file or run.evaluate:
         numbers = vae.elbo(encode, decode, x_test, x_test, mse=args.mse)
-        vae.record(run, numbers, file)
+        run.evaluated(file, **numbers)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def main(args):
     vae.draw(encode, decoders, x_test, y_test, run)
     if file or run.evaluate:
         numbers = vae.elbo(encode, decode, x_test, x_test, mse=args.mse)
-        vae.record(run, numbers, file)
+        run.evaluated(file, **numbers)
 
 
 if __name__ == "__main__":

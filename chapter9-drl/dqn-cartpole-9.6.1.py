@@ -45,7 +45,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 from lib.run.settings import add_flags, changed, chosen, setting
 
 ENV_ID = "CartPole-v0"
@@ -61,16 +61,16 @@ BOOK_EPISODES = {"dqn": 822, "ddqn": 971}  # until solved, the mean of ten runs
 class Settings:
     """The hyper-parameters, each of which is a flag. Those with (CartPole) were chosen there."""
 
-    gamma: float = setting(0.98, "discount of later rewards (CartPole)", flags.fraction)
+    gamma: float = setting(0.98, "discount of later rewards (CartPole)", kinds.fraction)
     learning_rate: float = setting(5e-4, "of Adam at first (CartPole)")
     half_life: float = setting(0.0, "episodes in which the learning rate halves, 0: it stays")
-    batch_size: int = setting(64, "transitions in a batch", flags.positive_int)
-    epsilon: float = setting(0.9, "share of random actions at first", flags.positive)
-    epsilon_min: float = setting(0.01, "share of random actions at last (CartPole)", flags.positive)
-    epsilon_episodes: int = setting(60, "episodes until epsilon-min (CartPole)", flags.positive_int)
-    replays: int = setting(100, "batches after an episode (CartPole)", flags.positive_int)
+    batch_size: int = setting(64, "transitions in a batch", kinds.positive_int)
+    epsilon: float = setting(0.9, "share of random actions at first", kinds.positive)
+    epsilon_min: float = setting(0.01, "share of random actions at last (CartPole)", kinds.positive)
+    epsilon_episodes: int = setting(60, "episodes until epsilon-min (CartPole)", kinds.positive_int)
+    replays: int = setting(100, "batches after an episode (CartPole)", kinds.positive_int)
     replay_after_success: bool = setting(False, "learn also after a solved episode (CartPole)")
-    target_update: int = setting(50, "batches between two copies (CartPole)", flags.positive_int)
+    target_update: int = setting(50, "batches between two copies (CartPole)", kinds.positive_int)
 
 
 def parse_args():

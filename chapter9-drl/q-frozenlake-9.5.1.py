@@ -44,7 +44,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.files.errors import Stopped
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 from lib.run.progress import Progress
 from lib.run.stop import StopOnSignal
 
@@ -78,17 +78,17 @@ def parse_args():
     )
     parser.add_argument(
         "--learning-rate",
-        type=flags.positive,
+        type=kinds.positive,
         metavar="X",
         help=f"a constant rate; the listing has {BOOK_RATE:g}, its table 9.5.1 has 0.5",
     )
     parser.add_argument(
-        "--seeds", type=flags.positive_int, default=1, help="number of runs, with consecutive seeds"
+        "--seeds", type=kinds.positive_int, default=1, help="number of runs, with consecutive seeds"
     )
     parser.add_argument(
         "-t",
         "--delay",
-        type=flags.seconds,
+        type=kinds.seconds,
         default=0.0,
         help=f"seconds per step: watch {WATCHED_EPISODES} episodes instead of testing",
     )
@@ -217,6 +217,33 @@ def table_name(env_id, args, seed):
     return ("q-frozenlake-slippery" if args.slippery else "q-frozenlake") + end
 
 
+def show(env, policy, seed, delay):
+    """Shows WATCHED_EPISODES of a lake, whose render mode is ansi, with a delay per step."""
+    in_terminal = sys.stdout.isatty()
+
+    def draw(env, reward, done):
+        print("\x1b[2J\x1b[H" if in_terminal else "", env.render(), sep="")
+        if done:
+            print("goal reached" if reward else "fell into a hole, or the time limit")
+        sys.stdout.flush()
+        if in_terminal:
+            time.sleep(delay)
+
+    share = frozen_lake.play(env, policy, WATCHED_EPISODES, seed, draw)
+    print(f"{share * WATCHED_EPISODES:.0f} of {WATCHED_EPISODES} episodes reached the goal")
+
+
+def summary(runs):
+    """Returns the facts of the runs, with median, least and greatest values of the seeds."""
+    facts = {"runs": runs, "optimum": runs[0]["optimum"], "test_episodes": TEST_EPISODES}
+    for name in ("train_success", "test_success", "exact_success", "train_cpu_seconds"):
+        values = [each[name] for each in runs if name in each]
+        if values:
+            median = round(float(np.median(values)), 4)
+            facts[name] = {"median": median, "least": min(values), "greatest": max(values)}
+    return facts
+
+
 def main(args):
     env_id = frozen_lake.known(args.env_id)
     env = frozen_lake.make_lake(env_id, args.slippery)
@@ -224,11 +251,11 @@ def main(args):
     names = {seed: table_name(env_id, args, seed) for seed in seeds}
     folder = program.make_folder(args.output_dir, names[args.seed])
     film = video.filmed(env_id, args.record, is_slippery=args.slippery)
-    runs = []
+    sizes, runs = (env.observation_space.n, env.action_space.n), []
     for seed, name in names.items():
         path, facts = args.output_dir / f"{name}.npy", {"seed": seed}
         if args.explore:
-            policy = frozen_lake.uniform(env)
+            policy = np.full(sizes, 1 / sizes[1])
         elif args.demo:
             path = path if path.is_file() else weights.find(path.name, __file__)
             print(f"table: {path}")
@@ -246,10 +273,10 @@ def main(args):
         video.record(play, film, args.seed, folder)
     if args.delay:
         shown = frozen_lake.make_lake(env_id, args.slippery, render_mode="ansi")
-        frozen_lake.show(shown, policy, WATCHED_EPISODES, args.seed, args.delay)
+        show(shown, policy, args.seed, args.delay)
         return
     kind = "explore" if args.explore else "evaluation" if args.demo else "metrics"
-    facts = {"env_id": env.spec.id, "slippery": args.slippery, **frozen_lake.summary(runs)}
+    facts = {"env_id": env.spec.id, "slippery": args.slippery, **summary(runs)}
     records.record(folder / f"{kind}.json", seed=args.seed, **facts)
 
 

@@ -36,7 +36,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 
 GAMMA = 0.9
 EPSILON = 0.9
@@ -59,12 +59,12 @@ def parse_args():
     )
     parser.add_argument(
         "--delay",
-        type=flags.seconds,
+        type=kinds.seconds,
         default=DELAY,
         help=f"seconds per step (default {DELAY:g})",
     )
     parser.add_argument(
-        "--seed", type=flags.seed_int, default=0, help="random seed (default %(default)s)"
+        "--seed", type=kinds.seed_int, default=0, help="random seed (default %(default)s)"
     )
     return parser.parse_args()
 

@@ -71,18 +71,5 @@ def evaluate(run: Run, autoencoder: keras.Model, x_test: np.ndarray, file: str |
     """
     decoded = autoencoder.predict(x_test, batch_size=1000, verbose=0)
     numbers = image_quality.compare(x_test, decoded)
-    print(f"Test MSE {numbers['mse']:.5f}, PSNR {numbers['psnr']:.2f} dB")
-    record(run, autoencoder, x_test, file, **numbers)
-
-
-def record(
-    run: Run, autoencoder: keras.Model, x_test: np.ndarray, file: str | None, **numbers: Any
-) -> None:
-    """Writes evaluation.json; the arguments are those of `evaluate`."""
-    run.record(
-        "evaluation.json",
-        weights=file or f"{run.name}.h5",
-        parameters=autoencoder.count_params(),
-        test_images=len(x_test),
-        **numbers,
-    )
+    parameters = autoencoder.count_params()
+    run.evaluated(file, parameters=parameters, test_images=len(x_test), **numbers)

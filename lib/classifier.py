@@ -3,14 +3,12 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
 from lib.engine import backends
-from lib.files import weights
 from lib.measure import plots
 from lib.run import training
 from lib.run.program import Run
@@ -73,8 +71,8 @@ def train_and_test(
             accuracy = training.evaluate(model, x_test, y_test, TEST_BATCH_SIZE)["accuracy"]
             print(f"epoch {epoch}: {part} accuracy {100 * accuracy:.2f} %", flush=True)
             if keep_best and accuracy > best.get(f"{part}_accuracy", 0):
-                _save_best(model, run.folder / "saved_models", run.name, epoch, best)
-                best[f"{part}_accuracy"] = round(accuracy, 4)
+                run.save_best(model, epoch)
+                best.update({"epoch": epoch, f"{part}_accuracy": round(accuracy, 4)})
             return {f"{part}_accuracy": accuracy}
 
         best: dict[str, Any] = {}
@@ -143,15 +141,6 @@ def forward_flops(model: keras.Model) -> int | None:
             positions = math.prod(layer.output.shape[1:-1])
             count += 2 * math.prod(layer.kernel.shape) * positions
     return count
-
-
-def _save_best(model: keras.Model, folder: Path, name: str, epoch: int, best: dict) -> None:
-    """Replaces the weights of the best epoch so far with this epoch's."""
-    folder.mkdir(exist_ok=True)
-    weights.save(model, folder / f"{name}_model.{epoch:03d}.h5")
-    if "epoch" in best:
-        (folder / f"{name}_model.{best['epoch']:03d}.h5").unlink(missing_ok=True)
-    best["epoch"] = epoch
 
 
 def confusion_matrix(model: keras.Model, x: Arrays, y: np.ndarray) -> np.ndarray:

@@ -296,12 +296,7 @@ def evaluate(
         return digit_quality.judge_digits(images, digits if conditional else None)
 
     numbers = measured(generator)
-    digit_quality.show(numbers)
-    further = dict(further or {})
+    numbers |= further or {}
     if unaveraged is not None and unaveraged is not generator:
-        further["unaveraged"] = measured(unaveraged)
-        print(f"FID-MNIST without averaging: {further['unaveraged']['fid_mnist']}")
-    for name, value in further.items():
-        if name != "unaveraged":
-            print(f"{name.replace('_', ' ')}: {value}")
-    run.record("evaluation.json", weights=file, **numbers, **further)
+        numbers["unaveraged"] = measured(unaveraged)
+    run.evaluated(file, **numbers)

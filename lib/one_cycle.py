@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lib.files.errors import UserError
-from lib.run import flags
+from lib.run import kinds
 from lib.run.flags import Parser
 
 if TYPE_CHECKING:
@@ -52,11 +52,11 @@ def add_flags(parser: Parser, book: dict[str, Any], one_cycle: dict[str, Any]) -
         help=f"how to train (default book); one-cycle: {epochs} epochs of batches of {batch_size}, "
         "SGD, one rise and fall of the learning rate",
     )
-    add("--learning-rate", flags.positive, "largest learning rate")
-    add("--warm-up", flags.fraction, "share of the run in which the learning rate rises")
-    add("--weight-decay", flags.not_negative, "weight decay of the kernels, as in the papers")
-    add("--label-smoothing", flags.fraction, "probability spread over all classes")
-    add("--shift", flags.fraction, "largest shift of an image, as a share of its width; 0: none")
+    add("--learning-rate", kinds.positive, "largest learning rate")
+    add("--warm-up", kinds.fraction, "share of the run in which the learning rate rises")
+    add("--weight-decay", kinds.not_negative, "weight decay of the kernels, as in the papers")
+    add("--label-smoothing", kinds.fraction, "probability spread over all classes")
+    add("--shift", kinds.fraction, "largest shift of an image, as a share of its width; 0: none")
     parser.add_setting(
         "--no-flip", dest="flip", action="store_false", help="do not mirror images at random"
     )
@@ -75,7 +75,7 @@ def add_hold_out(parser: Parser) -> None:
     """Adds the flag --hold-out, see `hold_out`."""
     parser.add_setting(
         "--hold-out",
-        type=flags.reader(int, lambda value: value >= 0, "a whole number of at least 0"),
+        type=kinds.reader(int, lambda value: value >= 0, "a whole number of at least 0"),
         default=0,
         metavar="N",
         help="for tuning: measure on the last N training images instead of the test set",

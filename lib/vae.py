@@ -27,7 +27,6 @@ from lib.run.training import Arrays, Logs
 LOG_2_PI = float(np.log(2 * np.pi))
 # Pixels of 0 and 1 have a finite cross-entropy only if no probability is exactly 0 or 1.
 EPSILON = 1e-7
-SHOWN = 8  # test images in the figure of the reconstructions
 PLANE_LIMIT = 5  # all planes of codes are drawn from -5 to 5, so that they can be compared
 
 Encode = Callable[[Arrays], tuple[np.ndarray, np.ndarray]]  # to mean and log variance
@@ -227,26 +226,6 @@ def elbo(
     }
 
 
-def record(run: Run, numbers: dict[str, Any], file: str | None) -> None:
-    """Prints the numbers of `elbo`, and further ones, and writes them to evaluation.json.
-
-    `file` is the loaded weight file, None after a training.
-    """
-    print(
-        f"Likelihood {numbers['likelihood']}: "
-        f"test -ELBO {numbers['negative_elbo']:.2f} nats = reconstruction "
-        f"{numbers['reconstruction']:.2f} + KL {numbers['kl']:.2f}"
-    )
-    print(f"KL of each dimension: {' '.join(map(str, numbers['kl_per_dimension']))}")
-    print(
-        f"Importance-weighted bound, {numbers['importance_samples']} samples: "
-        f"{numbers['importance_weighted_bound']:.2f} nats"
-    )
-    if "conditional_accuracy" in numbers:
-        print(f"predicted as requested: {100 * numbers['conditional_accuracy']:.2f} %")
-    run.record("evaluation.json", weights=file or f"{run.name}.h5", **numbers)
-
-
 def draw(
     encode: Encode,
     decoders: dict[str, Callable[[np.ndarray], np.ndarray]],
@@ -280,20 +259,3 @@ def draw(
     )
     for name, decode in decoders.items():
         plots.digits_over_latent(decode, run.folder / name, show=run.show)
-
-
-def draw_reconstructions(
-    encode: Encode, decode: Callable[[np.ndarray], np.ndarray], x: np.ndarray, run: Run
-) -> None:
-    """Draws images x (n, height, width, channels) above those decoded from their mean codes.
-
-    The first SHOWN images are drawn, to input_and_decoded.png.
-    """
-    mean, _ = encode(x[:SHOWN])
-    plots.image_grid(
-        np.concatenate([x[:SHOWN], decode(mean)]),
-        run.folder / "input_and_decoded.png",
-        columns=SHOWN,
-        row_titles=("input", "decoded"),
-        show=run.show,
-    )

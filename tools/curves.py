@@ -137,7 +137,7 @@ def draw_dqn(path: Path) -> None:
         shares = 100 * np.arange(len(solved) + 1) / len(seeds)
         ends = [0, *solved, run["episodes_limit"]]
         axes[0].stairs(shares, ends, baseline=None, label=label, color=f"C{k}", lw=1.5)
-        rewards[label] = reports.read_rewards(RESULTS / f"{CARTPOLE}{end}-rewards.csv")
+        rewards[label] = read_rewards(RESULTS / f"{CARTPOLE}{end}-rewards.csv")
         goal = run["goal"]
     axes[0].set(xlabel="episode", ylabel="runs solved so far, %", xscale="log", xlim=(100, 3000))
     reports.draw_rewards(axes[1], rewards, 100, goal)
@@ -151,6 +151,14 @@ def draw_dqn(path: Path) -> None:
     plots.finish(figure, path)
 
 
+def read_rewards(path: Path) -> list[list[float]]:
+    """Returns the numbers that `reports.write_column` wrote, a list for each seed."""
+    with path.open(newline="") as file:
+        _, *rows = csv.reader(file)
+    columns = list(zip(*rows, strict=True))[1:]
+    return [[float(cell) for cell in column if cell] for column in columns]
+
+
 def draw_policies(path: Path) -> None:
     """Draws the mean reward of the four policy gradients over episodes and environment steps."""
     import matplotlib.pyplot as plt
@@ -161,7 +169,7 @@ def draw_policies(path: Path) -> None:
 
     rewards, steps = (
         {
-            label: reports.read_rewards(RESULTS / f"{CAR}-{name}-{kind}.csv")
+            label: read_rewards(RESULTS / f"{CAR}-{name}-{kind}.csv")
             for name, label in POLICIES.items()
         }
         for kind in ("rewards", "steps")

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 from tools.scripts import ROOT, load_script
 
 CART = "chapter9-drl/dqn-cartpole-9.6.1.py"
@@ -149,7 +149,7 @@ if __name__ == "__main__":
     parser = flags.Parser(__doc__)
     parser.add_argument(
         "--chapters",
-        type=flags.reader(
+        type=kinds.reader(
             lambda text: [int(part) for part in text.split(",")],
             lambda numbers: set(numbers) <= set(CHAPTERS),
             "9, 10 or 9,10",

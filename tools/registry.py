@@ -27,13 +27,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lib.files.errors import UserError
-from lib.run import flags
+from lib.run import kinds
 from tools.scripts import ROOT
 from tools.tables import cells
 
 REGISTRY = ROOT / "tools/registry.csv"
 # The value of a flag that chooses chapters.
-chapters = flags.reader(
+chapters = kinds.reader(
     lambda text: sorted({int(part) for part in text.split(",")}),
     lambda numbers: set(numbers) <= set(range(1, 11)),
     "numbers of chapters, 1 to 10, separated by commas",

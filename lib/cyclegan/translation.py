@@ -81,16 +81,11 @@ def draw_cycles(
         f"→ {a}": made["predicted_source"],
         f"→ {a} → {b}": made["reconstructed_target"],
     }
-    draw_rows(rows, path, columns)
+    images = np.concatenate([as_color(images[:columns]) for images in rows.values()])
+    plots.image_grid(images, path, columns=columns, row_titles=list(rows))
     if task.name == "cifar10" and brightness_correlation(source, made["predicted_target"]) < 0:
         print("Inverted mapping: dark becomes bright. Start again with another --seed.")
     return rows
-
-
-def draw_rows(rows: dict[str, np.ndarray], path: Path, columns: int, show: bool = False) -> None:
-    """Draws the first images of each row; `rows` is {title: images}."""
-    images = np.concatenate([as_color(images[:columns]) for images in rows.values()])
-    plots.image_grid(images, path, columns=columns, row_titles=list(rows), show=show)
 
 
 def draw_grids(generators: Pair, held_out: HeldOut, task: Task, run: Run) -> None:
@@ -128,9 +123,8 @@ def evaluate(
     if unaveraged is not None:
         measured = _measure(unaveraged, held_out, task)
         numbers["unaveraged"] = {k: v for k, v in measured.items() if k not in REFERENCES}
-    _print(numbers)
     test_images = [len(held_out.source), len(held_out.target)]
-    run.record("evaluation.json", weights=list(files), test_images=test_images, **numbers)
+    run.evaluated(list(files), test_images=test_images, **numbers)
 
 
 def quick_measures(generators: Pair, held_out: HeldOut, task: Task) -> dict[str, float]:
@@ -167,15 +161,6 @@ def _measure(
         error = image_quality.mae(getattr(held_out, domain), made[f"reconstructed_{domain}"]).mean()
         numbers[f"cycle_mae_{domain}"] = round(error, 5)
     return numbers
-
-
-def _print(numbers: dict[str, Any], prefix: str = "") -> None:
-    """One line for each number; the name of a dict of numbers begins its lines."""
-    for name, value in numbers.items():
-        if isinstance(value, dict):
-            _print(value, f"{prefix}{name}, ")
-        else:
-            print(f"{prefix}{name}: {value}".replace("_", " "))
 
 
 def measure_colors(made: dict[str, np.ndarray], held_out: HeldOut) -> dict[str, Any]:

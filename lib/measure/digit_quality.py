@@ -115,13 +115,9 @@ def kernel_distance(a: np.ndarray, b: np.ndarray, blocks: int = KID_BLOCKS) -> t
 def neighbor_scores(
     real: np.ndarray, fake: np.ndarray, neighbors: int = NEIGHBORS
 ) -> dict[str, float]:
-    """Precision and recall of generated features.
+    """Precision and recall of generated features (m, d) against real ones (n, d).
 
     The ball of a feature reaches to its k-th nearest neighbor of the same kind.
-
-    Args:
-        real, fake: arrays (n, d) and (m, d).
-        neighbors: k.
 
     Returns:
         A dict of floats:
@@ -241,20 +237,3 @@ def _distances(features: np.ndarray) -> dict[str, float]:
         "kid": round(kid, 6),
         "kid_error": round(error, 6),
     }
-
-
-def show(numbers: dict[str, Any]) -> None:
-    """Prints the numbers that `judge_digits` returns."""
-    print(
-        f"FID-MNIST {numbers['fid_mnist']} over {numbers['samples']:,} samples "
-        f"(real against real: {numbers['fid_mnist_floor']})"
-    )
-    print(f"KID {numbers['kid']} (standard error {numbers['kid_error']})")
-    precision, recall = numbers["sample_precision"], numbers["sample_recall"]
-    print(f"precision {precision:.3f}, recall {recall:.3f}")
-    print(f"predicted digits 0..9: {' '.join(map(str, numbers['class_histogram']))}")
-    entropy = numbers["class_entropy"]
-    print(f"entropy of the predictions: {entropy} nats (maximum: {np.log(10):.4f})")
-    print(f"confidence below {CONFIDENT}: {100 * numbers['low_confidence']:.2f} %")
-    if "conditional_accuracy" in numbers:
-        print(f"predicted as requested: {100 * numbers['conditional_accuracy']:.2f} %")

@@ -1,10 +1,8 @@
-"""FrozenLake around the agent: the environment, table files, tests, exact values and videos.
+"""FrozenLake around the agent: the environment, table files, tests and exact values.
 
 A policy is an array of action probabilities (cells, actions). Nothing here needs Keras.
 """
 
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,11 +54,6 @@ def load_table(path: Path, env: gym.Env) -> np.ndarray:
 def greedy(table: np.ndarray) -> np.ndarray:
     """Returns the policy of a Q-table: probability 1 for the first maximum of each cell."""
     return np.eye(table.shape[1])[table.argmax(axis=1)]
-
-
-def uniform(env: gym.Env) -> np.ndarray:
-    """Returns the policy of random play."""
-    return np.full((env.observation_space.n, env.action_space.n), 1 / env.action_space.n)
 
 
 def play(
@@ -136,33 +129,3 @@ def evaluate(env: gym.Env, policy: np.ndarray, episodes: int, seed: int) -> dict
         "test_episodes": episodes,
         **{name: round(share, 4) for name, share in shares.items()},
     }
-
-
-def show(env: gym.Env, policy: np.ndarray, episodes: int, seed: int, delay: float) -> None:
-    """Shows episodes of `play` in the terminal, with a delay of seconds per step.
-
-    The render mode of the lake is ansi. It waits between two steps only in a terminal.
-    """
-    in_terminal = sys.stdout.isatty()
-
-    def draw(env, reward, done):
-        print("\x1b[2J\x1b[H" if in_terminal else "", env.render(), sep="")
-        if done:
-            print("goal reached" if reward else "fell into a hole, or the time limit")
-        sys.stdout.flush()
-        if in_terminal:
-            time.sleep(delay)
-
-    share = play(env, policy, episodes, seed, draw)
-    print(f"{share * episodes:.0f} of {episodes} episodes reached the goal")
-
-
-def summary(runs: list[dict[str, float]]) -> dict[str, Any]:
-    """Returns the dicts of `evaluate`, one per seed, with median, least and greatest values."""
-    facts: dict[str, Any] = {"runs": runs}
-    for name in ("train_success", "test_success", "exact_success", "train_cpu_seconds"):
-        values = [each[name] for each in runs if name in each]
-        if values:
-            median = round(float(np.median(values)), 4)
-            facts[name] = {"median": median, "least": min(values), "greatest": max(values)}
-    return facts | {name: runs[0][name] for name in ("optimum", "test_episodes")}

@@ -227,14 +227,6 @@ def write_column(runs: Runs, name: str, path: Path) -> None:
     write_whole(path, write)
 
 
-def read_rewards(path: Path) -> list[np.ndarray]:
-    """Returns the numbers that `write_column` wrote, a list of arrays, one per seed."""
-    with path.open(newline="") as file:
-        _, *rows = csv.reader(file)
-    columns = list(zip(*rows, strict=True))[1:]
-    return [np.array([float(cell) for cell in column if cell]) for column in columns]
-
-
 def running_mean(values: Sequence[float] | np.ndarray, window: int) -> np.ndarray:
     """The mean of `window` values that follow each other, one for each place where they end."""
     window = min(window, len(values))

@@ -58,5 +58,9 @@ def write_video(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:
 def write_gif(path: Path, frames: Sequence[Any], milliseconds: float = 40) -> None:
     """Writes pictures, Pillow images or uint8 arrays (height, width, 3), as one gif."""
     images = [f if isinstance(f, Image.Image) else Image.fromarray(f) for f in frames]
-    options = {"save_all": True, "append_images": images[1:], "duration": milliseconds, "loop": 0}
-    write_whole(path, lambda temporary: images[0].save(temporary, **options))
+
+    def write(temporary):
+        more = images[1:]
+        images[0].save(temporary, save_all=True, append_images=more, duration=milliseconds, loop=0)
+
+    write_whole(path, write)

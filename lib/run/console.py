@@ -1,4 +1,4 @@
-"""The last lines that a run prints."""
+"""The results that a run prints, and its last lines."""
 
 import argparse
 import contextlib
@@ -49,6 +49,15 @@ def conclude(args: argparse.Namespace, folder: Path) -> None:
     elif flag and getattr(args, flag):
         budget = "--train-steps 1000" if hasattr(args, "train_steps") else "--epochs 1"
         print(f"Next: python3 {sys.argv[0]} {budget}")
+
+
+def show(numbers: dict[str, Any], prefix: str = "") -> None:
+    """Prints a line for each measured number; the name of a dict of numbers begins its lines."""
+    for name, value in numbers.items():
+        if isinstance(value, dict):
+            show(value, f"{prefix}{name}, ")
+        else:
+            print(f"{prefix}{name}: {value}".replace("_", " "))
 
 
 def _published(args: argparse.Namespace) -> list[dict[str, str]]:

@@ -12,23 +12,8 @@ from typing import Any, NoReturn
 
 from lib.files.errors import fail
 from lib.run import console
+from lib.run.kinds import check_constants, fraction, positive_int, reader, seed_int
 from lib.run.program import load_keras
-
-# The scripts take the readers of this list from here.
-from lib.run.values import (  # noqa: F401
-    check_constants,
-    digit,
-    dropout_rate,
-    finite,
-    floats,
-    fraction,
-    not_negative,
-    positive,
-    positive_int,
-    reader,
-    seconds,
-    seed_int,
-)
 
 DASHES = "\N{EN DASH}\N{EM DASH}"  # e-books print these for one or two hyphens
 LARGEST_IMAGE = 1024  # height and width

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,6 +110,14 @@ class Run:
         records.record(self.folder / file, seed=self.seed, **numbers)
         console.RESULTS.update(numbers)
 
+    def evaluated(self, weights: str | Sequence[str] | None, **numbers: Any) -> None:
+        """Prints measured numbers and writes evaluation.json.
+
+        `weights` names the measured files; None stands for the file that this run has saved.
+        """
+        console.show(numbers)
+        self.record("evaluation.json", weights=weights or f"{self.name}.h5", **numbers)
+
     def to_load(self, file: str | None, default: str) -> str | None:
         """The weight file to load: the given one, or with `--export` the default; None to train."""
         return file or (default if self.export else None)
@@ -128,6 +136,17 @@ class Run:
         from lib.files import weights
 
         weights.save(model, self.output_dir / file, half=half, about={**about, **self.settings})
+
+    def save_best(self, model: keras.Model, epoch: int, half: bool = False) -> None:
+        """Replaces the best weights so far by saved_models/NAME_model.EPOCH.h5 in the folder."""
+        from lib.files import weights
+
+        folder = self.folder / "saved_models"
+        folder.mkdir(exist_ok=True)
+        best = folder / f"{self.name}_model.{epoch:03d}.h5"
+        weights.save(model, best, half=half, about=self.settings)
+        for former in {*folder.glob(f"{self.name}_model.*.h5")} - {best}:
+            former.unlink()
 
     def exported(self, networks: dict[str, keras.Model], **inputs: Any) -> bool:
         """With `--export`, writes networks as ONNX files; returns whether there is that flag.

@@ -4,7 +4,7 @@ A script declares its settings, adds their flags and reads them:
 
     @dataclass(frozen=True)
     class Settings:
-        gamma: float = setting(0.99, "discount of later rewards", flags.fraction)
+        gamma: float = setting(0.99, "discount of later rewards", kinds.fraction)
 
     add_flags(parser, Settings)             # --gamma 0.9
     settings = chosen(args, Settings())     # the defaults, changed by the flags
@@ -16,7 +16,7 @@ import argparse
 from dataclasses import field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lib.run import values
+from lib.run import kinds
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Settings = TypeVar("Settings", bound="DataclassInstance")
 
 
-def setting(default: Any, help: str, read: values.Reader[Any] = values.not_negative) -> Any:
+def setting(default: Any, help: str, read: kinds.Reader[Any] = kinds.not_negative) -> Any:
     """Returns a dataclass field with a default, a text for `--help` and a reader of its flag.
 
     A default that is a bool makes a pair of flags, --name and --no-name, without a reader.

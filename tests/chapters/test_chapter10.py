@@ -24,9 +24,10 @@ from PIL import Image
 from lib.files import weights
 from lib.files.errors import UserError
 from lib.measure import intervals
-from lib.rl import agent_runs, agents, environments, reports, state_encoder, video
+from lib.rl import agent_runs, agents, environments, state_encoder, video
 from lib.run import program
 from lib.run.settings import changed, chosen
+from tools import curves
 
 CAR = "chapter10-policy/policygradient-car-10.1.1.py"
 ENCODER = ROOT / "chapter10-policy" / "weights" / "car_encoder.h5"
@@ -397,7 +398,7 @@ def test_the_commands_of_a_reader(tmp_path):
     assert (trained["method"], trained["runs"], trained["episodes"]) == ("a2c", 2, 3)
     assert trained["settings"]["gamma"] == 0.95
     assert trained["updates"] == 6
-    rewards = reports.read_rewards(folder / "rewards.csv")
+    rewards = curves.read_rewards(folder / "rewards.csv")
     for k, seed in enumerate(("7", "8")):
         log = read_csv(folder / f"log-{seed}.csv")
         columns = {"episode", "steps", "reward", "flag", "flags", "learning_rate", "policy_loss"}

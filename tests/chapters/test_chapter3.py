@@ -341,17 +341,18 @@ def test_rate_falls_after_five_epochs_without_progress_also_when_interrupted(tmp
 
 
 def test_only_the_best_epoch_is_kept(tmp_path):
-    script = load_script(COLORIZATION)
-    memory = {"best_test_loss": np.inf, "best_epoch": 0}
-    for epoch, loss in enumerate([0.5, 0.4, 0.6, 0.4], start=1):
+    run = Run(tmp_path / "script.py", tmp_path / "net", tmp_path, settings={"chroma": True})
+    run.folder.mkdir()
+    other = run.folder / "saved_models/other_model.001.h5"
+    for epoch in (1, 2, 4):
         network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
         network.set_weights([np.full((1, 1), epoch), np.zeros(1)])
-        script.keep_best(network, epoch, loss, memory, tmp_path / "saved_models")
-    assert memory == {"best_test_loss": 0.4, "best_epoch": 2}
-    (best,) = (tmp_path / "saved_models").iterdir()
-    assert best.name == "colorized_ae_model.002.h5"
+        run.save_best(network, epoch)
+        other.touch()
+    best = run.folder / "saved_models/net_model.004.h5"
+    assert {*other.parent.iterdir()} == {best, other}
     weights.load(network, best)
-    assert network.get_weights()[0] == 2
+    assert network.get_weights()[0] == 4 and weights.about(best) == {"chroma": True}
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from lib.files.whole import write_whole
 from lib.measure import intervals
 from lib.rl import agent_runs, environments, frozen_lake, reports, video
 from lib.run import program
+from tools import curves
 
 CHAPTER = "chapter9-drl/"
 GRID = CHAPTER + "q-learning-9.3.1.py"
@@ -181,8 +182,7 @@ def test_the_policies_of_a_table_and_of_random_play():
     table = np.array([[0, 2, 2, 1], [0, 0, 0, 0], [-1, -1, -1, 0]], float)
     assert frozen_lake.greedy(table).tolist() == [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]]
     env = frozen_lake.make_lake("FrozenLake-v1", True)
-    uniform = frozen_lake.uniform(env)
-    assert uniform.shape == (16, 4) and np.all(uniform == 0.25)
+    uniform = np.full((16, 4), 1 / 4)
     exact = frozen_lake.success_within(env.unwrapped.P, 100, uniform)[0]
     assert exact == pytest.approx(0.0139, abs=1e-4)
     assert frozen_lake.play(env, uniform, 5000, seed=0) == pytest.approx(exact, abs=0.006)
@@ -642,7 +642,7 @@ def test_the_commands_of_a_reader(tmp_path):
     assert trained["solved_runs"] == 0 and trained["test_episodes"] == 100
     assert "episodes" not in trained and trained["episodes_limit"] == 4
     assert (folder / "rewards.png").exists()
-    rewards = reports.read_rewards(folder / "rewards.csv")
+    rewards = curves.read_rewards(folder / "rewards.csv")
     for k, seed in enumerate(("5", "6")):
         log = read_csv(folder / f"log-{seed}.csv")
         columns = {"steps", "reward", "mean_reward", "epsilon", "loss", "q_value", "learning_rate"}

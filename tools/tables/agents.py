@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from lib.files.errors import UserError
 from tools.tables.cells import (
     NOT_MEASURED,
     cell,
@@ -15,7 +14,6 @@ from tools.tables.cells import (
     record,
     recorded,
     table,
-    value_at,
 )
 
 LAKE = "q-frozenlake-9.5.1"
@@ -162,50 +160,8 @@ def dqn_ablation() -> str:
 
 def agent_speed() -> str:
     header = ["times as fast as", "DQN", "A2C", "REINFORCE"]
-    found = record("rl")
-    labels = {"torch": "PyTorch", "book": "the book's loop", "environment": "random actions"}
-    rows = []
-    for who, label in labels.items():
-        keys = [f"times_as_fast/{task}/{who}/median" for task in ("dqn", "a2c", "reinforce")]
-        rows.append([label, *(_if_any(found, key, _two_digits) for key in keys)])
-    return table(header, rows)
-
-
-def _if_any(found, key, show):
-    """The value of a record as `show` writes it, "-" if the record does not have it."""
-    if not found:
-        return NOT_MEASURED
-    try:
-        return show(value_at(found, key))
-    except UserError:
-        return "-"
-
-
-def _two_digits(value):
-    """Two digits, without an exponent."""
-    return f"{float(f'{value:.2g}'):,g}"
-
-
-def _rate(value):
-    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
-
-
-def agent_rates() -> str:
-    header = ["per second", "here", "PyTorch", "the book's loop", "random actions"]
-    found = record("rl")
-    rows = []
-    for label, task, rate in (
-        ("DQN, steps of acting", "dqn", "steps_per_second_of_acting"),
-        ("DQN, updates", "dqn", "updates_per_second_of_learning"),
-        ("A2C, steps", "a2c", "steps_per_second"),
-        ("REINFORCE, steps", "reinforce", "steps_per_second"),
-    ):
-        keys = [f"contenders/{task} {who}/{rate}" for who in ("ours", "torch", "book")]
-        environment = "dqn environment" if task == "dqn" else "a2c environment"
-        learns = rate == "updates_per_second_of_learning"
-        keys.append("-" if learns else f"contenders/{environment}/steps_per_second")
-        rows.append([label, *(_if_any(found, key, _rate) for key in keys)])
-    return table(header, rows)
+    keys = [f"times_as_fast/{task}/torch/median" for task in ("dqn", "a2c", "reinforce")]
+    return table(header, [["PyTorch", *(cell(record("rl"), key, ".1f") for key in keys)]])
 
 
 CAR = "policygradient-car-10.1.1"
@@ -273,5 +229,4 @@ TABLES = {
     "policy-gradients": policy_gradients,
     "policy-ablation": policy_ablation,
     "agent-speed": agent_speed,
-    "agent-rates": agent_rates,
 }

@@ -229,17 +229,6 @@ def test_judge_digits_uses_all_test_images_if_there_are_fewer(fake_judge):
     np.testing.assert_array_equal(np.sort(found, axis=0), np.sort(everything, axis=0))
 
 
-def test_show_prints_the_measures(fake_judge, capsys):
-    digit_quality.show(digit_quality.judge_digits(images_of(3, 3, 0, 8), np.array([3, 5, 0, 8])))
-    shown = capsys.readouterr().out
-    assert "over 4 samples" in shown
-    assert "1 0 0 2 0 0 0 0 1 0" in shown
-    assert "75.00 %" in shown
-    assert "KID" in shown and "standard error" in shown
-    assert "precision" in shown and "recall" in shown
-    assert "below 0.9: 0.00 %" in shown
-
-
 def test_the_judge_has_the_features_and_classes_of_its_docstring():
     features, probabilities = digit_quality.build_judge()(images_of(1, 2))
     assert tuple(features.shape) == (2, 576)

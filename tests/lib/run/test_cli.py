@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, assert_one_line_error, run_script
 
 from lib.files.errors import Stopped, UserError
-from lib.run import flags, program
+from lib.run import flags, kinds, program
 
 SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("chapter*/**/*.py"))
 
@@ -22,7 +22,7 @@ import sys
 sys.path.insert(0, {str(ROOT)!r})
 from lib.run import flags
 parser = flags.training_parser("Shows flags.", train_steps=100, batch_size=8)
-parser.add_argument("--digit", type=flags.digit)
+parser.add_argument("--digit", type=kinds.digit)
 args = parser.parse_args()
 print(args.train_steps, args.batch_size, args.seed, args.digit)
 """
@@ -44,12 +44,12 @@ def script(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "text", "value"),
     [
-        (flags.positive_int, "1", 1),
-        (flags.positive_int, "40000", 40_000),
-        (flags.seed_int, "0", 0),
-        (flags.seed_int, "2147483647", 2**31 - 1),
-        (flags.digit, "0", 0),
-        (flags.digit, "9", 9),
+        (kinds.positive_int, "1", 1),
+        (kinds.positive_int, "40000", 40_000),
+        (kinds.seed_int, "0", 0),
+        (kinds.seed_int, "2147483647", 2**31 - 1),
+        (kinds.digit, "0", 0),
+        (kinds.digit, "9", 9),
     ],
 )
 def test_a_good_number_is_taken(kind, text, value):
@@ -59,9 +59,9 @@ def test_a_good_number_is_taken(kind, text, value):
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
-        *((flags.positive_int, text) for text in ("0", "-1", "1.5", "1e3", "ten", "")),
-        *((flags.seed_int, text) for text in ("-1", "2147483648", "0.5", "x", "")),
-        *((flags.digit, text) for text in ("10", "-1", "08", "²", "x", "")),
+        *((kinds.positive_int, text) for text in ("0", "-1", "1.5", "1e3", "ten", "")),
+        *((kinds.seed_int, text) for text in ("-1", "2147483648", "0.5", "x", "")),
+        *((kinds.digit, text) for text in ("10", "-1", "08", "²", "x", "")),
     ],
 )
 def test_a_bad_number_is_refused_by_name(kind, text):

@@ -12,6 +12,7 @@ import pyte
 import pytest
 from conftest import ROOT
 
+from lib.run import console
 from lib.run.progress import Progress
 
 SIZES = [(80, 24), (120, 40)]
@@ -101,3 +102,12 @@ def test_a_run_in_a_terminal_breaks_no_line(kind, data_dir, tmp_path):
     lines = [line for line in seen[-1] if line]
     assert any(line.startswith("Picture: ") for line in lines[-6:])
     assert not any(line.startswith(("I0000", "WARNING", "E0000")) for line in lines)
+
+
+def test_measured_numbers_are_shown_with_their_names(capsys):
+    console.show({"fid_mnist": 24.6, "noise_levels": {"0.5": {"psnr": 17.9}}, "gap": [0.1, 0.2]})
+    assert capsys.readouterr().out.splitlines() == [
+        "fid mnist: 24.6",
+        "noise levels, 0.5, psnr: 17.9",
+        "gap: [0.1, 0.2]",
+    ]

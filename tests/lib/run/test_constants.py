@@ -5,7 +5,7 @@ import ast
 import pytest
 from conftest import ROOT, assert_one_line_error, load_script, run_script
 
-from lib.run import values
+from lib.run import kinds
 
 SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("chapter*/*.py"))
 # Values that no rule for numbers takes, and none for texts.
@@ -34,7 +34,7 @@ def refused(script, name, value):
     """Whether a script with this constant ends with one line that names it and exit code 2."""
     module = {**vars(script), name: value}
     try:
-        values.check_constants(module)
+        kinds.check_constants(module)
     except SystemExit as stop:
         return stop.code == 2
     return False
@@ -48,12 +48,12 @@ def test_there_are_constants_in_all_scripts():
 @pytest.mark.parametrize("path", SCRIPTS)
 def test_each_constant_has_a_rule_that_takes_it_and_refuses_others(path, capsys):
     script = load_script(path)
-    values.check_constants(vars(script))
+    kinds.check_constants(vars(script))
     for name in constants(path):
-        if values.SETTINGS.fullmatch(name) or name == "SWEEP":
+        if kinds.SETTINGS.fullmatch(name) or name == "SWEEP":
             continue
         stem = path.rpartition("/")[2].removesuffix(".py")
-        assert values.rule(stem, name), f'add to RULES in lib/run/values.py: (r"{name}", KIND, ONE)'
+        assert kinds.rule(stem, name), f'add to RULES in lib/run/kinds.py: (r"{name}", KIND, ONE)'
         # A goal and a mean may be negative, and the text is a name.
         wrong = [value for value in WRONG if value != -1 or name not in ("GOAL", "NOISE_MEAN")]
         for value in wrong:
