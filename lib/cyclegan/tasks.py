@@ -8,7 +8,7 @@ from typing import Any
 
 from lib.data import image_folders
 from lib.files.errors import UserError
-from lib.run.flags import LARGEST_IMAGE
+from lib.run.flags import LARGEST_IMAGE, Parser
 
 IMAGE_SIZE = 32
 # Tasks are named after their target domain, or "images" for the images of two folders.
@@ -99,11 +99,11 @@ def form_of(path: Path) -> dict[str, Any]:
     return {"normalization": normalization, "identity": identity}
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: Parser) -> None:
     """Adds the flags that choose a task, and those that load its trained generators."""
     parser.add_argument("-c", "--cifar10", action="store_true", help="gray <-> color CIFAR-10")
     parser.add_argument("-m", "--mnist-svhn", action="store_true", help="MNIST <-> SVHN")
-    parser.add_argument(
+    parser.add_setting(
         "--target", choices=("svhn", "mnist-m"), help="target of --mnist-svhn (default: svhn)"
     )
     for task in ("cifar10", "mnist_svhn", "images"):

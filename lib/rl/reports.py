@@ -29,9 +29,7 @@ def test(env_id: str, play: Play, episodes: int, seed: int, show: bool = False) 
     """Plays test episodes and returns their rewards.
 
     Args:
-        env_id: the environment.
-        play: plays one episode.
-        episodes: number of episodes.
+        env_id, play, episodes: the environment, what plays one episode, and the number of episodes.
         seed: of the run; the test draws other numbers than the training with this seed.
         show: watch in a window.
     """

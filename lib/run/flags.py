@@ -61,7 +61,8 @@ class Parser(argparse.ArgumentParser):
         """
         parsed = super().parse_args(args, namespace)
         parsed.setting_names = self.setting_names
-        console.same_settings = partial(self._same_settings, parsed)
+        settings = {name: getattr(parsed, name) for name in self.setting_names}
+        console.same_settings = partial(self._same_settings, settings)
         if check is not None:
             check(parsed)
         given = vars(parsed)
@@ -77,11 +78,10 @@ class Parser(argparse.ArgumentParser):
             load_keras()
         return parsed
 
-    def _same_settings(self, parsed, words):
-        """Whether the flags `words` give each hyper-parameter the value that it has in `parsed`."""
+    def _same_settings(self, settings, words):
+        """Whether the flags `words` give each hyper-parameter its value in `settings`."""
         other, _ = super().parse_known_args(words)
-        names = self.setting_names
-        return [getattr(parsed, name) for name in names] == [getattr(other, name) for name in names]
+        return all(getattr(other, name) == value for name, value in settings.items())
 
     def _check_images(self, given):
         """Refuses flags that do not go together with --images."""

@@ -3,10 +3,11 @@
 import csv
 import json
 import os
+import shlex
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, load_script
 
 from lib.files import records
 from lib.files.errors import UserError
@@ -144,6 +145,21 @@ def test_a_wrong_key_or_format_names_row_and_record(key, form, tmp_path, monkeyp
         "fid_mnist": "cannot show 'fid_mnist' as 'q'",
     }
     assert str(error.value).startswith(told + expected[key])
+
+
+@pytest.mark.parametrize("script", sorted({row.script for row in registry.published()}))
+def test_a_run_with_the_published_flags_is_compared(script, monkeypatch):
+    monkeypatch.setattr(flags, "load_keras", lambda: None)
+    (path,) = ROOT.glob(f"chapter*/{script}.py")
+    module, seen = load_script(path), 0
+    for row in registry.published():
+        if row.script == script and (row.flags or not script.startswith("cyclegan")):
+            words = shlex.split(row.flags)
+            monkeypatch.setattr(sys, "argv", [str(path), *words])
+            module.parse_args()
+            assert console.same_settings(words), row.flags
+            seen += 1
+    assert seen
 
 
 @pytest.fixture

@@ -11,15 +11,15 @@ def colors() -> str:
     forms |= {"colorfulness": ".3f", "colorfulness_distance": ".3f"}
 
     def row(label: str, name: str, part: str = "", steps: str = "-") -> list[str]:
-        found = record(f"{name}-weights-evaluate")
+        found = record(f"{name}-evaluate")
         return [label, *(cell(found, f"{part}{key}", form) for key, form in forms.items()), steps]
 
     rows = []
     for kind, end in (("PatchGAN", ""), ("plain", "-plain")):
         steps = cell(record(f"{CYCLEGAN}{end}-train"), "train_steps", ",")
-        rows.append(row(f"CycleGAN, {kind}", f"{CYCLEGAN}{end}", "cyclegan/", steps))
+        rows.append(row(f"CycleGAN, {kind}", f"{CYCLEGAN}{end}-weights", "cyclegan/", steps))
     rows.append(row("autoencoder, chapter 3", "colorization-autoencoder-cifar10-3.4.1"))
-    rows.append(row("gray image", CYCLEGAN, "gray_copy/"))
+    rows.append(row("gray image", f"{CYCLEGAN}-weights", "gray_copy/"))
     return table(header, rows)
 
 
