@@ -5,7 +5,8 @@ a better outcome than expected become more likely. Four methods differ in the we
 log-probability of an action, see `advantages`. The networks see a state as 32 features, the code of
 an autoencoder that is trained first.
 
-Realizes listing 10.1.1 of "Advanced Deep Learning with Keras" (R. Atienza), with 10.2.1 to 10.5.1.
+Realizes listings 10.6.1 to 10.6.6 of "Advanced Deep Learning with Keras" (R. Atienza), and its
+algorithms 10.2.1 to 10.5.1.
 Papers: Williams, Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement
 Learning (1992), Machine Learning 8; Sutton et al., Policy Gradient Methods for Reinforcement
 Learning with Function Approximation (1999), NIPS 12; Mnih et al., Asynchronous Methods for Deep

@@ -4,7 +4,7 @@ Each residual block adds the output of its convolutions to its input, so that th
 the first layers unchanged. Version 1 applies ReLU after the addition. Version 2 applies batch
 normalization and ReLU before each convolution, and leaves the shortcut untouched.
 
-Realizes listing 2.2.1 of "Advanced Deep Learning with Keras" (R. Atienza), with 2.2.2 to 2.4.
+Realizes sections 2.2 and 2.3 of "Advanced Deep Learning with Keras" (R. Atienza).
 Papers: He et al., Deep Residual Learning for Image Recognition (2015), arXiv:1512.03385, and
 Identity Mappings in Deep Residual Networks (2016), arXiv:1603.05027.
 

@@ -3,7 +3,7 @@
 Generator and discriminator of dcgan-mnist-4.2.1.py get the digit's label as a second input. After
 training, you choose the digit.
 
-Realizes listing 4.3.1 of "Advanced Deep Learning with Keras" (R. Atienza).
+Realizes listings 4.3.1 to 4.3.3 of "Advanced Deep Learning with Keras" (R. Atienza).
 Paper: Mirza, Osindero, Conditional Generative Adversarial Nets (2014), arXiv:1411.1784.
 
     python3 cgan-mnist-4.3.1.py                                        train, 40,000 steps

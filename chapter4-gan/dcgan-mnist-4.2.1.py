@@ -3,7 +3,7 @@
 The generator maps 100 random numbers to an image. The discriminator distinguishes
 real images from generated ones, and each network learns from the other's mistakes.
 
-Realizes listing 4.2.1 of "Advanced Deep Learning with Keras" (R. Atienza).
+Realizes listings 4.2.1 to 4.2.4 of "Advanced Deep Learning with Keras" (R. Atienza).
 Paper: Radford, Metz, Chintala, Unsupervised Representation Learning with Deep Convolutional
 Generative Adversarial Networks (2016), arXiv:1511.06434.
 

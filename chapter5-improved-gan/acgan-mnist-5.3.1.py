@@ -4,7 +4,7 @@ A CGAN gives its discriminator the label; an auxiliary classifier GAN asks for i
 predicts the digit of real images and of fakes, and the generator is rewarded for fakes whose digit
 is recognized.
 
-Realizes listing 5.3.1 of "Advanced Deep Learning with Keras" (R. Atienza); compare with
+Realizes listings 5.3.3 and 5.3.4 of "Advanced Deep Learning with Keras" (R. Atienza); compare with
 cgan-mnist-4.3.1.py.
 Paper: Odena, Olah, Shlens, Conditional Image Synthesis with Auxiliary Classifier GANs (2016),
 arXiv:1610.09585.

@@ -4,8 +4,8 @@ The critic is a discriminator without the last sigmoid. It scores real images hi
 and the difference of the mean scores estimates the Wasserstein distance, provided that the critic
 is nowhere steeper than 1. That distance has a useful gradient even where a discriminator is sure.
 
-Realizes listing 5.1.2 of "Advanced Deep Learning with Keras" (R. Atienza); the two networks are
-those of dcgan-mnist-4.2.1.py.
+Realizes listings 5.1.1 and 5.1.2 of "Advanced Deep Learning with Keras" (R. Atienza); the two
+networks are those of dcgan-mnist-4.2.1.py.
 Papers: Arjovsky, Chintala, Bottou, Wasserstein GAN (2017), arXiv:1701.07875, algorithm 1;
 Gulrajani et al., Improved Training of Wasserstein GANs (2017), arXiv:1704.00028, algorithm 1.
 

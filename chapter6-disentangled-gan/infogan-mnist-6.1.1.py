@@ -4,7 +4,7 @@ An ACGAN whose generator gets two more inputs, the codes. Two more heads of the 
 recover the codes from the fakes, so that each code must change something visible: how thick the
 stroke is and how far it leans.
 
-Realizes listing 6.1.1 of "Advanced Deep Learning with Keras" (R. Atienza).
+Realizes listings 6.1.1 to 6.1.4 of "Advanced Deep Learning with Keras" (R. Atienza).
 Paper: Chen et al., InfoGAN: Interpretable Representation Learning by Information Maximizing
 Generative Adversarial Nets (2016), arXiv:1606.03657. Unlike in the paper, the digits are
 supervised, as in the book.

@@ -5,7 +5,7 @@ The stack inverts it: generator 1 makes features of a digit and noise z1, genera
 of features and noise z0. Each encoder must get back what its generator was given, and each noise
 must be recoverable from the result.
 
-Realizes listing 6.2.1 of "Advanced Deep Learning with Keras" (R. Atienza).
+Realizes listings 6.2.1 to 6.2.5 of "Advanced Deep Learning with Keras" (R. Atienza).
 Paper: Huang et al., Stacked Generative Adversarial Networks (2016), arXiv:1612.04357.
 
     python3 stackedgan-mnist-6.2.1.py                                       train, 40,000 steps

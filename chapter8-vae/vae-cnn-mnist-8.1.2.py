@@ -3,7 +3,7 @@
 The encoder has convolutions and the decoder transposed convolutions, as in
 autoencoder-mnist-3.2.1.py. Sampling and losses are those of vae-mlp-mnist-8.1.1.py.
 
-Realizes listing 8.1.2 of "Advanced Deep Learning with Keras" (R. Atienza).
+Realizes listing 8.1.3 of "Advanced Deep Learning with Keras" (R. Atienza).
 Paper: Kingma, Welling, Auto-Encoding Variational Bayes (2013), arXiv:1312.6114.
 
     python3 vae-cnn-mnist-8.1.2.py                              train, 30 epochs

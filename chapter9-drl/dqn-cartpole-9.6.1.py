@@ -5,7 +5,7 @@ episode has at most 200 steps. The task is solved when the mean reward of 100 ep
 is 195. In double DQN (--ddqn), the Q-network chooses the action whose value the target network
 gives.
 
-Realizes listing 9.6.1 of "Advanced Deep Learning with Keras" (R. Atienza).
+Realizes listings 9.6.1 and 9.6.2 of "Advanced Deep Learning with Keras" (R. Atienza).
 Papers: Mnih et al., Human-level control through deep reinforcement learning (2015), Nature 518;
 van Hasselt et al., Deep Reinforcement Learning with Double Q-learning (2015), arXiv:1509.06461.
 

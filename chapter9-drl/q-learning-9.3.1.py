@@ -10,7 +10,7 @@ its cell. The terminal shows each step and the table after the step.
     |       |       | hole  |
     +-------+-------+-------+
 
-Realizes listing 9.3.1 of "Advanced Deep Learning with Keras" (R. Atienza).
+Realizes listings 9.3.1 and 9.3.2 of "Advanced Deep Learning with Keras" (R. Atienza).
 Thesis: Watkins, Learning from Delayed Rewards (1989).
 
     python3 q-learning-9.3.1.py              watch 10 wins, one second per step
