@@ -20,7 +20,7 @@ SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("chapte
 SCRIPT = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-from lib.run import flags
+from lib.run import flags, kinds
 parser = flags.training_parser("Shows flags.", train_steps=100, batch_size=8)
 parser.add_argument("--digit", type=kinds.digit)
 args = parser.parse_args()
