@@ -93,11 +93,9 @@ def long_run(model, batch, folder, args):
     training.train(
         model,
         batch,
+        program.Run(Path(__file__), folder, folder),
         steps=args.steps,
         interval=args.interval,
-        restart=folder / "restart.npz",
-        settings={},
-        resume=False,
         after_interval=after_interval,
         keep=True,
     )
@@ -113,11 +111,9 @@ def resumes(model, batch, folder, args):
         training.train(
             model,
             batch,
+            program.Run(Path(__file__), folder, folder, resume=True),
             steps=args.steps + number * STEPS_PER_RESUME,
             interval=STEPS_PER_RESUME,
-            restart=folder / "restart.npz",
-            settings={},
-            resume=True,
             keep=True,
         )
         rows.append({"resume": number, **usage()})
