@@ -179,14 +179,8 @@ def _write(experiment, name, folder):
         ],
         "assigned": step.assigned,
         "fed": step.fed,
-        "data": {key: list(shapes[key][1:]) for key in step.data},
-        "draws": {
-            key: {
-                "kind": kind,
-                "shape": step.graph.get_tensor_by_name(f"{key}:0").shape[1:].as_list(),
-            }
-            for key, kind in step.draws.items()
-        },
+        "data": {key: shapes[key] for key in step.data},
+        "draws": {key: {"kind": kind, "shape": shapes[key]} for key, kind in step.draws.items()},
         "functions": functions,
     }
 
