@@ -1,5 +1,6 @@
 // Small parts that the panels share.
 import { loaded, run } from "./engine.js";
+import { size } from "./files.js";
 import { manifest } from "./manifest.js";
 
 /** Says below a panel what it does: loading, ready with a time, or an error. */
@@ -15,8 +16,7 @@ export class Status {
   /** Runs networks one after the other, and says so while they are fetched. */
   async run(model, inputs) {
     if (!loaded(model)) {
-      const size = (manifest.models[model] / 1e6).toFixed(1);
-      this.say(`Loading ${model}.onnx, ${size} MB …`);
+      this.say(`Loading ${model}.onnx, ${size(manifest.files[`models/${model}.onnx`])} …`);
     }
     return run(model, inputs);
   }

@@ -1,32 +1,26 @@
-// Runs the exported networks with ONNX Runtime Web, off the page's own thread.
-// One WebAssembly thread: static hosts do not send the headers that more threads need.
-import * as ort from "./ort/ort.wasm.min.mjs";
-
-ort.env.wasm.numThreads = 1;
-ort.env.wasm.wasmPaths = new URL("./ort/", import.meta.url).href;
-ort.env.logLevel = "error";
+// Runs the exported networks, off the page's own thread.
+import { Tensor, open } from "./runtime.js";
 
 const sessions = new Map();
 
-function open(model) {
+function session(model) {
   if (!sessions.has(model)) {
-    const url = new URL(`./models/${model}.onnx`, import.meta.url).href;
-    const session = ort.InferenceSession.create(url, { executionProviders: ["wasm"] });
-    session.catch(() => sessions.delete(model)); // the next call tries again
-    sessions.set(model, session);
+    const opened = open(`models/${model}.onnx`);
+    opened.catch(() => sessions.delete(model)); // the next call tries again
+    sessions.set(model, opened);
   }
   return sessions.get(model);
 }
 
 async function answer({ id, model, inputs }) {
   try {
-    const session = await open(model);
+    const network = await session(model);
     const feeds = {};
     for (const [name, { data, dims }] of Object.entries(inputs)) {
-      feeds[name] = new ort.Tensor("float32", data, dims);
+      feeds[name] = new Tensor("float32", data, dims);
     }
     const started = performance.now();
-    const results = await session.run(feeds);
+    const results = await network.run(feeds);
     const ms = performance.now() - started;
     const outputs = {};
     for (const [name, { data, dims }] of Object.entries(results)) {

@@ -1,10 +1,9 @@
 // Chapter 9: the Q-table of listing 9.3.1 learns step by step.
 import { ACTIONS, COLUMNS, GAMMA, GOAL, HOLE, QAgent, ROWS, START, step } from "../gridworld.js";
 import { generator } from "../random.js";
-import { player } from "../ui.js";
+import { player, slider } from "../ui.js";
 
 const CELL = 150;
-const STEPS_A_SECOND = 5;
 // Left, down, right, up: the triangle of an action within its cell, and where its value is written.
 const TRIANGLES = [
   ["0,0 75,75 0,150", 31, 76],
@@ -109,10 +108,11 @@ export async function start(panel) {
     show({ text: "All values are 0. Take a step." });
   }
 
+  const speed = slider(find(".speed"), () => {});
   let waited = 0;
   const play = player(find(".play"), ["Play", "Pause"], async (seconds) => {
     waited += seconds;
-    if (waited < 1 / STEPS_A_SECOND) return;
+    if (waited < 1 / speed()) return;
     waited = 0;
     show(move());
   });
