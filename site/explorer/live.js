@@ -1,6 +1,7 @@
 // What the panels share in which a network learns: the worker, the controls and the weight file.
 import { unpacked } from "./files.js";
 import { manifest } from "./manifest.js";
+import { announcer } from "./ui.js";
 
 const RATES = [1, 3, 10, 30, Infinity]; // steps a second, by the speed slider
 const trainings = new Set();
@@ -66,7 +67,7 @@ export class Live {
     this.status = panel.querySelector(".status");
     this.seed = 0;
     this.playing = false;
-    this.said = 0;
+    this.say = announcer(this.status);
     const controls = panel.querySelector(".controls");
     controls.innerHTML = '<div class="row"></div><div class="sliders"></div>';
     const [row, slides] = controls.children;
@@ -139,17 +140,6 @@ export class Live {
     this.seed += 1;
     this.send("set", { settings: this.settings(), delay: this.delay() });
     this.send("restart", { seed: this.seed });
-  }
-
-  /** Writes the line below the panel, which a screen reader reads: at most once a second. */
-  say(text) {
-    clearTimeout(this.saying);
-    const now = performance.now();
-    const wait = Math.max(0, this.said + 1000 - now);
-    this.saying = setTimeout(() => {
-      this.said = performance.now();
-      this.status.textContent = text;
-    }, wait);
   }
 
   save() {

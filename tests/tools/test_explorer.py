@@ -71,6 +71,14 @@ def changes(page, panel, act):
     )
 
 
+def wait_for_text(page, selector, text):
+    """Waits until an element has a text; live regions change once a second at most."""
+    page.wait_for_function(
+        "([selector, text]) => document.querySelector(selector).textContent.includes(text)",
+        arg=[selector, text],
+    )
+
+
 # Drawing
 
 
@@ -85,7 +93,7 @@ def test_every_panel_draws(page):
     assert empty == []
     assert page.locator("#qlearning svg polygon").count() == 16
     for name in set(PANELS) - {"qlearning"}:
-        assert "\N{NO-BREAK SPACE}ms" in page.inner_text(f"#{name} .status")
+        wait_for_text(page, f"#{name} .status", "\N{NO-BREAK SPACE}ms")
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -97,6 +105,17 @@ def test_nothing_is_wider_than_the_window(browser, address, width, scheme):
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (background == "rgb(19, 21, 23)") == (scheme == "dark")
     assert page.faults == []
+    page.context.close()
+
+
+@pytest.mark.parametrize(("width", "height"), [(768, 1024), (390, 844)])
+def test_the_results_of_a_drawing_are_in_the_window(browser, address, width, height):
+    page = open_page(browser, address, width)
+    page.set_viewport_size({"width": width, "height": height})
+    start_panel(page, "draw")
+    top = "document.querySelector('#draw {}').getBoundingClientRect().top"
+    distance = page.evaluate(f"{top.format('.seen')} - {top.format('.pad')}")
+    assert distance < 0.5 * height
     page.context.close()
 
 
@@ -188,7 +207,7 @@ def test_an_error_is_a_line_in_the_panel(browser, address):
     page.goto(address)
     page.locator("#draw .load").click()
     page.wait_for_selector("#draw[data-state=error]")
-    assert "This panel could not run" in page.inner_text("#draw .status")
+    wait_for_text(page, "#draw .status", "This panel could not run")
     context.close()
 
 
@@ -228,6 +247,28 @@ def test_drawing_with_the_mouse_and_with_the_keyboard(page):
     changes(page, "draw", lambda: page.keyboard.press("Delete"))
     page.keyboard.press("Space")
     changes(page, "draw", lambda: [page.keyboard.press("ArrowDown") for _ in range(5)])
+
+
+def test_an_empty_pad_is_no_digit(page):
+    page.press("#draw .clear", "Enter")
+    page.wait_for_function(
+        "[...document.querySelectorAll('#draw .verdict')].every(e => e.innerText === 'no digit')"
+    )
+    page.get_by_label("sample 3", exact=True).click()
+    wait_for_verdict(page, 3)
+
+
+def test_without_noise_the_picture_is_clean(page):
+    set_slider = """([level, selector]) => {
+      const slider = document.querySelector(selector);
+      slider.value = level;
+      slider.dispatchEvent(new Event("input"));
+    }"""
+    page.evaluate(set_slider, ["0", "#draw .level"])
+    same = "document.querySelector('#draw .seen').toDataURL() === "
+    page.wait_for_function(f"{same} document.querySelector('#draw .noisy').toDataURL()")
+    page.evaluate(set_slider, ["0.5", "#draw .level"])
+    page.wait_for_function(f"!({same} document.querySelector('#draw .noisy').toDataURL())")
 
 
 def test_a_drawing_is_centered(page):
@@ -300,9 +341,28 @@ def test_the_plane_follows_the_mouse(page):
     assert "code −3" in page.inner_text("#plane .codes")
 
 
+def test_the_plane_takes_taps_and_scrolls(page):
+    def tap():
+        page.evaluate(
+            """() => {
+              const map = document.querySelector("#plane .map");
+              const {left, top} = map.getBoundingClientRect();
+              const place = {clientX: left + 60, clientY: top + 60};
+              map.dispatchEvent(new PointerEvent("pointerdown", place));
+            }"""
+        )
+
+    changes(page, "plane", tap)
+    style = "getComputedStyle(document.querySelector('#plane .map')).touchAction"
+    assert page.evaluate(style) == "pan-y"
+
+
 def test_walking_and_stopping(page):
     walk = page.locator("#noise .walk")
+    # The walk once stopped here: its steps were smaller than those of the slider.
+    page.locator("#noise .between").fill("0.38")
     changes(page, "noise", walk.click)
+    page.wait_for_function("document.querySelector('#noise .between').value > 0.4")
     assert walk.inner_text() == "Stop"
     walk.click()
     assert walk.inner_text() == "Walk"
@@ -317,6 +377,20 @@ def test_a_picture_of_ones_own(page, tmp_path):
     changes(page, "color", lambda: page.set_input_files("#color .file", picture))
     page.wait_for_function("document.querySelector('#color .truth').width === 200")
     page.wait_for_function("document.querySelector('#color .cycle-full').width === 200")
+
+
+def test_a_bad_file_is_forgotten_after_a_good_one(page, tmp_path):
+    from PIL import Image
+
+    (tmp_path / "bad.png").write_text("no picture")
+    page.set_input_files("#color .file", tmp_path / "bad.png")
+    page.wait_for_selector("#color[data-state=error]")
+    Image.new("RGBA", (64, 64), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    page.set_input_files("#color .file", tmp_path / "clear.png")
+    page.wait_for_selector("#color[data-state=ready]")
+    pixel = """[...document.querySelector("#color .truth").getContext("2d")
+      .getImageData(5, 5, 1, 1).data]"""
+    assert page.evaluate(pixel) == [255, 255, 255, 255]  # transparent is white, not black
 
 
 def test_the_car_reaches_the_flag(page):

@@ -110,7 +110,10 @@ export async function start(panel) {
     button.addEventListener("pointerdown", () => {
       keys[side] = true;
     });
-    for (const name of ["pointerup", "pointerleave", "pointercancel"]) {
+    button.addEventListener("keydown", ({ key }) => {
+      if (key === "Enter" || key === " ") keys[side] = true;
+    });
+    for (const name of ["pointerup", "pointerleave", "pointercancel", "keyup", "blur"]) {
       button.addEventListener(name, () => {
         keys[side] = false;
       });

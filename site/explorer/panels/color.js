@@ -8,6 +8,14 @@ const LARGE = 256;
 const GRAY = [0.299, 0.587, 0.114];
 const NAMES = ["airplane", "horse", "rowing boat", "ship", "bird", "yacht", "brown horse", "frog"];
 
+/** The context of a white canvas, on which transparent pixels look as on paper. */
+function onWhite(canvas) {
+  const context = canvas.getContext("2d");
+  context.fillStyle = "white";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  return context;
+}
+
 /** The middle square of a picture as (side, side, 3) in [0, 1]. */
 function square(image, side) {
   const least = Math.min(image.width, image.height);
@@ -18,11 +26,11 @@ function square(image, side) {
   for (let size = least; size > 2 * side; ) {
     size = Math.ceil(size / 2);
     const half = new OffscreenCanvas(size, size);
-    half.getContext("2d").drawImage(source, ...box, 0, 0, size, size);
+    onWhite(half).drawImage(source, ...box, 0, 0, size, size);
     [source, box] = [half, [0, 0, size, size]];
   }
   const canvas = new OffscreenCanvas(side, side);
-  const context = canvas.getContext("2d");
+  const context = onWhite(canvas);
   context.imageSmoothingQuality = "high";
   context.drawImage(source, ...box, 0, 0, side, side);
   const { data } = context.getImageData(0, 0, side, side);

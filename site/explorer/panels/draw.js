@@ -8,7 +8,6 @@ import { generator, normal } from "../random.js";
 import { Status, slider } from "../ui.js";
 
 const SIDE = 28;
-const NOISE_MEAN = 0.5; // as in listing 3.3.1
 const CLASSIFIERS = [
   ["MLP", "mlp_mnist", "inputs", [784]],
   ["CNN", "cnn_mnist", "inputs", [28, 28, 1]],
@@ -32,8 +31,9 @@ export async function start(panel) {
         }
         return;
       }
+      // The listing's noise at a level of 0.5: its mean and its deviation are 0.5.
       const noisy = digit.map((value, i) =>
-        Math.min(Math.max(value + NOISE_MEAN + level() * noise[i], 0), 1),
+        Math.min(Math.max(value + level() * (1 + noise[i]), 0), 1),
       );
       drawDigit(find(".noisy"), noisy);
       for (const [name, model, input, shape] of CLASSIFIERS) {

@@ -15,9 +15,13 @@ export async function start(panel) {
   let seed = 0;
   let ends = [0, 1].map((each) => uniform(generator(each), COLUMNS * SIZE));
 
+  // The slider rounds its value; a slow walk would never leave a step of it.
+  let place = 0;
+  let walking = false;
+
   const update = latest(
     status.guard(async () => {
-      const t = between();
+      const t = place;
       const noise = ends[0].map((value, i) => (1 - t) * value + t * ends[1][i]);
       for (const row of rows) {
         const { model } = row.dataset;
@@ -29,7 +33,10 @@ export async function start(panel) {
     }),
   );
 
-  const between = slider(input, update);
+  const between = slider(input, () => {
+    if (!walking) place = between();
+    update();
+  });
 
   function next() {
     seed += 1;
@@ -40,14 +47,15 @@ export async function start(panel) {
     moveSlider(input, 0);
   });
 
-  let place = 0;
   player(panel.querySelector(".walk"), ["Walk", "Stop"], async (seconds) => {
-    place = between() + seconds / SECONDS;
+    place += seconds / SECONDS;
     if (place >= 1) {
       next();
       place -= 1;
     }
+    walking = true;
     moveSlider(input, place);
+    walking = false;
     await update();
   });
   await update();

@@ -64,13 +64,14 @@ export async function start(panel) {
     return update();
   }
 
-  map.addEventListener("pointermove", (event) => {
+  function follow(event) {
     const box = map.getBoundingClientRect();
     move(
       (2 * EXTENT * (event.clientX - box.left)) / box.width - EXTENT,
       EXTENT - (2 * EXTENT * (event.clientY - box.top)) / box.height,
     );
-  });
+  }
+  for (const name of ["pointerdown", "pointermove"]) map.addEventListener(name, follow);
   map.addEventListener("keydown", (event) => {
     const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
     if (!(event.key in moves)) return;

@@ -1,7 +1,7 @@
 // Chapter 9: the Q-table of listing 9.3.1 learns step by step.
 import { ACTIONS, COLUMNS, GAMMA, GOAL, HOLE, QAgent, ROWS, START, step } from "../gridworld.js";
 import { generator } from "../random.js";
-import { player, slider } from "../ui.js";
+import { announcer, player, slider } from "../ui.js";
 
 const CELL = 150;
 // Left, down, right, up: the triangle of an action within its cell, and where its value is written.
@@ -12,6 +12,7 @@ const TRIANGLES = [
   ["0,0 75,75 150,0", 75, 18],
 ];
 
+const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 const number = (value) => value.toFixed(1).replace("-", "−");
 
 /** The grid as SVG: each cell with the values of its four actions. */
@@ -61,6 +62,7 @@ function tableRows(table, changed) {
 
 export async function start(panel) {
   const find = (name) => panel.querySelector(name);
+  const announce = announcer(find(".status"));
   let agent;
   let state;
   let counts;
@@ -72,9 +74,10 @@ export async function start(panel) {
     find(".world").setAttribute("aria-label", `grid of 2 x 3 cells, the agent in ${place}`);
     find(".q tbody").innerHTML = tableRows(agent.table, changed);
     find(".facts").textContent =
-      `${counts.episodes} episodes, ${counts.wins} wins, ` +
+      `${counted(counts.episodes, "episode")}, ${counted(counts.wins, "win")}, ` +
       `${Math.round(100 * agent.epsilon)} % of the actions are random`;
     find(".update").textContent = text;
+    announce(text);
   }
 
   /** One step of the agent, or a new episode after the last one; returns what `show` needs. */
