@@ -17,6 +17,10 @@ import onnx
 import tensorflow as tf
 from onnx import helper
 from tensorflow.python.framework import tensor_util
+from tf2onnx import optimizer, tf_loader, tfonnx
+from tf2onnx.optimizer.const_fold_optimizer import ConstFoldOptimizer
+from tf2onnx.optimizer.identity_optimizer import IdentityOptimizer
+from tf2onnx.optimizer.merge_duplicated_nodes_optimizer import MergeDuplicatedNodesOptimizer
 
 OPSET = 18
 DRAWS = {"StatelessRandomUniformV2": "uniform", "StatelessRandomNormalV2": "normal"}
@@ -24,6 +28,11 @@ ASSIGNMENTS = {
     "AssignVariableOp": lambda old, new: new,
     "AssignAddVariableOp": tf.add,
     "AssignSubVariableOp": tf.subtract,
+}
+SIMPLIFIED = {
+    "constants": ConstFoldOptimizer,
+    "duplicates": MergeDuplicatedNodesOptimizer,
+    "identities": IdentityOptimizer,
 }
 NEXT = "_next"  # ends the name of the output with the new value of a variable
 STEPS = "steps"  # the first dimension of what each step gets and returns
@@ -178,18 +187,21 @@ def _reduced_axes(*shapes):
 
 def convert(step):
     """Returns the ONNX model of a step, whose inputs and outputs have the names in `step`."""
-    import tf2onnx
-
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     inputs = [*step.state, *step.fed, *step.data, *step.draws]
     outputs = [*(name + NEXT for name in step.assigned), *step.results]
     with warnings.catch_warnings(action="ignore"):
-        model, _ = tf2onnx.convert.from_graph_def(
-            step.graph.as_graph_def(),
-            input_names=[f"{name}:0" for name in inputs],
-            output_names=[f"{name}:0" for name in outputs],
-            opset=OPSET,
-        )
+        tensors = [[f"{name}:0" for name in names] for names in (inputs, outputs)]
+        with step.graph.as_default():
+            definition = tf_loader.tf_optimize(*tensors, step.graph.as_graph_def())
+        with tf.Graph().as_default() as graph:
+            tf.import_graph_def(definition, name="")
+            made = tfonnx.process_tf_graph(
+                graph, opset=OPSET, input_names=tensors[0], output_names=tensors[1]
+            )
+        # The others are for convolutions, and take most of the time.
+        made = optimizer.optimize_graph(made, catch_errors=False, optimizers=SIMPLIFIED)
+        model = made.make_model("step")
     names = {f"{name}:0": name for name in (*inputs, *outputs)}
     for node in model.graph.node:
         for tensors in (node.input, node.output):

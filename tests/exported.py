@@ -1,6 +1,8 @@
 """Networks that the tests export once: a worker uses the files that another one has exported."""
 
 import fcntl
+import functools
+import json
 import os
 from pathlib import Path
 from unittest import mock
@@ -58,8 +60,13 @@ def live_once(root):
     return folder
 
 
-def keras_steps(name, about, steps=100, batch_size=16):
+@functools.cache
+def keras_steps(name, live, steps=100, batch_size=16):
     """Trains the network of an experiment of the explorer with Keras, on random data.
+
+    Args:
+        name, live: the experiment, and the folder of the exported steps.
+        steps, batch_size: how long.
 
     Returns:
         tuple: The state before, the inputs of all steps, their results, and the state after, each a
@@ -69,6 +76,7 @@ def keras_steps(name, about, steps=100, batch_size=16):
     import live_training
     import tensorflow as tf
 
+    about = json.loads((live / "live.json").read_text())[name]
     experiment = live_training.EXPERIMENTS[name]()
 
     @tf.function

@@ -31,7 +31,7 @@ def test_a_hundred_steps_are_those_of_keras(live, name):
     import onnxruntime
 
     about = read_json(live / "live.json")[name]
-    first, inputs, results, last = keras_steps(name, about)
+    first, inputs, results, last = keras_steps(name, live)
     session = onnxruntime.InferenceSession(
         live / f"{name}-step.onnx", providers=["CPUExecutionProvider"]
     )
