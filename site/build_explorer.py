@@ -68,6 +68,7 @@ PICTURES = {
     "stackedgan": "chapter6-disentangled-gan/figures/stackedgan-z1.png",
     "plane": "chapter8-vae/figures/vae_mlp-digits.png",
     "learn-vae": "chapter8-vae/figures/vae_mlp-mean.png",
+    "learn-dqn": "chapter9-drl/figures/dqn-rewards.png",
     "car": "chapter10-policy/figures/comparison.png",
     "learn-policy": "chapter10-policy/figures/reinforce.png",
 }

@@ -70,7 +70,7 @@ def browser():
         browser.close()
 
 
-def open_page(browser, address, width=1280, scheme="light", **options):
+def open_page(browser, address, width=1280, scheme="light", search="", **options):
     """Opens the page; page.faults gets console errors, failed and foreign requests."""
     context = browser.new_context(
         viewport={"width": width, "height": 900},
@@ -90,7 +90,7 @@ def open_page(browser, address, width=1280, scheme="light", **options):
     page.on("pageerror", lambda error: page.faults.append(str(error)))
     page.on("requestfailed", lambda r: page.faults.append(f"failed {r.url}"))
     page.on("request", request)
-    page.goto(address)
+    page.goto(address + search)
     return page
 
 

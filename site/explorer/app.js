@@ -2,7 +2,9 @@
 import * as engine from "./engine.js";
 import { size } from "./files.js";
 import { downloads, fetched } from "./manifest.js";
+import { addOwn } from "./own.js";
 import * as random from "./random.js";
+import { follow } from "./state.js";
 
 // For the console, and for the tests: explorer.last.dcgan_mnist has inputs and outputs.
 window.explorer = { run: engine.run, last: engine.last, random, start };
@@ -27,6 +29,8 @@ async function start(panel) {
   try {
     const { start } = await import(`./panels/${panel.id}.js`);
     await start(panel);
+    follow(panel);
+    addOwn(panel);
     if (panel.dataset.state === "loading") panel.dataset.state = "ready";
     fetched(panel.id);
     showSizes();

@@ -8,13 +8,14 @@ const BOTTOM = 20;
  * Draws curves over the number of epochs or episodes.
  * @param {HTMLCanvasElement} canvas
  * @param {Object[]} series {values, color: name in the style sheet, faint: boolean}
- * @param {Object} axis {low, high: fixed limits, if any; digits; x: name of the horizontal axis}
+ * @param {Object} axis {low, high: fixed limits, if any; zoom: the axis need not begin at 0;
+ *   digits; x: name of the horizontal axis}
  */
-export function drawChart(canvas, series, { low, high, digits = 0, x = "epochs" }) {
+export function drawChart(canvas, series, { low, high, zoom, digits = 0, x = "epochs" }) {
   const { context, width, height } = fit(canvas);
   const all = series.flatMap(({ values }) => values);
   const count = Math.max(...series.map(({ values }) => values.length), 1);
-  const bottom = low ?? Math.min(...all, 0);
+  const bottom = low ?? (zoom ? Math.min(...all) : Math.min(...all, 0));
   const top = high ?? Math.max(...all, bottom + 1e-9);
   const across = (i) => LEFT + (width - LEFT - 8) * (count > 1 ? i / (count - 1) : 1);
   const up = (value) => {

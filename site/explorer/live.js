@@ -7,12 +7,12 @@ const RATES = [1, 3, 10, 30, Infinity]; // steps a second, by the speed slider
 const trainings = new Set();
 
 /** Makes a slider over a list of values; returns a function for the chosen one. */
-function choice(parent, { label, values, value, text = String }, changed) {
+function choice(parent, key, { label, values, value, text = String }, changed) {
   const element = document.createElement("label");
   element.className = "slider";
   const input = document.createElement("input");
   const output = document.createElement("output");
-  Object.assign(input, { type: "range", min: 0, max: values.length - 1, step: 1 });
+  Object.assign(input, { type: "range", className: key, min: 0, max: values.length - 1, step: 1 });
   input.value = values.indexOf(value);
   const show = () => {
     output.textContent = text(values[input.value]);
@@ -82,11 +82,11 @@ export class Live {
     const changed = () => this.send("set", { settings: this.settings(), delay: this.delay() });
     this.choices = Object.entries(sliders).map(([key, about]) => [
       key,
-      choice(slides, about, changed),
+      choice(slides, key, about, changed),
     ]);
     const text = (rate) => (rate === Infinity ? "full" : `${rate} a second`);
     const speed = { label: "Speed", values: RATES, value: Infinity, text };
-    const rate = choice(row, speed, changed);
+    const rate = choice(row, "speed", speed, changed);
     this.delay = () => 1000 / rate();
     trainings.add(this);
   }

@@ -11,13 +11,18 @@ export const { Tensor } = ort;
 
 let binary = null;
 
-/** Opens an exported network or training step. */
-export async function open(path) {
+/** Opens an exported network or training step of the build. */
+export function open(path) {
+  return create(unpacked(path));
+}
+
+/** Opens an ONNX file, given as its bytes or a promise of them. */
+export async function create(contents) {
   binary ??= unpacked("ort/ort-wasm-simd-threaded.wasm").catch((error) => {
     binary = null; // the next call tries again
     throw error;
   });
-  const [bytes, wasm] = await Promise.all([unpacked(path), binary]);
+  const [bytes, wasm] = await Promise.all([contents, binary]);
   ort.env.wasm.wasmBinary = wasm;
   return ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
 }

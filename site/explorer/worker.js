@@ -1,5 +1,5 @@
 // Runs the exported networks, off the page's own thread.
-import { Tensor, open } from "./runtime.js";
+import { Tensor, create, open } from "./runtime.js";
 
 const sessions = new Map();
 
@@ -10,6 +10,33 @@ function session(model) {
     sessions.set(model, opened);
   }
   return sessions.get(model);
+}
+
+const describe = (all) =>
+  all.map(({ name, shape }) => `${name} (${["batch", ...(shape ?? []).slice(1)].join(", ")})`).join(", ");
+
+/** Takes another network in the place of one, if its inputs and outputs are the same. */
+async function replace({ id, model, bytes }) {
+  try {
+    let own;
+    try {
+      own = await create(new Uint8Array(bytes));
+    } catch {
+      throw new Error("it is not an ONNX file that this page can open");
+    }
+    const built = await session(model);
+    for (const side of ["inputMetadata", "outputMetadata"]) {
+      const [expected, found] = [describe(built[side]), describe(own[side])];
+      if (expected !== found) {
+        const what = side === "inputMetadata" ? "inputs" : "outputs";
+        throw new Error(`${model} has the ${what} ${expected}, this file has ${found}`);
+      }
+    }
+    sessions.set(model, Promise.resolve(own));
+    postMessage({ id });
+  } catch (error) {
+    postMessage({ id, error: String(error.message ?? error) });
+  }
 }
 
 async function answer({ id, model, inputs }) {
@@ -35,5 +62,5 @@ async function answer({ id, model, inputs }) {
 // One call at a time: the runtime has one thread.
 let queue = Promise.resolve();
 onmessage = ({ data }) => {
-  queue = queue.then(() => answer(data));
+  queue = queue.then(() => (data.bytes ? replace(data) : answer(data)));
 };

@@ -123,7 +123,7 @@ def test_everything_that_can_be_used_has_a_name(page):
     nameless = page.evaluate(
         """() => [...document.querySelectorAll("button, input, canvas[tabindex], div[tabindex]")]
         .filter(e => !(e.getAttribute("aria-label") || e.innerText))
-        .filter(e => !e.closest("label")?.innerText)
+        .filter(e => !e.closest("label")?.innerText && e.checkVisibility())
         .map(e => e.outerHTML)"""
     )
     assert nameless == []
@@ -412,6 +412,48 @@ def test_a_reader_drives_the_car(page):
     page.locator("#car .play").click()
 
 
+def answered(page, text):
+    page.wait_for_function(
+        "text => document.querySelector('#noise .answer').innerText.includes(text)", arg=text
+    )
+
+
+def test_a_network_of_ones_own(page, site):
+    exported = site.parent / "onnx"
+    rows = """() => ["dcgan", "lsgan"].map(name => [
+      ...document.querySelectorAll(`[data-model=${name}_mnist] canvas`),
+    ].map(canvas => canvas.toDataURL()).join())"""
+    page.locator("#noise .own summary").click()
+    page.set_input_files("#noise .own input", exported / "mlp_mnist.onnx")
+    answered(page, "has the inputs noise (batch, 100), this file has inputs (batch, 784)")
+    page.set_input_files("#noise .own input", ROOT / "README.md")
+    answered(page, "not an ONNX file")
+    dcgan, lsgan = page.evaluate(rows)
+    assert dcgan != lsgan
+    changes(
+        page,
+        "noise",
+        lambda: page.set_input_files("#noise .own input", exported / "lsgan_mnist.onnx"),
+    )
+    answered(page, "runs in the place of dcgan_mnist")
+    page.wait_for_function(f"(([a, b]) => a === b)(({rows})())")
+
+
+def test_the_address_has_the_state(browser, address):
+    search = "?infogan.code1=1.5&infogan.seed=4&digit.digit=2"
+    page = open_page(browser, address, search=search)
+    start_panel(page, "infogan")
+    assert page.locator("#infogan .code1").input_value() == "1.5"
+    page.wait_for_function("explorer.last.infogan_mnist.inputs.code1.data[0] === 1.5")
+    noise = page.evaluate("[...explorer.last.infogan_mnist.inputs.noise.data]")
+    assert noise == page.evaluate("[...explorer.random.uniform(explorer.random.generator(4), 620)]")
+    page.press("#infogan .code2", "End")
+    page.press("#infogan .fresh", "Enter")
+    page.wait_for_url("**/?infogan.code1=1.5&infogan.seed=5&digit.digit=2&infogan.code2=2*")
+    assert page.faults == []
+    page.context.close()
+
+
 # The numerics in JavaScript
 
 
@@ -548,6 +590,20 @@ def test_half_precision_changes_little(site):
     for name in ("colorized_ae", "vae_mlp_mnist-decoder"):
         halved, whole = contents(name)
         assert len(halved) < 0.55 * len(whole)
+
+
+def test_without_scripts_there_are_pictures_and_links(browser, address):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address, wait_until="load")
+    stills = page.locator(".still")
+    assert stills.count() == len(build_explorer.PICTURES)
+    for still in stills.all():
+        still.scroll_into_view_if_needed()
+        assert still.bounding_box()["height"] > 40
+    assert page.locator(".measured a").count() >= 19
+    assert page.locator("main button:visible").count() == 0
+    context.close()
 
 
 def test_the_first_load_is_small(browser, address):

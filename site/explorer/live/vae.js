@@ -5,7 +5,8 @@ import { Steps } from "./steps.js";
 
 const SHOWN = 500; // test digits in the plane
 export const GRID = 13; // decoded digits in each direction
-export const EXTENT = 4; // codes from -4 to 4
+const EXTENT = 4; // codes from -4 to 4, or more while the codes lie farther out
+const INSIDE = 0.97; // of the codes
 const EPSILON = 1e-7; // as in lib/vae.py
 
 /** Reconstruction and divergence of images in nats, the mean over all. */
@@ -22,18 +23,23 @@ export function parts(images, decoded, mean, logVar) {
   return { reconstruction: reconstruction / count, kl: kl / count };
 }
 
+/** The codes of a grid over the plane, from -extent to extent. */
+function plane(extent) {
+  const codes = new Float32Array(2 * GRID * GRID);
+  const place = (index) => (2 * extent * (index + 0.5)) / GRID - extent;
+  for (let i = 0; i < GRID * GRID; i++) {
+    codes[2 * i] = place(i % GRID);
+    codes[2 * i + 1] = -place(Math.floor(i / GRID));
+  }
+  return codes;
+}
+
 export class Task {
   chunk = 10;
 
   static async open(about) {
     const task = new Task();
     [task.steps, task.digits] = await Promise.all([Steps.open("vae", about), Digits.open()]);
-    task.grid = new Float32Array(2 * GRID * GRID);
-    for (let i = 0; i < GRID * GRID; i++) {
-      const place = (index) => (2 * EXTENT * (index + 0.5)) / GRID - EXTENT;
-      task.grid[2 * i] = place(i % GRID);
-      task.grid[2 * i + 1] = -place(Math.floor(i / GRID));
-    }
     return task;
   }
 
@@ -68,9 +74,10 @@ export class Task {
     const { mean, log_var: logVar } = await this.steps.call("encode", images, PIXELS);
     const codes = mean.map((value, i) => value + Math.exp(logVar[i] / 2) * gauss(this.random));
     const { output } = await this.steps.call("decode", codes, 2);
-    const atlas = (await this.steps.call("decode", this.grid, 2)).output;
+    const extent = Math.max(EXTENT, mean.map(Math.abs).sort()[Math.floor(INSIDE * mean.length)]);
+    const atlas = (await this.steps.call("decode", plane(extent), 2)).output;
     const labels = this.digits.testLabels.slice(0, SHOWN);
-    return { ...parts(images, output, mean, logVar), codes: mean, labels, atlas };
+    return { ...parts(images, output, mean, logVar), codes: mean, labels, atlas, extent };
   }
 
   weights() {

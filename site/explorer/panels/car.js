@@ -125,6 +125,7 @@ export async function start(panel) {
   });
 
   restart();
+  panel.addEventListener("network", updateMap);
   redraw(show);
   await updateMap();
   if (!matchMedia("(prefers-reduced-motion: reduce)").matches) play(true);

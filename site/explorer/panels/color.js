@@ -1,6 +1,7 @@
 // Chapters 3 and 7: gray pictures get colors, by the autoencoder and by CycleGAN.
 import { latest, tensor } from "../engine.js";
 import { drawPicture } from "../paint.js";
+import { remember, remembered } from "../state.js";
 import { Status } from "../ui.js";
 
 const SIDE = 32;
@@ -108,8 +109,10 @@ export async function start(panel) {
   );
 
   const buttons = [];
+  let shown = null;
   function choose(image, button) {
     for (const each of buttons) each.setAttribute("aria-pressed", each === button);
+    shown = image;
     return update(image);
   }
 
@@ -140,9 +143,14 @@ export async function start(panel) {
     const small = document.createElement("canvas");
     drawPicture(small, square(photo, SIDE), 3);
     button.append(small);
-    button.addEventListener("click", () => choose(photo, button));
+    button.addEventListener("click", () => {
+      remember(panel, "photo", i);
+      choose(photo, button);
+    });
     buttons.push(button);
     panel.querySelector(".photos").append(button);
   });
-  await choose(photos[2], buttons[2]);
+  panel.addEventListener("network", () => update(shown));
+  const first = remembered(panel, "photo") ?? 2;
+  await choose(photos[first], buttons[first]);
 }

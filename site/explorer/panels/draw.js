@@ -5,6 +5,7 @@ import { sampleDigit } from "../manifest.js";
 import { Pad } from "../pad.js";
 import { drawDigit } from "../paint.js";
 import { generator, normal } from "../random.js";
+import { remember, remembered } from "../state.js";
 import { Status, slider } from "../ui.js";
 
 const SIDE = 28;
@@ -73,8 +74,12 @@ export async function start(panel) {
     canvas.className = "digit";
     drawDigit(canvas, sampleDigit(number));
     button.append(canvas);
-    button.addEventListener("click", () => take(number));
+    button.addEventListener("click", () => {
+      remember(panel, "sample", number);
+      take(number);
+    });
     find(".samples").append(button);
   }
-  await take(3);
+  panel.addEventListener("network", () => update(digit));
+  await take(Number(remembered(panel, "sample") ?? 3));
 }

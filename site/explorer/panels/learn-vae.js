@@ -5,7 +5,6 @@ import { drawDigit, fit, redraw } from "../paint.js";
 
 const SIDE = 28;
 const GRID = 13; // as in live/vae.js
-const EXTENT = 4;
 const HUES = Array.from({ length: 10 }, (_, digit) => `hsl(${36 * digit} 70% 48%)`);
 
 export async function start(panel) {
@@ -13,17 +12,20 @@ export async function start(panel) {
   let history = { reconstruction: [], kl: [] };
   let codes = new Float32Array(0);
   let labels = [];
+  let extent = 4;
 
   function draw() {
-    drawChart(find(".reconstruction"), [{ values: history.reconstruction, color: "accent" }], {});
+    drawChart(find(".reconstruction"), [{ values: history.reconstruction, color: "accent" }], {
+      zoom: true,
+    });
     drawChart(find(".kl"), [{ values: history.kl, color: "bad" }], { digits: 1 });
     const { context, width, height } = fit(find(".scatter"));
     context.globalAlpha = 0.8;
     labels.forEach((label, i) => {
       context.fillStyle = HUES[label];
       context.beginPath();
-      const x = (width * (codes[2 * i] + EXTENT)) / (2 * EXTENT);
-      const y = (height * (EXTENT - codes[2 * i + 1])) / (2 * EXTENT);
+      const x = (width * (codes[2 * i] + extent)) / (2 * extent);
+      const y = (height * (extent - codes[2 * i + 1])) / (2 * extent);
       context.arc(x, y, 3, 0, 2 * Math.PI);
       context.fill();
     });
@@ -61,14 +63,15 @@ export async function start(panel) {
     }),
     show(report) {
       if ("history" in report) {
-        ({ history, codes } = report);
+        ({ history, codes, extent } = report);
         labels = [...report.labels];
         draw();
         drawAtlas(report.atlas);
         const { reconstruction, kl } = report;
         find(".bound").textContent =
           `Test digits: ${(reconstruction + kl).toFixed(1)} nats = reconstruction ` +
-          `${reconstruction.toFixed(1)} + KL ${kl.toFixed(1)}`;
+          `${reconstruction.toFixed(1)} + KL ${kl.toFixed(1)}. ` +
+          `The plane shows codes from −${extent.toFixed(1)} to ${extent.toFixed(1)}.`;
       }
       if (report.kind === "progress") {
         live.say(

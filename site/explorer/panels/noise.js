@@ -2,6 +2,7 @@
 import { latest, tensor } from "../engine.js";
 import { drawDigits } from "../paint.js";
 import { generator, uniform } from "../random.js";
+import { remember, remembered } from "../state.js";
 import { Status, moveSlider, player, slider } from "../ui.js";
 
 const COLUMNS = 8;
@@ -12,8 +13,8 @@ export async function start(panel) {
   const status = new Status(panel, "One digit");
   const rows = [...panel.querySelectorAll(".digits")];
   const input = panel.querySelector(".between");
-  let seed = 0;
-  let ends = [0, 1].map((each) => uniform(generator(each), COLUMNS * SIZE));
+  let seed = Number(remembered(panel, "seed"));
+  let ends = [seed, seed + 1].map((each) => uniform(generator(each), COLUMNS * SIZE));
 
   // The slider rounds its value; a slow walk would never leave a step of it.
   let place = 0;
@@ -44,6 +45,7 @@ export async function start(panel) {
   }
   panel.querySelector(".fresh").addEventListener("click", () => {
     next();
+    remember(panel, "seed", seed);
     moveSlider(input, 0);
   });
 
@@ -58,5 +60,6 @@ export async function start(panel) {
     walking = false;
     await update();
   });
+  panel.addEventListener("network", update);
   await update();
 }
