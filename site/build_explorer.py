@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 import explorer_files  # noqa: E402
 import explorer_results  # noqa: E402
+import explorer_sources  # noqa: E402
 
 from lib.files.errors import UserError  # noqa: E402
 from lib.run import flags, program  # noqa: E402
@@ -160,7 +161,7 @@ def build(target, repository="", exported=None):
 
 
 def write_page(page, panels, repository):
-    """Fills in the measured results and the still pictures of the panels."""
+    """Fills in the measured results, the still pictures and the code of the panels."""
     text = page.read_text()
     inserted = {
         f"<!-- measured: {panel} -->": explorer_results.measured_html(
@@ -168,6 +169,8 @@ def write_page(page, panels, repository):
         )
         for panel, rows in panels.items()
     }
+    for panel in explorer_sources.SOURCES:
+        inserted[f"<!-- source: {panel} -->"] = explorer_sources.source_html(panel)
     folder = page.parent / "stills"
     folder.mkdir()
     for panel, figure in PICTURES.items():

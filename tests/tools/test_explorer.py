@@ -1,6 +1,8 @@
 """The explorer in a real browser: every panel draws, reacts, and computes what Keras computes."""
 
+import dataclasses
 import json
+import re
 import statistics
 
 import numpy as np
@@ -17,6 +19,7 @@ for package in (*export.PACKAGES, "playwright"):
 import build_explorer  # noqa: E402
 import explorer_files  # noqa: E402
 import explorer_results  # noqa: E402
+import explorer_sources  # noqa: E402
 
 pytest.register_assert_rewrite("explorer_page")
 from explorer_page import MARKS, PATIENCE, open_page, start_panel  # noqa: E402
@@ -560,6 +563,29 @@ def test_measured_results_come_from_the_records(site, page):
     for panel, rows in manifest["measured"].items():
         shown = page.locator(f"#{panel} .measured").inner_text()
         assert all(row["value"] in shown and row["script"] in shown for row in rows)
+
+
+@pytest.mark.parametrize("panel", explorer_sources.SOURCES)
+def test_a_panel_shows_the_code_of_its_script(page, panel):
+    import build_pages
+
+    shown = page.locator(f"#{panel} .source")
+    shown.locator("summary").press("Enter")
+    path, number, code = explorer_sources.cut(explorer_sources.SOURCES[panel])
+    assert shown.locator("pre").inner_text().strip() == code
+    file = ROOT / path
+    assert code.splitlines()[0] in file.read_text().splitlines()[number - 1]
+    assert shown.locator("math").bounding_box()["width"] > 50
+    page_of_file, _, anchor = shown.locator("a").get_attribute("href").partition("#")
+    assert page_of_file == f"../{path.removesuffix('.py')}.html"
+    titles = [title for title, _ in build_pages.sections(file.read_text())[1]]
+    assert anchor in [re.sub(r"[ _]", "-", title).strip("-").lower() for title in titles]
+
+
+def test_a_changed_script_is_an_error():
+    source = dataclasses.replace(explorer_sources.SOURCES["draw"], first="no such line")
+    with pytest.raises(ValueError, match="has no line 'no such line' in build_autoencoder"):
+        explorer_sources.cut(source)
 
 
 def test_links_to_the_scripts(page):
