@@ -92,14 +92,14 @@ SOURCES = {
         "QAgent",
         "def update_q_table",
         3,
-        "Q ( s , a ) ← r + γ max_a′ Q ( s′ , a′ )",
+        "Q ( s , a ) ← r + γ max_a′ Q ( s^′ , a^′ )",
     ),
     "learn-dqn": Source(
         "dqn-cartpole-9.6.1",
         "Learner",
         "targets = rewards",
         3,
-        "L = E Huber ( r + γ max_a′ Q_target ( s′ , a′ ) − Q ( s , a ) )",
+        "L = E Huber ( r + γ max_a′ Q_target ( s^′ , a^′ ) − Q ( s , a ) )",
     ),
     "car": Source(
         "policygradient-car-10.1.1",
@@ -119,12 +119,13 @@ def mathml(text):
 
     def atom(token):
         kind = "mn" if token.isdigit() else "mi" if token[0].isalpha() else "mo"
-        return f"<{kind}>{html.escape(token)}</{kind}>"
+        space = '<mspace width="0.17em"></mspace>' if kind == "mi" and len(token) > 1 else ""
+        return f"<{kind}>{html.escape(token)}</{kind}>{space}"
 
     def element(token):
         base, below, above = re.fullmatch(r"([^_^]*)(?:_([^^]+))?(?:\^(.+))?", token).groups()
-        parts = [atom(base) if base else "<mrow></mrow>"]
-        parts += [atom(each) for each in (below, above) if each]
+        parts = [f"<mrow>{atom(base) if base else ''}</mrow>"]
+        parts += [f"<mrow>{atom(each)}</mrow>" for each in (below, above) if each]
         if len(parts) == 1:
             return parts[0]
         kind = "msubsup" if below and above else "msub" if below else "msup"

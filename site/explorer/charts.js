@@ -9,13 +9,13 @@ const BOTTOM = 20;
  * @param {HTMLCanvasElement} canvas
  * @param {Object[]} series {values, color: name in the style sheet, faint: boolean}
  * @param {Object} axis {low, high: fixed limits, if any; zoom: the axis need not begin at 0;
- *   digits; x: name of the horizontal axis}
+ *   digits; x: what the horizontal axis counts}
  */
-export function drawChart(canvas, series, { low, high, zoom, digits = 0, x = "epochs" }) {
+export function drawChart(canvas, series, { low, high, zoom, digits = 0, x = "epoch" }) {
   const { context, width, height } = fit(canvas);
   const all = series.flatMap(({ values }) => values);
   const count = Math.max(...series.map(({ values }) => values.length), 1);
-  const bottom = low ?? (zoom ? Math.min(...all) : Math.min(...all, 0));
+  const bottom = low ?? (zoom && count > 1 ? Math.min(...all) : Math.min(...all, 0));
   const top = high ?? Math.max(...all, bottom + 1e-9);
   const across = (i) => LEFT + (width - LEFT - 8) * (count > 1 ? i / (count - 1) : 1);
   const up = (value) => {
@@ -34,7 +34,7 @@ export function drawChart(canvas, series, { low, high, zoom, digits = 0, x = "ep
     context.stroke();
     if (all.length) context.fillText(value.toFixed(digits).replace("-", "−"), LEFT - 6, up(value));
   }
-  context.fillText(`${count} ${x}`, width - 8, height - 7);
+  context.fillText(`${count} ${count === 1 ? x : `${x}s`}`, width - 8, height - 7);
   for (const { values, color: name, faint } of series) {
     context.beginPath();
     const stride = Math.max(1, Math.floor(values.length / width));

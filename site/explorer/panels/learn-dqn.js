@@ -74,7 +74,7 @@ export async function start(panel) {
       { values: history.reward, color: "soft", faint: true },
       { values: history.mean, color: "accent" },
     ];
-    drawChart(find(".rewards"), series, { low: 0, high: LIMIT, x: "episodes" });
+    drawChart(find(".rewards"), series, { low: 0, high: LIMIT, x: "episode" });
   }
 
   const replay = new Replay(panel, [0, 0, 0, 0], STEPS_A_SECOND, drawPole);

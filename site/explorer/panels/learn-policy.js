@@ -36,7 +36,7 @@ export async function start(panel) {
       { values: history.reward, color: "soft", faint: true },
       { values: history.mean, color: "accent" },
     ];
-    drawChart(find(".rewards"), series, { low: -100, high: 100, x: "episodes" });
+    drawChart(find(".rewards"), series, { low: -100, high: 100, x: "episode" });
   }
 
   const start = { position: -0.5, velocity: 0, steps: 0, reward: 0 };
