@@ -23,6 +23,15 @@ function start() {
   };
 }
 
+function send(message) {
+  if (!worker) start();
+  const id = calls++;
+  return new Promise((resolve, reject) => {
+    waiting.set(id, { resolve, reject });
+    worker.postMessage({ id, ...message });
+  });
+}
+
 /** Whether the network has been run, so that it is in memory. */
 export function loaded(model) {
   return used.has(model);
@@ -35,16 +44,16 @@ export function loaded(model) {
  * @returns {Promise<{outputs: Object, ms: number}>} outputs {name: {data, dims}}
  */
 export function run(model, inputs) {
-  if (!worker) start();
-  const id = calls++;
-  return new Promise((resolve, reject) => {
-    waiting.set(id, { resolve, reject });
-    worker.postMessage({ id, model, inputs });
-  }).then(({ outputs, ms }) => {
+  return send({ model, inputs }).then(({ outputs, ms }) => {
     used.add(model);
     last[model] = { inputs, outputs, ms };
     return { outputs, ms };
   });
+}
+
+/** Takes another network in the place of one; rejects a file with other inputs or outputs. */
+export function replace(model, bytes) {
+  return send({ model, bytes });
 }
 
 /** A tensor of the shape (rows, ...shape). */

@@ -14,15 +14,32 @@ export function generator(seed) {
 
 /** `count` numbers, uniform in [low, high). */
 export function uniform(random, count, low = -1, high = 1) {
-  return Float32Array.from({ length: count }, () => low + (high - low) * random());
+  const numbers = new Float32Array(count);
+  for (let i = 0; i < count; i++) numbers[i] = low + (high - low) * random();
+  return numbers;
 }
 
-/** `count` numbers from N(0, std^2), by the method of Box and Muller. */
+/** One number from N(0, 1), by the method of Box and Muller. */
+export function gauss(random) {
+  const radius = Math.sqrt(-2 * Math.log(1 - random()));
+  return radius * Math.cos(2 * Math.PI * random());
+}
+
+/** `count` numbers from N(0, std^2). */
 export function normal(random, count, std = 1) {
-  return Float32Array.from({ length: count }, () => {
-    const radius = Math.sqrt(-2 * Math.log(1 - random()));
-    return std * radius * Math.cos(2 * Math.PI * random());
-  });
+  const numbers = new Float32Array(count);
+  for (let i = 0; i < count; i++) numbers[i] = std * gauss(random);
+  return numbers;
+}
+
+/** The numbers from 0 to count - 1 in random order. */
+export function permutation(random, count) {
+  const order = Uint32Array.from({ length: count }, (_, i) => i);
+  for (let i = count - 1; i > 0; i--) {
+    const j = Math.floor(random() * (i + 1));
+    [order[i], order[j]] = [order[j], order[i]];
+  }
+  return order;
 }
 
 /** One-hot rows (labels.length, 10). */

@@ -1,6 +1,26 @@
 // Small parts that the panels share.
 import { loaded, run } from "./engine.js";
+import { size } from "./files.js";
 import { manifest } from "./manifest.js";
+
+/**
+ * Returns a function that changes the text of an element once a second at most: a screen reader
+ * reads each change of a live region. The newest text always appears.
+ */
+export function announcer(element) {
+  let last = -Infinity;
+  let timer = null;
+  return (text) => {
+    clearTimeout(timer);
+    timer = setTimeout(
+      () => {
+        last = performance.now();
+        element.textContent = text;
+      },
+      Math.max(0, last + 1000 - performance.now()),
+    );
+  };
+}
 
 /** Says below a panel what it does: loading, ready with a time, or an error. */
 export class Status {
@@ -10,19 +30,19 @@ export class Status {
     this.what = what;
     this.element = panel.querySelector(".status");
     this.times = {};
+    this.announce = announcer(this.element);
   }
 
   /** Runs networks one after the other, and says so while they are fetched. */
   async run(model, inputs) {
     if (!loaded(model)) {
-      const size = (manifest.models[model] / 1e6).toFixed(1);
-      this.say(`Loading ${model}.onnx, ${size} MB …`);
+      this.say(`Loading ${model}.onnx, ${size(manifest.files[`models/${model}.onnx`])} …`);
     }
     return run(model, inputs);
   }
 
   say(text) {
-    this.element.textContent = text;
+    this.announce(text);
   }
 
   /** Shows the milliseconds of each network, by name. */
@@ -39,6 +59,7 @@ export class Status {
     return async (...args) => {
       try {
         await task(...args);
+        if (this.panel.dataset.state === "error") this.panel.dataset.state = "ready";
       } catch (error) {
         this.panel.dataset.state = "error";
         this.say(`This panel could not run: ${error.message}`);

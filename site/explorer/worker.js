@@ -1,32 +1,53 @@
-// Runs the exported networks with ONNX Runtime Web, off the page's own thread.
-// One WebAssembly thread: static hosts do not send the headers that more threads need.
-import * as ort from "./ort/ort.wasm.min.mjs";
-
-ort.env.wasm.numThreads = 1;
-ort.env.wasm.wasmPaths = new URL("./ort/", import.meta.url).href;
-ort.env.logLevel = "error";
+// Runs the exported networks, off the page's own thread.
+import { Tensor, create, open } from "./runtime.js";
 
 const sessions = new Map();
 
-function open(model) {
+function session(model) {
   if (!sessions.has(model)) {
-    const url = new URL(`./models/${model}.onnx`, import.meta.url).href;
-    const session = ort.InferenceSession.create(url, { executionProviders: ["wasm"] });
-    session.catch(() => sessions.delete(model)); // the next call tries again
-    sessions.set(model, session);
+    const opened = open(`models/${model}.onnx`);
+    opened.catch(() => sessions.delete(model)); // the next call tries again
+    sessions.set(model, opened);
   }
   return sessions.get(model);
 }
 
+const describe = (all) =>
+  all.map(({ name, shape }) => `${name} (${["batch", ...(shape ?? []).slice(1)].join(", ")})`).join(", ");
+
+/** Takes another network in the place of one, if its inputs and outputs are the same. */
+async function replace({ id, model, bytes }) {
+  try {
+    let own;
+    try {
+      own = await create(new Uint8Array(bytes));
+    } catch {
+      throw new Error("it is not an ONNX file that this page can open");
+    }
+    const built = await session(model);
+    for (const side of ["inputMetadata", "outputMetadata"]) {
+      const [expected, found] = [describe(built[side]), describe(own[side])];
+      if (expected !== found) {
+        const what = side === "inputMetadata" ? "inputs" : "outputs";
+        throw new Error(`${model} has the ${what} ${expected}, this file has ${found}`);
+      }
+    }
+    sessions.set(model, Promise.resolve(own));
+    postMessage({ id });
+  } catch (error) {
+    postMessage({ id, error: String(error.message ?? error) });
+  }
+}
+
 async function answer({ id, model, inputs }) {
   try {
-    const session = await open(model);
+    const network = await session(model);
     const feeds = {};
     for (const [name, { data, dims }] of Object.entries(inputs)) {
-      feeds[name] = new ort.Tensor("float32", data, dims);
+      feeds[name] = new Tensor("float32", data, dims);
     }
     const started = performance.now();
-    const results = await session.run(feeds);
+    const results = await network.run(feeds);
     const ms = performance.now() - started;
     const outputs = {};
     for (const [name, { data, dims }] of Object.entries(results)) {
@@ -41,5 +62,5 @@ async function answer({ id, model, inputs }) {
 // One call at a time: the runtime has one thread.
 let queue = Promise.resolve();
 onmessage = ({ data }) => {
-  queue = queue.then(() => answer(data));
+  queue = queue.then(() => (data.bytes ? replace(data) : answer(data)));
 };

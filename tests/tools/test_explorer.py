@@ -1,13 +1,9 @@
 """The explorer in a real browser: every panel draws, reacts, and computes what Keras computes."""
 
-import fcntl
-import functools
-import http.server
+import dataclasses
 import json
-import shutil
+import re
 import statistics
-import sys
-import threading
 
 import numpy as np
 import pytest
@@ -20,91 +16,21 @@ from tools import networks
 for package in (*export.PACKAGES, "playwright"):
     pytest.importorskip(package, reason="requirements-dev.txt is not installed")
 
-from exported import export_once, networks_of, shared_folder  # noqa: E402
-from playwright.sync_api import sync_playwright  # noqa: E402
-
-sys.path.insert(0, str(ROOT / "site"))
 import build_explorer  # noqa: E402
+import explorer_files  # noqa: E402
+import explorer_results  # noqa: E402
+import explorer_sources  # noqa: E402
 
-BROWSERS = "chromium", "chromium-browser", "google-chrome"
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+pytest.register_assert_rewrite("explorer_page")
+from explorer_page import MARKS, PATIENCE, open_page, start_panel  # noqa: E402
+from exported import networks_of  # noqa: E402
+
 POLLING = 50  # milliseconds
-PATIENCE = 120_000  # milliseconds, for a machine that is busy with other tests
-CARS = [model for model in build_explorer.MODELS if model.startswith("car_")]
-PANELS = [*build_explorer.MEASURED, "qlearning"]
+CARS = build_explorer.MODELS["car"]
+PANELS = [*build_explorer.MODELS]
 GANS = ("dcgan_mnist", "wgan_mnist", "lsgan_mnist", "cgan_mnist", "acgan_mnist", "infogan_mnist")
-
-pytestmark = [
-    # One worker builds the page and starts the browser.
-    pytest.mark.xdist_group("explorer"),
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
-    pytest.mark.skipif(
-        not build_explorer.RUNTIME.exists(), reason="no ONNX Runtime Web: run npm ci in site/"
-    ),
-]
-
-
-class Server(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The folder of the built explorer, which the workers of this run share."""
-    root = shared_folder(tmp_path_factory)
-    names = {
-        name
-        for name in networks.PRETRAINED
-        for file in build_explorer.MODELS
-        if build_explorer.made_by(name, file)
-    }
-    for name in sorted(names):
-        export_once(name, root)
-    folder = root / "explorer"
-    with (root / "explorer.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            build_explorer.build(folder, exported=root / "onnx")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def address(site):
-    handler = functools.partial(Server, directory=site)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/"
-    server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-def open_page(browser, address, width=1280, scheme="light"):
-    """Opens the page; page.faults gets console errors, failed and foreign requests."""
-    context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
-    )
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    page.faults = []
-
-    def request(request):
-        if not request.url.startswith((address, "data:", "blob:")):
-            page.faults.append(f"foreign request {request.url}")
-
-    page.on("console", lambda m: m.type in ("error", "warning") and page.faults.append(m.text))
-    page.on("pageerror", lambda error: page.faults.append(str(error)))
-    page.on("requestfailed", lambda r: page.faults.append(f"failed {r.url}"))
-    page.on("request", request)
-    page.goto(address)
-    return page
+pytestmark = MARKS
+pytest_plugins = ["explorer_page"]  # its fixtures
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +38,7 @@ def page(browser, address):
     """The page after every panel has started and every network has computed."""
     page = open_page(browser, address)
     for name in PANELS:
-        page.locator(f"#{name}").scroll_into_view_if_needed()
-        page.wait_for_selector(f"#{name}[data-state=ready]")
+        start_panel(page, name)
     for model in (*CARS, "car_a2c", "vae_cnn_mnist-decoder"):
         page.locator(f"input[value={model}]").check(force=True)
         page.wait_for_function("model => explorer.last[model]", arg=model)
@@ -149,12 +74,20 @@ def changes(page, panel, act):
     )
 
 
+def wait_for_text(page, selector, text):
+    """Waits until an element has a text; live regions change once a second at most."""
+    page.wait_for_function(
+        "([selector, text]) => document.querySelector(selector).textContent.includes(text)",
+        arg=[selector, text],
+    )
+
+
 # Drawing
 
 
 def test_every_panel_draws(page):
     empty = page.evaluate(
-        """() => [...document.querySelectorAll(".panel canvas")].filter(canvas => {
+        """() => [...document.querySelectorAll(".panel[data-state] canvas")].filter(canvas => {
           const blank = document.createElement("canvas");
           [blank.width, blank.height] = [canvas.width, canvas.height];
           return canvas.toDataURL() === blank.toDataURL();
@@ -163,14 +96,14 @@ def test_every_panel_draws(page):
     assert empty == []
     assert page.locator("#qlearning svg polygon").count() == 16
     for name in set(PANELS) - {"qlearning"}:
-        assert "\N{NO-BREAK SPACE}ms" in page.inner_text(f"#{name} .status")
+        wait_for_text(page, f"#{name} .status", "\N{NO-BREAK SPACE}ms")
 
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_the_window(browser, address, width, scheme):
     page = open_page(browser, address, width, scheme)
-    page.wait_for_selector("#draw[data-state=ready]")
+    start_panel(page, "draw")
     assert page.evaluate("document.documentElement.scrollWidth") == width
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (background == "rgb(19, 21, 23)") == (scheme == "dark")
@@ -178,11 +111,22 @@ def test_nothing_is_wider_than_the_window(browser, address, width, scheme):
     page.context.close()
 
 
+@pytest.mark.parametrize(("width", "height"), [(768, 1024), (390, 844)])
+def test_the_results_of_a_drawing_are_in_the_window(browser, address, width, height):
+    page = open_page(browser, address, width)
+    page.set_viewport_size({"width": width, "height": height})
+    start_panel(page, "draw")
+    top = "document.querySelector('#draw {}').getBoundingClientRect().top"
+    distance = page.evaluate(f"{top.format('.seen')} - {top.format('.pad')}")
+    assert distance < 0.5 * height
+    page.context.close()
+
+
 def test_everything_that_can_be_used_has_a_name(page):
     nameless = page.evaluate(
         """() => [...document.querySelectorAll("button, input, canvas[tabindex], div[tabindex]")]
         .filter(e => !(e.getAttribute("aria-label") || e.innerText))
-        .filter(e => !e.closest("label")?.innerText)
+        .filter(e => !e.closest("label")?.innerText && e.checkVisibility())
         .map(e => e.outerHTML)"""
     )
     assert nameless == []
@@ -193,7 +137,7 @@ def test_everything_that_can_be_used_has_a_name(page):
 
 def keras_output(model, inputs):
     """What Keras computes for the inputs of an exported file."""
-    (name,) = (name for name in networks.PRETRAINED if build_explorer.made_by(name, model))
+    (name,) = (name for name in networks.PRETRAINED if explorer_files.made_by(name, model))
     network = networks_of(name)[model.removeprefix(name)]
     arrays = [
         np.array(inputs[tensor]["data"], "float32").reshape(inputs[tensor]["dims"])
@@ -215,7 +159,7 @@ def last(page, model):
     )
 
 
-@pytest.mark.parametrize("model", build_explorer.MODELS)
+@pytest.mark.parametrize("model", build_explorer.every_model())
 def test_the_browser_computes_what_keras_computes(page, model):
     inputs, outputs = last(page, model)
     expected = keras_output(model, inputs)
@@ -262,10 +206,11 @@ def test_an_error_is_a_line_in_the_panel(browser, address):
     context = browser.new_context(reduced_motion="reduce")
     context.set_default_timeout(PATIENCE)
     page = context.new_page()
-    page.route("**/models/mlp_mnist.onnx", lambda route: route.abort())
+    page.route("**/models/mlp_mnist.onnx.gz", lambda route: route.abort())
     page.goto(address)
+    page.locator("#draw .load").click()
     page.wait_for_selector("#draw[data-state=error]")
-    assert "This panel could not run" in page.inner_text("#draw .status")
+    wait_for_text(page, "#draw .status", "This panel could not run")
     context.close()
 
 
@@ -307,10 +252,32 @@ def test_drawing_with_the_mouse_and_with_the_keyboard(page):
     changes(page, "draw", lambda: [page.keyboard.press("ArrowDown") for _ in range(5)])
 
 
+def test_an_empty_pad_is_no_digit(page):
+    page.press("#draw .clear", "Enter")
+    page.wait_for_function(
+        "[...document.querySelectorAll('#draw .verdict')].every(e => e.innerText === 'no digit')"
+    )
+    page.get_by_label("sample 3", exact=True).click()
+    wait_for_verdict(page, 3)
+
+
+def test_without_noise_the_picture_is_clean(page):
+    set_slider = """([level, selector]) => {
+      const slider = document.querySelector(selector);
+      slider.value = level;
+      slider.dispatchEvent(new Event("input"));
+    }"""
+    page.evaluate(set_slider, ["0", "#draw .level"])
+    same = "document.querySelector('#draw .seen').toDataURL() === "
+    page.wait_for_function(f"{same} document.querySelector('#draw .noisy').toDataURL()")
+    page.evaluate(set_slider, ["0.5", "#draw .level"])
+    page.wait_for_function(f"!({same} document.querySelector('#draw .noisy').toDataURL())")
+
+
 def test_a_drawing_is_centered(page):
     x, y = page.evaluate(
         """async () => {
-          const {centered} = await import("./panels/draw.js");
+          const {centered} = await import("./pad.js");
           const pad = new OffscreenCanvas(280, 280);
           pad.getContext("2d").fillRect(20, 30, 40, 80);
           const digit = centered(pad);
@@ -377,9 +344,28 @@ def test_the_plane_follows_the_mouse(page):
     assert "code −3" in page.inner_text("#plane .codes")
 
 
+def test_the_plane_takes_taps_and_scrolls(page):
+    def tap():
+        page.evaluate(
+            """() => {
+              const map = document.querySelector("#plane .map");
+              const {left, top} = map.getBoundingClientRect();
+              const place = {clientX: left + 60, clientY: top + 60};
+              map.dispatchEvent(new PointerEvent("pointerdown", place));
+            }"""
+        )
+
+    changes(page, "plane", tap)
+    style = "getComputedStyle(document.querySelector('#plane .map')).touchAction"
+    assert page.evaluate(style) == "pan-y"
+
+
 def test_walking_and_stopping(page):
     walk = page.locator("#noise .walk")
+    # The walk once stopped here: its steps were smaller than those of the slider.
+    page.locator("#noise .between").fill("0.38")
     changes(page, "noise", walk.click)
+    page.wait_for_function("document.querySelector('#noise .between').value > 0.4")
     assert walk.inner_text() == "Stop"
     walk.click()
     assert walk.inner_text() == "Walk"
@@ -394,6 +380,20 @@ def test_a_picture_of_ones_own(page, tmp_path):
     changes(page, "color", lambda: page.set_input_files("#color .file", picture))
     page.wait_for_function("document.querySelector('#color .truth').width === 200")
     page.wait_for_function("document.querySelector('#color .cycle-full').width === 200")
+
+
+def test_a_bad_file_is_forgotten_after_a_good_one(page, tmp_path):
+    from PIL import Image
+
+    (tmp_path / "bad.png").write_text("no picture")
+    page.set_input_files("#color .file", tmp_path / "bad.png")
+    page.wait_for_selector("#color[data-state=error]")
+    Image.new("RGBA", (64, 64), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    page.set_input_files("#color .file", tmp_path / "clear.png")
+    page.wait_for_selector("#color[data-state=ready]")
+    pixel = """[...document.querySelector("#color .truth").getContext("2d")
+      .getImageData(5, 5, 1, 1).data]"""
+    assert page.evaluate(pixel) == [255, 255, 255, 255]  # transparent is white, not black
 
 
 def test_the_car_reaches_the_flag(page):
@@ -413,6 +413,48 @@ def test_a_reader_drives_the_car(page):
     page.keyboard.up("ArrowRight")
     page.locator("#car .human").uncheck()
     page.locator("#car .play").click()
+
+
+def answered(page, text):
+    page.wait_for_function(
+        "text => document.querySelector('#noise .answer').innerText.includes(text)", arg=text
+    )
+
+
+def test_a_network_of_ones_own(page, site):
+    exported = site.parent / "onnx"
+    rows = """() => ["dcgan", "lsgan"].map(name => [
+      ...document.querySelectorAll(`[data-model=${name}_mnist] canvas`),
+    ].map(canvas => canvas.toDataURL()).join())"""
+    page.locator("#noise .own summary").click()
+    page.set_input_files("#noise .own input", exported / "mlp_mnist.onnx")
+    answered(page, "has the inputs noise (batch, 100), this file has inputs (batch, 784)")
+    page.set_input_files("#noise .own input", ROOT / "README.md")
+    answered(page, "not an ONNX file")
+    dcgan, lsgan = page.evaluate(rows)
+    assert dcgan != lsgan
+    changes(
+        page,
+        "noise",
+        lambda: page.set_input_files("#noise .own input", exported / "lsgan_mnist.onnx"),
+    )
+    answered(page, "runs in the place of dcgan_mnist")
+    page.wait_for_function(f"(([a, b]) => a === b)(({rows})())")
+
+
+def test_the_address_has_the_state(browser, address):
+    search = "?infogan.code1=1.5&infogan.seed=4&digit.digit=2"
+    page = open_page(browser, address, search=search)
+    start_panel(page, "infogan")
+    assert page.locator("#infogan .code1").input_value() == "1.5"
+    page.wait_for_function("explorer.last.infogan_mnist.inputs.code1.data[0] === 1.5")
+    noise = page.evaluate("[...explorer.last.infogan_mnist.inputs.noise.data]")
+    assert noise == page.evaluate("[...explorer.random.uniform(explorer.random.generator(4), 620)]")
+    page.press("#infogan .code2", "End")
+    page.press("#infogan .fresh", "Enter")
+    page.wait_for_url("**/?infogan.code1=1.5&infogan.seed=5&digit.digit=2&infogan.code2=2*")
+    assert page.faults == []
+    page.context.close()
 
 
 # The numerics in JavaScript
@@ -523,27 +565,83 @@ def test_measured_results_come_from_the_records(site, page):
         assert all(row["value"] in shown and row["script"] in shown for row in rows)
 
 
+@pytest.mark.parametrize("panel", explorer_sources.SOURCES)
+def test_a_panel_shows_the_code_of_its_script(page, panel):
+    import build_pages
+
+    shown = page.locator(f"#{panel} .source")
+    shown.locator("summary").press("Enter")
+    path, number, code = explorer_sources.cut(explorer_sources.SOURCES[panel])
+    assert shown.locator("pre").inner_text().strip() == code
+    file = ROOT / path
+    assert code.splitlines()[0] in file.read_text().splitlines()[number - 1]
+    assert shown.locator("math").bounding_box()["width"] > 50
+    page_of_file, _, anchor = shown.locator("a").get_attribute("href").partition("#")
+    assert page_of_file == f"../{path.removesuffix('.py')}.html"
+    titles = [title for title, _ in build_pages.sections(file.read_text())[1]]
+    assert anchor in [re.sub(r"[ _]", "-", title).strip("-").lower() for title in titles]
+
+
+def test_a_changed_script_is_an_error():
+    source = dataclasses.replace(explorer_sources.SOURCES["draw"], first="no such line")
+    with pytest.raises(ValueError, match="has no line 'no such line' in build_autoencoder"):
+        explorer_sources.cut(source)
+
+
 def test_links_to_the_scripts(page):
     links = page.eval_on_selector_all(".measured a", "links => links.map(a => a.href)")
     assert len(links) >= 19
     for link in set(links):
         assert page.request.get(link).ok, link
-    rows = build_explorer.measured("noise")
-    html = build_explorer.measured_html(rows, "https://example.org/adlk/")
+    rows = explorer_results.measured("noise")
+    html = explorer_results.measured_html(rows, "https://example.org/adlk/")
     assert 'href="https://example.org/adlk/chapter4-gan/dcgan-mnist-4.2.1.py"' in html
 
 
-def test_half_precision_loses_nothing(site):
+def test_half_precision_changes_little(site):
+    import gzip
+
     import onnxruntime
 
-    built, exported = site / "models/colorized_ae.onnx", site.parent / "onnx/colorized_ae.onnx"
-    assert built.stat().st_size < 0.55 * exported.stat().st_size
-    x = {"images": np.random.default_rng(0).random((2, 32, 32, 1), "float32")}
+    def contents(name):
+        packed = (site / f"models/{name}.onnx.gz").read_bytes()
+        return gzip.decompress(packed), (site.parent / f"onnx/{name}.onnx").read_bytes()
+
+    x = {"noise": np.random.default_rng(9).uniform(-1, 1, (8, 100)).astype("float32")}
     halved, whole = (
-        onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, x)[0]
-        for path in (built, exported)
+        onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, x)[0]
+        for file in contents("dcgan_mnist")
     )
-    np.testing.assert_allclose(halved, whole, atol=1e-6)
+    np.testing.assert_allclose(halved, whole, atol=1e-3)
+    for name in ("colorized_ae", "vae_mlp_mnist-decoder"):
+        halved, whole = contents(name)
+        assert len(halved) < 0.55 * len(whole)
+
+
+def test_without_scripts_there_are_pictures_and_links(browser, address):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address, wait_until="load")
+    stills = page.locator(".still")
+    assert stills.count() == len(build_explorer.PICTURES)
+    for still in stills.all():
+        still.scroll_into_view_if_needed()
+        assert still.bounding_box()["height"] > 40
+    assert page.locator(".measured a").count() >= 19
+    assert page.locator("main button:visible").count() == 0
+    context.close()
+
+
+def test_the_first_load_is_small(browser, address):
+    page, sizes = browser.new_page(), []
+    page.on("response", lambda response: sizes.append(len(response.body())))
+    page.goto(address, wait_until="networkidle")
+    assert sum(sizes) < 300_000
+    assert page.locator(".panel[data-state]").count() == 0
+    page.mouse.wheel(0, 4000)  # scrolling past a panel does not start it
+    page.wait_for_timeout(300)
+    assert page.locator(".panel[data-state]").count() == 0
+    page.close()
 
 
 def test_the_build_without_the_runtime_is_one_line(monkeypatch, tmp_path):

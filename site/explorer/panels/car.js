@@ -1,7 +1,8 @@
 // Chapter 10: a policy drives the car of MountainCarContinuous.
+import { drawHill, drawPhase } from "../carpictures.js";
 import { latest, tensor } from "../engine.js";
-import { GOAL, HIGH, LIMIT, LOW, MAX_SPEED, height, reset, step } from "../mountaincar.js";
-import { color, fit, redraw, rgb } from "../paint.js";
+import { HIGH, LIMIT, LOW, MAX_SPEED, reset, step } from "../mountaincar.js";
+import { redraw } from "../paint.js";
 import { generator } from "../random.js";
 import { Status, player, radios } from "../ui.js";
 
@@ -26,87 +27,9 @@ export async function start(panel) {
   let force = 0;
   let forces = null;
 
-  function drawHill() {
-    const { context, width, height: tall } = fit(find(".hill"));
-    const x = (position) => ((position - LOW + 0.05) / (HIGH - LOW + 0.1)) * width;
-    const y = (level) => tall - 16 - level * (tall - 76);
-    context.beginPath();
-    context.moveTo(0, tall);
-    for (let i = 0; i <= 120; i++) {
-      const position = LOW - 0.05 + ((HIGH - LOW + 0.1) * i) / 120;
-      context.lineTo(x(position), y(height(position)));
-    }
-    context.lineTo(width, tall);
-    context.fillStyle = color("line");
-    context.fill();
-    // The flag.
-    const [fx, fy] = [x(GOAL), y(height(GOAL))];
-    context.fillStyle = color("good");
-    context.fillRect(fx - 1, fy - 40, 2, 40);
-    context.beginPath();
-    context.moveTo(fx, fy - 40);
-    context.lineTo(fx + 22, fy - 33);
-    context.lineTo(fx, fy - 26);
-    context.fill();
-    // The car, along the slope.
-    context.save();
-    context.translate(x(car.position), y(height(car.position)));
-    const run = x(car.position + 0.01) - x(car.position);
-    const rise = y(height(car.position + 0.01)) - y(height(car.position));
-    context.rotate(Math.atan2(rise, run));
-    context.fillStyle = color("ink");
-    context.beginPath();
-    context.roundRect(-19, -18, 38, 11, 4);
-    context.roundRect(-11, -26, 21, 10, 4);
-    context.fill();
-    for (const wheel of [-11, 11]) {
-      context.beginPath();
-      context.arc(wheel, -6, 6, 0, 2 * Math.PI);
-      context.fillStyle = color("soft");
-      context.fill();
-    }
-    if (Math.abs(force) > 0.02) {
-      // The force, as a bar in the direction of the push.
-      context.fillStyle = color(force > 0 ? "accent" : "bad");
-      context.fillRect(0, -36, 34 * force, 5);
-    }
-    context.restore();
-  }
-
-  function drawPhase() {
-    const { context, width, height: tall } = fit(find(".phase"));
-    if (forces) {
-      const [columns, rows] = MAP;
-      const image = new ImageData(columns, rows);
-      const [right, left] = [rgb("accent"), rgb("bad")];
-      for (let i = 0; i < columns * rows; i++) {
-        const push = Math.min(Math.max(forces[2 * i], -1), 1);
-        image.data.set(push > 0 ? right : left, 4 * i);
-        image.data[4 * i + 3] = 190 * Math.abs(push);
-      }
-      const small = new OffscreenCanvas(columns, rows);
-      small.getContext("2d").putImageData(image, 0, 0);
-      context.drawImage(small, 0, 0, width, tall);
-    }
-    const x = (position) => ((position - LOW) / (HIGH - LOW)) * width;
-    const y = (velocity) => (0.5 - velocity / (2 * MAX_SPEED)) * tall;
-    context.beginPath();
-    for (const { position, velocity } of path) context.lineTo(x(position), y(velocity));
-    context.strokeStyle = color("ink");
-    context.lineWidth = 2;
-    context.stroke();
-    context.beginPath();
-    context.arc(x(car.position), y(car.velocity), 5, 0, 2 * Math.PI);
-    context.fillStyle = color("ink");
-    context.fill();
-    context.font = `12px ${color("sans")}`;
-    context.fillText("position →", width - 70, tall - 8);
-    context.fillText("velocity ↑", 8, 16);
-  }
-
   function show() {
-    drawHill();
-    drawPhase();
+    drawHill(find(".hill"), car, force);
+    drawPhase(find(".phase"), forces, MAP, 2, path);
     const who = human.checked ? "You" : "The policy";
     const end = car.flag
       ? `${who} reached the flag after ${car.steps} steps`
@@ -187,7 +110,10 @@ export async function start(panel) {
     button.addEventListener("pointerdown", () => {
       keys[side] = true;
     });
-    for (const name of ["pointerup", "pointerleave", "pointercancel"]) {
+    button.addEventListener("keydown", ({ key }) => {
+      if (key === "Enter" || key === " ") keys[side] = true;
+    });
+    for (const name of ["pointerup", "pointerleave", "pointercancel", "keyup", "blur"]) {
       button.addEventListener(name, () => {
         keys[side] = false;
       });
@@ -199,6 +125,7 @@ export async function start(panel) {
   });
 
   restart();
+  panel.addEventListener("network", updateMap);
   redraw(show);
   await updateMap();
   if (!matchMedia("(prefers-reduced-motion: reduce)").matches) play(true);

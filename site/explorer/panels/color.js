@@ -1,12 +1,21 @@
 // Chapters 3 and 7: gray pictures get colors, by the autoencoder and by CycleGAN.
 import { latest, tensor } from "../engine.js";
 import { drawPicture } from "../paint.js";
+import { remember, remembered } from "../state.js";
 import { Status } from "../ui.js";
 
 const SIDE = 32;
 const LARGE = 256;
 const GRAY = [0.299, 0.587, 0.114];
 const NAMES = ["airplane", "horse", "rowing boat", "ship", "bird", "yacht", "brown horse", "frog"];
+
+/** The context of a white canvas, on which transparent pixels look as on paper. */
+function onWhite(canvas) {
+  const context = canvas.getContext("2d");
+  context.fillStyle = "white";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  return context;
+}
 
 /** The middle square of a picture as (side, side, 3) in [0, 1]. */
 function square(image, side) {
@@ -18,11 +27,11 @@ function square(image, side) {
   for (let size = least; size > 2 * side; ) {
     size = Math.ceil(size / 2);
     const half = new OffscreenCanvas(size, size);
-    half.getContext("2d").drawImage(source, ...box, 0, 0, size, size);
+    onWhite(half).drawImage(source, ...box, 0, 0, size, size);
     [source, box] = [half, [0, 0, size, size]];
   }
   const canvas = new OffscreenCanvas(side, side);
-  const context = canvas.getContext("2d");
+  const context = onWhite(canvas);
   context.imageSmoothingQuality = "high";
   context.drawImage(source, ...box, 0, 0, side, side);
   const { data } = context.getImageData(0, 0, side, side);
@@ -100,8 +109,10 @@ export async function start(panel) {
   );
 
   const buttons = [];
+  let shown = null;
   function choose(image, button) {
     for (const each of buttons) each.setAttribute("aria-pressed", each === button);
+    shown = image;
     return update(image);
   }
 
@@ -132,9 +143,14 @@ export async function start(panel) {
     const small = document.createElement("canvas");
     drawPicture(small, square(photo, SIDE), 3);
     button.append(small);
-    button.addEventListener("click", () => choose(photo, button));
+    button.addEventListener("click", () => {
+      remember(panel, "photo", i);
+      choose(photo, button);
+    });
     buttons.push(button);
     panel.querySelector(".photos").append(button);
   });
-  await choose(photos[2], buttons[2]);
+  panel.addEventListener("network", () => update(shown));
+  const first = remembered(panel, "photo") ?? 2;
+  await choose(photos[first], buttons[first]);
 }

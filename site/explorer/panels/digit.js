@@ -2,6 +2,7 @@
 import { latest, tensor } from "../engine.js";
 import { drawDigits } from "../paint.js";
 import { generator, normal, oneHot, uniform } from "../random.js";
+import { remember, remembered } from "../state.js";
 import { Status, radios } from "../ui.js";
 
 const COLUMNS = 8;
@@ -14,7 +15,7 @@ const NOISE = {
 export async function start(panel) {
   const status = new Status(panel, "One digit");
   let digit = 8;
-  let seed = 0;
+  let seed = Number(remembered(panel, "seed"));
 
   const update = latest(
     status.guard(async () => {
@@ -37,7 +38,9 @@ export async function start(panel) {
   });
   panel.querySelector(".fresh").addEventListener("click", () => {
     seed += 1;
+    remember(panel, "seed", seed);
     update();
   });
+  panel.addEventListener("network", update);
   await update();
 }

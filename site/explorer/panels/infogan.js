@@ -2,6 +2,7 @@
 import { latest, tensor } from "../engine.js";
 import { drawDigits } from "../paint.js";
 import { generator, oneHot, uniform } from "../random.js";
+import { remember, remembered } from "../state.js";
 import { Status, slider } from "../ui.js";
 
 const DIGITS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
@@ -11,7 +12,7 @@ export async function start(panel) {
   const status = new Status(panel, "One digit");
   const row = panel.querySelector(".digits");
   const labels = tensor(oneHot(DIGITS), 10);
-  let seed = 0;
+  let seed = Number(remembered(panel, "seed"));
 
   const update = latest(
     status.guard(async () => {
@@ -30,7 +31,9 @@ export async function start(panel) {
   const code2 = slider(panel.querySelector(".code2"), update);
   panel.querySelector(".fresh").addEventListener("click", () => {
     seed += 1;
+    remember(panel, "seed", seed);
     update();
   });
+  panel.addEventListener("network", update);
   await update();
 }

@@ -2,6 +2,7 @@
 import { latest, tensor } from "../engine.js";
 import { drawDigits } from "../paint.js";
 import { generator, uniform } from "../random.js";
+import { remember, remembered } from "../state.js";
 import { Status, moveSlider, player, slider } from "../ui.js";
 
 const COLUMNS = 8;
@@ -12,12 +13,16 @@ export async function start(panel) {
   const status = new Status(panel, "One digit");
   const rows = [...panel.querySelectorAll(".digits")];
   const input = panel.querySelector(".between");
-  let seed = 0;
-  let ends = [0, 1].map((each) => uniform(generator(each), COLUMNS * SIZE));
+  let seed = Number(remembered(panel, "seed"));
+  let ends = [seed, seed + 1].map((each) => uniform(generator(each), COLUMNS * SIZE));
+
+  // The slider rounds its value; a slow walk would never leave a step of it.
+  let place = 0;
+  let walking = false;
 
   const update = latest(
     status.guard(async () => {
-      const t = between();
+      const t = place;
       const noise = ends[0].map((value, i) => (1 - t) * value + t * ends[1][i]);
       for (const row of rows) {
         const { model } = row.dataset;
@@ -29,7 +34,10 @@ export async function start(panel) {
     }),
   );
 
-  const between = slider(input, update);
+  const between = slider(input, () => {
+    if (!walking) place = between();
+    update();
+  });
 
   function next() {
     seed += 1;
@@ -37,18 +45,21 @@ export async function start(panel) {
   }
   panel.querySelector(".fresh").addEventListener("click", () => {
     next();
+    remember(panel, "seed", seed);
     moveSlider(input, 0);
   });
 
-  let place = 0;
   player(panel.querySelector(".walk"), ["Walk", "Stop"], async (seconds) => {
-    place = between() + seconds / SECONDS;
+    place += seconds / SECONDS;
     if (place >= 1) {
       next();
       place -= 1;
     }
+    walking = true;
     moveSlider(input, place);
+    walking = false;
     await update();
   });
+  panel.addEventListener("network", update);
   await update();
 }

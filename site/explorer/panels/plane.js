@@ -1,6 +1,7 @@
 // Chapter 8: the decoder of a VAE over its plane of codes.
 import { latest, tensor } from "../engine.js";
 import { drawDigit } from "../paint.js";
+import { remember, remembered } from "../state.js";
 import { Status, radios } from "../ui.js";
 
 const SIDE = 28;
@@ -64,25 +65,36 @@ export async function start(panel) {
     return update();
   }
 
-  map.addEventListener("pointermove", (event) => {
+  /** Moves the cross for the reader. */
+  function steer(x, y) {
+    move(x, y);
+    point.forEach((value, i) => remember(panel, "xy"[i], value.toFixed(2)));
+  }
+
+  function follow(event) {
     const box = map.getBoundingClientRect();
-    move(
+    steer(
       (2 * EXTENT * (event.clientX - box.left)) / box.width - EXTENT,
       EXTENT - (2 * EXTENT * (event.clientY - box.top)) / box.height,
     );
-  });
+  }
+  for (const name of ["pointerdown", "pointermove"]) map.addEventListener(name, follow);
   map.addEventListener("keydown", (event) => {
     const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
     if (!(event.key in moves)) return;
     event.preventDefault();
     const [dx, dy] = moves[event.key];
-    move(point[0] + 0.1 * dx, point[1] + 0.1 * dy);
+    steer(point[0] + 0.1 * dx, point[1] + 0.1 * dy);
   });
   radios(panel.querySelector(".radios"), NETWORKS, model, async (value) => {
     model = value;
     await updateAtlas();
     update();
   });
+  panel.addEventListener("network", async () => {
+    await updateAtlas();
+    update();
+  });
   await updateAtlas();
-  await move(0.4, -1.2);
+  await move(Number(remembered(panel, "x") ?? 0.4), Number(remembered(panel, "y") ?? -1.2));
 }

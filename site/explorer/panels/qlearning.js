@@ -1,10 +1,9 @@
 // Chapter 9: the Q-table of listing 9.3.1 learns step by step.
 import { ACTIONS, COLUMNS, GAMMA, GOAL, HOLE, QAgent, ROWS, START, step } from "../gridworld.js";
 import { generator } from "../random.js";
-import { player } from "../ui.js";
+import { announcer, player, slider } from "../ui.js";
 
 const CELL = 150;
-const STEPS_A_SECOND = 5;
 // Left, down, right, up: the triangle of an action within its cell, and where its value is written.
 const TRIANGLES = [
   ["0,0 75,75 0,150", 31, 76],
@@ -13,6 +12,7 @@ const TRIANGLES = [
   ["0,0 75,75 150,0", 75, 18],
 ];
 
+const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 const number = (value) => value.toFixed(1).replace("-", "−");
 
 /** The grid as SVG: each cell with the values of its four actions. */
@@ -62,6 +62,7 @@ function tableRows(table, changed) {
 
 export async function start(panel) {
   const find = (name) => panel.querySelector(name);
+  const announce = announcer(find(".status"));
   let agent;
   let state;
   let counts;
@@ -73,9 +74,10 @@ export async function start(panel) {
     find(".world").setAttribute("aria-label", `grid of 2 x 3 cells, the agent in ${place}`);
     find(".q tbody").innerHTML = tableRows(agent.table, changed);
     find(".facts").textContent =
-      `${counts.episodes} episodes, ${counts.wins} wins, ` +
+      `${counted(counts.episodes, "episode")}, ${counted(counts.wins, "win")}, ` +
       `${Math.round(100 * agent.epsilon)} % of the actions are random`;
     find(".update").textContent = text;
+    announce(text);
   }
 
   /** One step of the agent, or a new episode after the last one; returns what `show` needs. */
@@ -109,10 +111,11 @@ export async function start(panel) {
     show({ text: "All values are 0. Take a step." });
   }
 
+  const speed = slider(find(".speed"), () => {});
   let waited = 0;
   const play = player(find(".play"), ["Play", "Pause"], async (seconds) => {
     waited += seconds;
-    if (waited < 1 / STEPS_A_SECOND) return;
+    if (waited < 1 / speed()) return;
     waited = 0;
     show(move());
   });

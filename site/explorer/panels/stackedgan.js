@@ -26,5 +26,6 @@ export async function start(panel) {
 
   const z1 = slider(panel.querySelector(".z1"), update);
   const z0 = slider(panel.querySelector(".z0"), update);
+  panel.addEventListener("network", update);
   await update();
 }
