@@ -405,7 +405,8 @@ def test_script_trains_then_loads_and_draws(path, name, figures, tmp_path, data_
     exact = 1e-4 if path == COLORIZATION else 2e-6
     assert measured["mse"] == pytest.approx(trained["test_loss"], abs=exact)
     if path == COLORIZATION:
-        parts = {"mse", "mae", "psnr", "colorfulness"}
+        parts = {"mse", "mae", "psnr", "luminance_mse", "chroma_mse"}
+        parts |= {"colorfulness", "colorfulness_distance"}
         assert set(loaded["gray_copy"]) == set(loaded["colors_on_gray"]) == parts
         (best,) = (tmp_path / name / "saved_models").iterdir()
         assert best.name == f"colorized_ae_model.{trained['best_epoch']:03d}.h5"
