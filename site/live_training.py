@@ -70,7 +70,7 @@ def _spec(name, *shape, dtype=FLOATS):
 
 
 def _fed_variable(value, name):
-    """A variable in the place of a Python number, which a traced step would contain."""
+    """A variable instead of a Python number, which a traced step would contain."""
     return keras.Variable(value, trainable=False, name=name)
 
 

@@ -244,7 +244,7 @@ def model_diagram(model: keras.Model, path: Path) -> None:
 
 
 def is_plane(latent_dim: int) -> bool:
-    """Whether codes of so many numbers can be drawn in a plane; if not, prints a line."""
+    """Whether codes of `latent_dim` numbers can be drawn in a plane; if not, prints a line."""
     if latent_dim != 2:
         print(f"no figures of the latent plane: the codes have {latent_dim} numbers, not 2")
     return latent_dim == 2

@@ -21,7 +21,7 @@ LARGEST_TABLE = 2**20  # bytes of a file
 def known(env_id: str) -> str:
     """Returns the name that Gymnasium has for the lake."""
     if env_id == "FrozenLake-v0":
-        print(f"Gymnasium no longer has FrozenLake-v0: using {ENV_ID}, which is the same lake.")
+        print(f"Gymnasium has no FrozenLake-v0: using {ENV_ID}, which is the same lake.")
         return ENV_ID
     return env_id
 
