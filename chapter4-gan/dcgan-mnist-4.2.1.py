@@ -8,7 +8,7 @@ Paper: Radford, Metz, Chintala, Unsupervised Representation Learning with Deep C
 Generative Adversarial Networks (2016), arXiv:1511.06434.
 
     python3 dcgan-mnist-4.2.1.py                              train, 40,000 steps
-    python3 dcgan-mnist-4.2.1.py --train-steps 5000           train until digits are recognizable
+    python3 dcgan-mnist-4.2.1.py --train-steps 5000           a shorter run
     python3 dcgan-mnist-4.2.1.py --resume                     continue from the last checkpoint
     python3 dcgan-mnist-4.2.1.py --resume --train-steps 60000  continue a finished run
     python3 dcgan-mnist-4.2.1.py --bn                         see how batch normalization fails
