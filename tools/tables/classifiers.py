@@ -167,7 +167,7 @@ ONE_CYCLE = {
     "ResNet56 v1": (f"{RESNET}56v1-one-cycle", "92.71 %", "93.03 %"),
     "ResNet110 v1": (f"{RESNET}110v1-one-cycle", "92.65 %", "93.57 %"),
     "ResNet56 v2": (f"{RESNET}56v2-one-cycle", "93.01 %", "-"),
-    "ResNet110 v2": (f"{RESNET}110v2-one-cycle", "93.15 %", "93.63 %"),
+    "ResNet110 v2": (f"{RESNET}110v2-one-cycle", "93.15 %", "-"),
     "DenseNet-BC-100": ("densenet-cifar10-2.4.1-one-cycle", "93.74 %", "95.49 %"),
 }
 
