@@ -6,11 +6,13 @@ The methods are the autoencoder of listing 3.4.1 and both kinds of CycleGAN, wit
 weights. The picture is figures/cyclegan-comparison.png of chapter 7.
 """
 
+from __future__ import annotations
+
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
 from lib.cyclegan.tasks import Task
@@ -20,6 +22,9 @@ from lib.measure import plots
 from lib.run import flags, program
 from tools import figures
 from tools.scripts import ROOT, load_script
+
+if TYPE_CHECKING:
+    import keras
 
 AUTOENCODER = "chapter3-autoencoders/colorization-autoencoder-cifar10-3.4.1.py"
 CYCLEGAN = "chapter7-cross-domain-gan/cyclegan-7.1.1.py"
