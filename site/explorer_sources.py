@@ -83,8 +83,8 @@ SOURCES = {
     "learn-vae": Source(
         "lib/vae.py",
         "kl_divergence",
-        "def kl_divergence",
-        3,
+        "return (ops.square(std)",
+        1,
         "KL = Σ_j ( σ_j^2 + μ_j^2 − 1 − log σ_j^2 ) / 2",
     ),
     "qlearning": Source(
