@@ -110,9 +110,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_record(parser: argparse.ArgumentParser) -> None:
-    """Adds `--record`."""
+    """Adds `--record`; older commands name its kind."""
     text = "write a video of the trained agent, agent.gif"
-    parser.add_argument("--record", action="store_true", help=text)
+    parser.add_argument("--record", nargs="?", const="gif", choices=("gif",), help=text)
 
 
 def _add_seed_and_folder(parser):

@@ -137,7 +137,9 @@ def main():
                 slowest = f"slowest {readers.slowest:.2f} s"
                 print(f"{tried} files: {readers.outcomes}, {slowest}", flush=True)
 
-        flags = [f"-runs={args.files}", f"-seed={args.seed}", "-max_len=4096", "-timeout=20"]
+        # The peak of this process includes that of the process that has started it.
+        flags = [f"-rss_limit_mb={(records.peak_rss_mb() or 0) + 1024}", f"-runs={args.files}"]
+        flags += [f"-seed={args.seed}", "-max_len=4096", "-timeout=20"]
         atheris.Setup([sys.argv[0], *flags, "-verbosity=0", str(corpus)], told)
         atheris.Fuzz()
 
