@@ -91,12 +91,17 @@ class Step:
     results: list[str]
 
 
+def spec(name, *shape, integer=False):
+    """A batch of float32 numbers, or of int32, of a shape: an argument of a traced function."""
+    return tf.TensorSpec((None, *shape), tf.int32 if integer else tf.float32, name=name)
+
+
 def trace(function, signature, state, fed=None):
     """Traces a function and makes it functional.
 
     Args:
         function: of one argument; returns a dict of tensors.
-        signature: its argument, a `tf.TensorSpec` with a name for each tensor, nested.
+        signature: its argument, a `spec` for each tensor, nested.
         state: Keras variables that keep their values; they are named by position.
         fed: {name: Keras variable}. All variables that are neither `state` nor `fed` are zero:
             those of metrics, which then return the result of one batch, and the seeds.

@@ -16,7 +16,6 @@ import export_steps
 import h5py
 import keras
 import onnx
-import tensorflow as tf
 
 from lib import vae
 from lib.files import safe_h5, weights
@@ -24,8 +23,6 @@ from lib.rl import environments
 from lib.rl.state_encoder import build_encoder
 from tools import registry
 from tools.scripts import ROOT, load_script
-
-FLOATS, INTEGERS = tf.float32, tf.int32
 
 
 @dataclass
@@ -35,7 +32,7 @@ class Experiment:
     Attributes:
         model: the compiled model, its optimizer built.
         script: its script, relative to the root.
-        signature: the argument of `model.train_step`, of named `tf.TensorSpec`.
+        signature: the argument of `model.train_step`, of `export_steps.spec`.
         fed: {name: Keras variable that the page sets}.
         saved: the network whose weights the script loads.
         more: further networks without training, such as a target network.
@@ -65,10 +62,6 @@ class Experiment:
         return export_steps.trace(self.model.train_step, self.signature, self.state, self.fed)
 
 
-def _spec(name, *shape, dtype=FLOATS):
-    return tf.TensorSpec((None, *shape), dtype, name=name)
-
-
 def _fed_variable(value, name):
     """A variable instead of a Python number, which a traced step would contain."""
     return keras.Variable(value, trainable=False, name=name)
@@ -81,11 +74,11 @@ def mlp():
     model = script.build_classifier()
     script.compile_classifier(model)
     model.optimizer.build(model.trainable_variables)
-    images = _spec("images", 784)
+    images = export_steps.spec("images", 784)
     return Experiment(
         model,
         path,
-        (images, _spec("labels", dtype=INTEGERS)),
+        (images, export_steps.spec("labels", integer=True)),
         {"learning_rate": model.optimizer.learning_rate},
         saved=model,
         functions={"classify": (lambda x: {"output": model(x, training=False)}, images)},
@@ -103,16 +96,16 @@ def vae_mlp():
     vars(model.get_layer("z"))["beta"] = beta
     vae.compile_vae(model, keras.optimizers.Adam(script.LEARNING_RATE))
     model.optimizer.build(model.trainable_variables)
-    images = _spec("images", 784)
+    images = export_steps.spec("images", 784)
     return Experiment(
         model,
         path,
-        (images, _spec("targets", 784)),
+        (images, export_steps.spec("targets", 784)),
         {"learning_rate": model.optimizer.learning_rate, "beta": beta},
         saved=script.build_vae(encoder, decoder, seed=0),  # whose beta is a number
         functions={
             "encode": (lambda x: dict(zip(("mean", "log_var"), encoder(x), strict=True)), images),
-            "decode": (lambda z: {"output": decoder(z)}, _spec("codes", 2)),
+            "decode": (lambda z: {"output": decoder(z)}, export_steps.spec("codes", 2)),
         },
     )
 
@@ -127,11 +120,11 @@ def dqn():
     optimizer = agent.learner.optimizer
     optimizer.build(agent.learner.trainable_variables)
     transitions = (
-        _spec("states", 4),
-        _spec("actions", dtype=INTEGERS),
-        _spec("rewards"),
-        _spec("next_states", 4),
-        _spec("ended"),
+        export_steps.spec("states", 4),
+        export_steps.spec("actions", integer=True),
+        export_steps.spec("rewards"),
+        export_steps.spec("next_states", 4),
+        export_steps.spec("ended"),
     )
     return Experiment(
         agent.learner,

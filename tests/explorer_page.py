@@ -25,6 +25,7 @@ PATIENCE = 120_000  # milliseconds, for a machine that is busy with other tests
 MARKS = [
     # One worker builds the page and starts the browser.
     pytest.mark.xdist_group("explorer"),
+    pytest.mark.usefixtures("no_faults"),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
     pytest.mark.skipif(
         not build_explorer.RUNTIME.exists(), reason="no ONNX Runtime Web: run npm ci in site/"
@@ -68,6 +69,14 @@ def browser():
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def no_faults(request):
+    """Fails a test whose page reported an error or a foreign request."""
+    page = request.getfixturevalue("page") if "page" in request.fixturenames else None
+    yield
+    assert page is None or page.faults == []
 
 
 def open_page(browser, address, width=1280, scheme="light", search="", **options):

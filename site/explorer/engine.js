@@ -51,7 +51,7 @@ export function run(model, inputs) {
   });
 }
 
-/** Takes another network in the place of one; rejects a file with other inputs or outputs. */
+/** Takes another network instead of one; rejects a file with other inputs or outputs. */
 export function replace(model, bytes) {
   return send({ model, bytes });
 }

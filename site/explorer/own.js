@@ -1,4 +1,4 @@
-// Your own network in the place of one of the page: a file that a script wrote with --export.
+// Your own network instead of one of the page: a file that a script wrote with --export.
 import { replace } from "./engine.js";
 import { manifest } from "./manifest.js";
 
@@ -13,7 +13,7 @@ export function addOwn(panel) {
   details.innerHTML = `<summary>Run your own network here</summary>
     <p>Train a network, write it with <code>--export=FILE</code>, and choose the file or drop it
     here. It stays on your machine.</p>
-    <div class="row"><label>in the place of <select></select></label>
+    <div class="row"><label>instead of <select></select></label>
     <label class="button">Choose a file <input type="file" accept=".onnx"></label></div>
     <p class="answer" role="status"></p>`;
   const select = details.querySelector("select");
@@ -24,7 +24,7 @@ export function addOwn(panel) {
     details.open = true;
     try {
       await replace(select.value, await file.arrayBuffer());
-      answer.textContent = `${file.name} runs in the place of ${select.value}.`;
+      answer.textContent = `${file.name} runs instead of ${select.value}.`;
       panel.dispatchEvent(new Event("network"));
     } catch (error) {
       answer.textContent = `'${file.name}' does not fit: ${error.message}`;

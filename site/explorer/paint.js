@@ -10,6 +10,17 @@ export function drawDigit(canvas, data, offset = 0) {
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
+/** Draws digits (columns * columns, 28, 28) as one square picture. */
+export function drawAtlas(canvas, data, columns) {
+  canvas.width = canvas.height = columns * SIDE;
+  const context = canvas.getContext("2d");
+  const tile = new OffscreenCanvas(SIDE, SIDE);
+  for (let i = 0; i < columns * columns; i++) {
+    drawDigit(tile, data, i * SIDE * SIDE);
+    context.drawImage(tile, (i % columns) * SIDE, Math.floor(i / columns) * SIDE);
+  }
+}
+
 /** Draws a row of digits into `parent`, one canvas each. */
 export function drawDigits(parent, data, label) {
   const count = data.length / (SIDE * SIDE);

@@ -15,7 +15,7 @@ function session(model) {
 const describe = (all) =>
   all.map(({ name, shape }) => `${name} (${["batch", ...(shape ?? []).slice(1)].join(", ")})`).join(", ");
 
-/** Takes another network in the place of one, if its inputs and outputs are the same. */
+/** Takes another network instead of one, if its inputs and outputs are the same. */
 async function replace({ id, model, bytes }) {
   try {
     let own;

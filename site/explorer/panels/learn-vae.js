@@ -1,9 +1,8 @@
 // Chapter 8: the plane of listing 8.1.1 forms.
 import { drawChart } from "../charts.js";
 import { Live } from "../live.js";
-import { drawDigit, fit, redraw } from "../paint.js";
+import { drawAtlas, fit, redraw } from "../paint.js";
 
-const SIDE = 28;
 const GRID = 13; // as in live/vae.js
 const HUES = Array.from({ length: 10 }, (_, digit) => `hsl(${36 * digit} 70% 48%)`);
 
@@ -31,17 +30,6 @@ export async function start(panel) {
     });
   }
 
-  function drawAtlas(data) {
-    const canvas = find(".atlas");
-    canvas.width = canvas.height = GRID * SIDE;
-    const context = canvas.getContext("2d");
-    const tile = new OffscreenCanvas(SIDE, SIDE);
-    for (let i = 0; i < GRID * GRID; i++) {
-      drawDigit(tile, data, i * SIDE * SIDE);
-      context.drawImage(tile, (i % GRID) * SIDE, Math.floor(i / GRID) * SIDE);
-    }
-  }
-
   find(".legend").innerHTML = HUES.map(
     (hue, digit) => `<span><i style="background:${hue}"></i>${digit}</span>`,
   ).join(" ");
@@ -66,7 +54,7 @@ export async function start(panel) {
         ({ history, codes, extent } = report);
         labels = [...report.labels];
         draw();
-        drawAtlas(report.atlas);
+        drawAtlas(find(".atlas"), report.atlas, GRID);
         const { reconstruction, kl } = report;
         find(".bound").textContent =
           `Test digits: ${(reconstruction + kl).toFixed(1)} nats = reconstruction ` +

@@ -1,27 +1,15 @@
 // Chapter 8: the decoder of a VAE over its plane of codes.
 import { latest, tensor } from "../engine.js";
-import { drawDigit } from "../paint.js";
+import { drawAtlas, drawDigit } from "../paint.js";
 import { remember, remembered } from "../state.js";
 import { Status, radios } from "../ui.js";
 
-const SIDE = 28;
 const EXTENT = 4; // codes from -4 to 4, as in figure 8.1.7
 const GRID = 17;
 const NETWORKS = [
   ["vae_mlp_mnist-decoder", "Dense layers"],
   ["vae_cnn_mnist-decoder", "Convolutions"],
 ];
-
-/** Draws the digits of a grid of codes, (GRID * GRID, 28, 28), as one picture. */
-function drawAtlas(canvas, data) {
-  canvas.width = canvas.height = GRID * SIDE;
-  const context = canvas.getContext("2d");
-  const tile = new OffscreenCanvas(SIDE, SIDE);
-  for (let i = 0; i < GRID * GRID; i++) {
-    drawDigit(tile, data, i * SIDE * SIDE);
-    context.drawImage(tile, (i % GRID) * SIDE, Math.floor(i / GRID) * SIDE);
-  }
-}
 
 export async function start(panel) {
   const status = new Status(panel, "One digit");
@@ -52,7 +40,7 @@ export async function start(panel) {
         codes[2 * i] = place(i % GRID);
         codes[2 * i + 1] = -place(Math.floor(i / GRID));
       }
-      drawAtlas(panel.querySelector(".atlas"), (await decode(codes)).data);
+      drawAtlas(panel.querySelector(".atlas"), (await decode(codes)).data, GRID);
     }),
   );
 
