@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +64,7 @@ def redraw(chapter: int, command: str, pictures: dict[str, str], check: bool = F
     Args:
         chapter: number of the chapter.
         command: script and flags.
-        pictures: {picture that it draws: figure}.
+        pictures: {picture that it draws: figure}; for a pattern, the figure has all that match.
         check: compare instead.
 
     Returns:
@@ -82,8 +82,11 @@ def redraw(chapter: int, command: str, pictures: dict[str, str], check: bool = F
             *_, reason = ["no message", *done.stderr.strip().splitlines()]
             raise UserError(f"'{command}' failed: {reason}")
         for drawn, figure in pictures.items():
-            source = next(Path(output).glob(f"*/{drawn}"), None)
+            found = sorted(Path(output).glob(f"*/{drawn}"))
             target = folder / "figures" / figure
+            source = found[0] if found else None
+            if len(found) > 1:
+                source = side_by_side(found, Path(output) / figure)
             if source is None:
                 if not re.search(rf"^no ({drawn}|diagrams): ", done.stdout, re.MULTILINE):
                     raise UserError(f"'{command}' has not drawn '{drawn}'")
@@ -95,6 +98,18 @@ def redraw(chapter: int, command: str, pictures: dict[str, str], check: bool = F
             if not check:
                 replace(source, target)
     return different
+
+
+def side_by_side(sources: Sequence[Path], target: Path) -> Path:
+    """Writes square gray pictures in rows of five, each 330 pixels wide, into `target`."""
+    from PIL import Image
+
+    whole = Image.new("L", (min(5, len(sources)) * 330, -(-len(sources) // 5) * 330), 255)
+    for i, source in enumerate(sources):
+        each = Image.open(source).convert("L").resize((325, 325), Image.Resampling.BOX)
+        whole.paste(each, (i % 5 * 330, i // 5 * 330))
+    whole.quantize(16).save(target, optimize=True)
+    return target
 
 
 def replace(source: Path, target: Path) -> bool:

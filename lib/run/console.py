@@ -45,10 +45,12 @@ def conclude(args: argparse.Namespace, folder: Path) -> None:
         print(f"Weights: {', '.join(map(str, weights))}")
     flag = next((f for f in ("generator", "weights") if hasattr(args, f)), None)
     if flag and weights and not getattr(args, flag):
-        print(f"Next: python3 {sys.argv[0]} --{flag}={weights[0]} --evaluate")
+        evaluate = " --evaluate" if hasattr(args, "evaluate") else ""
+        print(f"Next: python3 {sys.argv[0]} --{flag}={weights[0]}{evaluate}")
     elif flag and getattr(args, flag):
-        budget = "--train-steps 1000" if hasattr(args, "train_steps") else "--epochs 1"
-        print(f"Next: python3 {sys.argv[0]} {budget}")
+        budgets = {"train_steps": 1000, "epochs": 1, "episodes": 100}
+        name = next(name for name in budgets if hasattr(args, name))
+        print(f"Next: python3 {sys.argv[0]} --{name.replace('_', '-')} {budgets[name]}")
 
 
 def show(numbers: dict[str, Any], prefix: str = "") -> None:

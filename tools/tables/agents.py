@@ -10,9 +10,9 @@ import numpy as np
 from tools.tables.cells import (
     NOT_MEASURED,
     cell,
-    interval,
     record,
     recorded,
+    spread,
     table,
 )
 
@@ -58,8 +58,12 @@ DQNS = {
     "DQN, book's settings": "-book",
     "double, book's settings": "-ddqn-book",
 }
-# The figure and the rank tests are for ten runs.
-WITHOUT_RULE = {"DQN, without the rule": "-no-rule"}
+# The figure and the rank tests are for the runs above.
+FURTHER = {
+    "DQN, no rule": "-no-rule",
+    "double, no rule": "-ddqn-no-rule",
+    "DQN, CartPole-v1": "-v1",
+}
 
 
 def _solved(found):
@@ -74,8 +78,9 @@ def _seeds(name: str) -> list[dict[str, Any]]:
 def _episodes(seeds: Sequence[dict[str, Any]]) -> list[str]:
     """Median and quartiles of the episodes until solved; a run that was not solved is the last."""
     episodes = [seed["episodes"] if seed["solved"] else math.inf for seed in seeds]
-    low, median, high = np.quantile(episodes, (0.25, 0.5, 0.75), method="nearest")
-    texts = ["not solved" if math.isinf(x) else f"{x:,.0f}" for x in (low, median, high)]
+    low, high = np.quantile(episodes, (0.25, 0.75), method="nearest")
+    three = low, statistics.median(episodes), high
+    texts = ["not solved" if math.isinf(x) else f"{x:,.0f}" for x in three]
     quartiles = "-" if math.isinf(low) else f"{texts[0]} to {texts[2]}"
     return [texts[1], quartiles]
 
@@ -85,29 +90,30 @@ def _medians(seeds: Sequence[dict[str, Any]], **forms: str) -> list[str]:
 
 
 def dqn() -> str:
-    header = ["CartPole-v0", "episodes", "quartiles", "the book", "solved", "updates", "steps"]
+    header = ["", "episodes", "quartiles", "the book", "solved", "updates", "steps"]
     rows = []
-    for label, name in (DQNS | WITHOUT_RULE).items():
+    for label, name in (DQNS | FURTHER).items():
         found = record(f"{CARTPOLE}{name}")
         seeds = _seeds(name)
         if not seeds:
             rows.append([label, *[NOT_MEASURED] * (len(header) - 1)])
             continue
         counts = _medians(seeds, updates=",.0f", environment_steps=",.0f")
-        book = cell(found, "book_episodes", "d")
+        book = cell(found, "book_episodes", "d") if "book_episodes" in found else "-"
         rows.append([label, *_episodes(seeds), book, _solved(found), *counts])
     return table(header, rows)
 
 
 def dqn_test() -> str:
-    header = ["test reward of 200", "median", "least run", "runs with 195 or more"]
+    header = ["test reward", "median", "least run", "runs at the goal"]
     rows = []
-    for label, name in (DQNS | WITHOUT_RULE).items():
+    for label, name in (DQNS | FURTHER).items():
         rewards = [seed["test_reward"] for seed in _seeds(name)]
         if not rewards:
             rows.append([label, *[NOT_MEASURED] * 3])
             continue
-        good = f"{sum(reward >= 195 for reward in rewards)} of {len(rewards)}"
+        goal = record(f"{CARTPOLE}{name}")["goal"]
+        good = f"{sum(reward >= goal for reward in rewards)} of {len(rewards)}"
         rows.append([label, f"{statistics.median(rewards):.1f}", f"{min(rewards):.1f}", good])
     return table(header, rows)
 
@@ -149,7 +155,6 @@ def dqn_ablation() -> str:
     for name, label in DQN_ABLATIONS.items():
         seeds = _seeds(name)[:5]
         if not seeds:
-            rows.append([label, *[NOT_MEASURED] * (len(header) - 1)])
             continue
         solved = f"{sum(seed['solved'] for seed in seeds)} of {len(seeds)}"
         numbers = _medians(seeds, updates=",.0f", test_reward=".1f")
@@ -178,12 +183,13 @@ def policy_gradients() -> str:
     rows = []
     for name, label in {**POLICIES, "untrained": "untrained policy"}.items():
         found = record(f"{CAR}-{name}")
+        seeds = [*found.get("seeds", {}).values()]
         rows.append(
             [
                 label,
-                interval(found, "test_reward"),
+                spread(seeds, "test_reward"),
                 cell(found, "test_reward/least", ".1f"),
-                interval(found, "reward_last"),
+                spread(seeds, "reward_last"),
                 cell(found, "flag_reached/mean", ".1f", 100),
             ]
         )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lib.files.errors import UserError
-from lib.measure.intervals import format_interval
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 NOT_MEASURED = "not measured"  # a cell whose record does not exist
@@ -66,13 +65,18 @@ def measured_and_trained(name: str) -> tuple[Record, Record]:
 def value_at(found: dict[str, Any], key: str) -> Any:
     """The value in a record at a key, whose levels are separated by slashes.
 
+    The level "*" is the median over all values of a dict: "seeds/*/episodes".
+
     Raises:
         UserError: if the record does not have it.
     """
     value: Any = found
+    before, _, after = key.partition("/*/")
     try:
-        for part in key.split("/"):
+        for part in before.split("/"):
             value = value[int(part)] if isinstance(value, list) else value[part]
+        if after:
+            return statistics.median(value_at(each, after) for each in value.values())
     except (KeyError, IndexError, ValueError, TypeError, UserError):
         name = f"results/{found.name}.json" if isinstance(found, Record) else "the record"
         raise UserError(f"no '{key}' in {name}") from None
@@ -99,11 +103,6 @@ def cell(found: dict[str, Any], key: str, form: str, scale: float = 1) -> str:
         return shown(value if scale == 1 else scale * value, form)
     except (ValueError, TypeError) as error:
         raise UserError(f"cannot show '{key}' as '{form}': {error}") from None
-
-
-def interval(found: dict[str, Any], key: str, form: str = ".1f") -> str:
-    """The mean of a measure and its confidence interval, see `cell`."""
-    return format_interval(value_at(found, key), form) if found else NOT_MEASURED
 
 
 def minutes_on(found: dict[str, Any], form: str) -> str:

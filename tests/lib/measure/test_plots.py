@@ -324,3 +324,16 @@ def test_figures_are_not_redrawn_from_a_few_digits(data_dir, monkeypatch):
     with pytest.raises(UserError, match="expected the 10000 test digits of MNIST, found"):
         figures.check_data({1})
     figures.check_data({9, 10})
+
+
+@pytest.mark.parametrize("count, size", [(2, (660, 330)), (7, (1650, 660))])
+def test_pictures_stand_side_by_side_in_rows_of_five(count, size, tmp_path):
+    sources = [tmp_path / f"{k}.png" for k in range(count)]
+    for k, path in enumerate(sources):
+        Image.new("L", (60, 50), 16 * k).save(path)
+    whole = Image.open(figures.side_by_side(sources, tmp_path / "whole.png")).convert("L")
+    assert whole.size == size
+    for k in range(count):
+        assert whole.getpixel((k % 5 * 330 + 160, k // 5 * 330 + 160)) == pytest.approx(
+            16 * k, abs=4
+        )
