@@ -171,6 +171,7 @@ def last_lines(tmp_path, monkeypatch, capsys):
     parser = flags.Parser(None)
     parser.add_setting("--ema", type=float, default=0.999)
     parser.add_argument("--generator")
+    parser.add_argument("--evaluate", action="store_true")
     parser.add_argument("--output-dir", default=tmp_path)
     parser.add_argument("--train-steps", default=2)
 

@@ -1,7 +1,8 @@
 """Tables of the GANs of chapters 4 to 6."""
 
 from tools import registry
-from tools.tables.cells import cell, record, records, spread, table
+from tools.tables import cells
+from tools.tables.cells import cell, read_rows, record, records, spread, table
 
 GANS = (4, 5, 6)  # chapters
 
@@ -71,6 +72,17 @@ def batch_norm() -> str:
                 spread(records(name, "train"), "losses/accuracy", ".2f"),
             ]
         )
+    return table(header, rows)
+
+
+def r1() -> str:
+    header = ["2,500 steps", "FID-MNIST", "KID x 1000", "accuracy of D"]
+    rows = []
+    for label, end in {"DCGAN": "", "DCGAN, --r1 1": "-r1-3000-steps"}.items():
+        path = cells.RESULTS / f"dcgan-mnist-4.2.1{end}-log.csv"
+        for found in read_rows(path, step=2500) if path.exists() else []:
+            fid, kid, accuracy = (float(found[key]) for key in ("fid_mnist", "kid", "accuracy"))
+            rows.append([label, f"{fid:.0f}", f"{1000 * kid:.0f}", f"{accuracy:.2f}"])
     return table(header, rows)
 
 
@@ -156,6 +168,7 @@ TABLES = {
     "gans-10000": gans_10000,
     "gans-40000": gans_40000,
     "batch-norm": batch_norm,
+    "r1": r1,
     "wgan-forms": wgan_forms,
     "infogan-codes": infogan_codes,
     "stackedgan": stackedgan,
