@@ -48,9 +48,9 @@ def conclude(args: argparse.Namespace, folder: Path) -> None:
         evaluate = " --evaluate" if hasattr(args, "evaluate") else ""
         print(f"Next: python3 {sys.argv[0]} --{flag}={weights[0]}{evaluate}")
     elif flag and getattr(args, flag):
-        budgets = {"train_steps": 1000, "epochs": 1, "episodes": 100}
-        name = next(name for name in budgets if hasattr(args, name))
-        print(f"Next: python3 {sys.argv[0]} --{name.replace('_', '-')} {budgets[name]}")
+        budgets = {"train-steps": 1000, "epochs": 1, "episodes": 100}
+        name = next(name for name in budgets if hasattr(args, name.replace("-", "_")))
+        print(f"Next: python3 {sys.argv[0]} --{name} {budgets[name]}")
 
 
 def show(numbers: dict[str, Any], prefix: str = "") -> None:
