@@ -264,3 +264,14 @@ def test_curves_of_cyclegan_show_the_measures_of_each_run(tmp_path, monkeypatch)
         [0.04, 0.03, 0.025],
     ]
     np.testing.assert_allclose(drawn, expected)
+
+
+def test_the_names_next_to_those_of_the_book_exist():
+    page = (ROOT / "DIFFERENCES.md").read_text()
+    rows = re.findall(r"^\|.*\|(.*)\|$", page[page.index("## The book's names") :], re.MULTILINE)
+    names = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    files = [*ROOT.glob("chapter*/*.py"), *ROOT.glob("lib/**/*.py")]
+    code = "\n".join(path.read_text() for path in files)
+    assert len(names) > 20
+    for name in names:
+        assert re.search(rf"{name.rpartition('.')[2]}\b", code), name
