@@ -30,8 +30,7 @@ def conclude(args: argparse.Namespace, folder: Path) -> None:
         folder: of the figures. The weights are next to it.
     """
     for row in _published(args):
-        yours = _value(RESULTS, row["key"])
-        if yours is not None:
+        if (yours := _value(RESULTS, row["key"])) is not None:
             print(f"Result: {row['measure']} {yours:{row['format']}}".replace("%", " %"))
         book = WITHOUT_NUMBER.get(row["book"], f"the book: {row['book']}")
         print(f"Published: {row['measure']} {row['value']}, {row['budget']} ({book})")
