@@ -1,9 +1,9 @@
-"""Draws the colors of several methods side by side (figures 7.1.9 and 7.1.10 of the book).
+"""Draws pictures of CIFAR-10: samples, and the colors of several methods side by side.
 
     python3 -m tools.comparison
 
-The methods are the autoencoder of listing 3.4.1 and both kinds of CycleGAN, with their pretrained
-weights. The picture is figures/cyclegan-comparison.png of chapter 7.
+Figure 2.2.4 of the book has samples of each class. Figures 7.1.9 and 7.1.10 have the colors of the
+autoencoder of listing 3.4.1 and of both kinds of CycleGAN, here with their pretrained weights.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 AUTOENCODER = "chapter3-autoencoders/colorization-autoencoder-cifar10-3.4.1.py"
 CYCLEGAN = "chapter7-cross-domain-gan/cyclegan-7.1.1.py"
-FIGURE = ROOT / "chapter7-cross-domain-gan/figures/cyclegan-comparison.png"
 SHOWN = 12  # test images
 
 
@@ -56,14 +55,26 @@ def draw(path: Path) -> None:
     plots.image_grid(np.concatenate([*rows.values()]), path, columns=SHOWN, row_titles=[*rows])
 
 
+def draw_samples(path: Path) -> None:
+    """Draws the first six training images of each class, one class in a column."""
+    (images, labels), _ = datasets.cifar10()
+    columns = [images[labels == k][:6] for k in range(10)]
+    plots.image_grid(np.concatenate(np.stack(columns, 1)), path, 10, datasets.CIFAR10_NAMES)
+
+
 def main(args: object) -> None:
-    """Replaces the figure if it has changed."""
+    """Replaces the figures that have changed."""
     program.choose_display(show=False)
+    drawers = {
+        "chapter2-deep-networks/figures/cifar10-samples.png": draw_samples,
+        "chapter7-cross-domain-gan/figures/cyclegan-comparison.png": draw,
+    }
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "picture.png"
-        draw(picture)
-        changed = figures.replace(picture, FIGURE)
-    print(f"{'Drawn' if changed else 'Unchanged'}: {FIGURE.relative_to(ROOT)}")
+        for name, draw_figure in drawers.items():
+            draw_figure(picture)
+            changed = figures.replace(picture, ROOT / name)
+            print(f"{'Drawn' if changed else 'Unchanged'}: {name}")
 
 
 if __name__ == "__main__":
