@@ -59,11 +59,7 @@ DQNS = {
     "double, book's settings": "-ddqn-book",
 }
 # The figure and the rank tests are for the runs above.
-FURTHER = {
-    "DQN, no rule": "-no-rule",
-    "double, no rule": "-ddqn-no-rule",
-    "DQN, CartPole-v1": "-v1",
-}
+FURTHER = {"DQN, no rule": "-no-rule", "DQN, CartPole-v1": "-v1"}
 
 
 def _solved(found):
