@@ -1,8 +1,8 @@
 """Training steps per second on 1, 2 and more devices, and the share of communication.
 
-    python3 benchmarks/devices.py                              1, 2, 4, ... up to all GPUs
+    python3 benchmarks/devices.py                              # 1, 2, 4, ... up to all GPUs
     python3 benchmarks/devices.py --devices 1,2 --networks dcgan --output FILE.json
-    KERAS_BACKEND=jax python3 benchmarks/devices.py            the same with JAX
+    KERAS_BACKEND=jax python3 benchmarks/devices.py            # the same with JAX
 
 On N devices, each network of epochs.py or gan_step.py is measured with two batch sizes:
 

@@ -1,6 +1,6 @@
 """Seconds per epoch of classifiers and VAEs, and of a plain PyTorch loop, side by side in one run.
 
-    python3 benchmarks/epochs.py                                 5 rounds of 40 steps
+    python3 benchmarks/epochs.py                                 # 5 rounds of 40 steps
     python3 benchmarks/epochs.py --networks cnn,resnet --output FILE.json
     python3 benchmarks/epochs.py --networks resnet,resnet_one_cycle --batch-size 128
 

@@ -1,9 +1,9 @@
 """Milliseconds per training step of a GAN and of its alternatives, side by side in one run.
 
-    python3 benchmarks/gan_step.py                                 5 rounds of 20 steps, batch 64
+    python3 benchmarks/gan_step.py                                 # 5 rounds of 20 steps, batch 64
     python3 benchmarks/gan_step.py --gans dcgan --output FILE.json
-    KERAS_BACKEND=jax python3 benchmarks/gan_step.py --steps 200   ours with JAX; on a GPU
-    KERAS_BACKEND=torch python3 benchmarks/gan_step.py --gans dcgan    ours with PyTorch
+    KERAS_BACKEND=jax python3 benchmarks/gan_step.py --steps 200   # ours with JAX; on a GPU
+    KERAS_BACKEND=torch python3 benchmarks/gan_step.py --gans dcgan    # ours with PyTorch
 
 The contenders have the same networks, batch size and MNIST images in memory. Each draws its batches
 from the images within the measured time:

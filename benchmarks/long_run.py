@@ -1,6 +1,6 @@
 """Memory, open files and threads of a long run: do they stay constant?
 
-    python3 benchmarks/long_run.py                            40,000 steps, and 100 resumes
+    python3 benchmarks/long_run.py                            # 40,000 steps, and 100 resumes
     python3 benchmarks/long_run.py --output FILE.json --figure FILE.png
 
 A GAN, the LSGAN with batches of 2 images, trains as the script trains it, with figures, log.csv and

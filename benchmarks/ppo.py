@@ -1,7 +1,7 @@
 """PPO on MountainCarContinuous, a modern reference for the policy gradients of chapter 10.
 
     taskset -c 0 python3 benchmarks/ppo.py                     three runs of 131,072 steps
-    python3 benchmarks/ppo.py --seeds 1 --steps 20480          a short one
+    python3 benchmarks/ppo.py --seeds 1 --steps 20480          # a short one
     python3 benchmarks/ppo.py --output FILE.json
 
 Proximal policy optimization clips the change of the policy, so that several passes over the same

@@ -6,12 +6,12 @@ than the multilayer perceptron with 269,322.
 Realizes listing 1.4.1 of "Advanced Deep Learning with Keras" (R. Atienza), with its sequential API,
 and the book's table of other optimizers and dropout rates.
 
-    python3 cnn-mnist-1.4.1.py                               train, 10 epochs
-    python3 cnn-mnist-1.4.1.py --epochs 20                   train for longer
+    python3 cnn-mnist-1.4.1.py                               # train, 10 epochs
+    python3 cnn-mnist-1.4.1.py --epochs 20                   # train for longer
     python3 cnn-mnist-1.4.1.py --optimizer rmsprop --dropout 0.4
-    python3 cnn-mnist-1.4.1.py --sweep                       train all 4 rows of the book's table
-    python3 cnn-mnist-1.4.1.py --sweep --resume              continue an interrupted sweep
-    python3 cnn-mnist-1.4.1.py --weights=cnn_mnist.h5        test pretrained weights
+    python3 cnn-mnist-1.4.1.py --sweep                       # train all 4 rows of the book's table
+    python3 cnn-mnist-1.4.1.py --sweep --resume              # continue an interrupted sweep
+    python3 cnn-mnist-1.4.1.py --weights=cnn_mnist.h5        # test pretrained weights
 
 Result to expect: 99.5 % test accuracy (99.53 %, 99.52 % and 99.52 % with seeds 0, 1 and 2; the
 book: 99.4 %).

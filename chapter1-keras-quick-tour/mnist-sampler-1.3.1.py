@@ -4,8 +4,8 @@ MNIST has 60,000 training and 10,000 test images of 28 by 28 gray pixels.
 
 Realizes listing 1.3.1 of "Advanced Deep Learning with Keras" (R. Atienza).
 
-    python3 mnist-sampler-1.3.1.py                           count the labels, draw 25 digits
-    python3 mnist-sampler-1.3.1.py --seed 1                  draw 25 others
+    python3 mnist-sampler-1.3.1.py                           # count the labels, draw 25 digits
+    python3 mnist-sampler-1.3.1.py --seed 1                  # draw 25 others
 
 Result to expect, in seconds: each digit has between 5,421 (the 5) and 6,742 (the 1) training
 images, and 892 to 1,135 test images. mnist_samples/mnist-samples.png is a grid of 5 by 5 digits.

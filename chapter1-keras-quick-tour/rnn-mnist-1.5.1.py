@@ -5,13 +5,13 @@ the state of the recurrent layer.
 
 Realizes listing 1.5.1 of "Advanced Deep Learning with Keras" (R. Atienza), with its sequential API.
 
-    python3 rnn-mnist-1.5.1.py                               train, 20 epochs
-    python3 rnn-mnist-1.5.1.py --cell lstm                   another recurrent layer
-    python3 rnn-mnist-1.5.1.py --cell gru --bidirectional    from top to bottom and back
-    python3 rnn-mnist-1.5.1.py --layers 2 --units 128        two recurrent layers
-    python3 rnn-mnist-1.5.1.py --sweep                       the book's table 1.5.1
-    python3 rnn-mnist-1.5.1.py --sweep --resume              continue an interrupted sweep
-    python3 rnn-mnist-1.5.1.py --weights=rnn_mnist.h5        test pretrained weights
+    python3 rnn-mnist-1.5.1.py                               # train, 20 epochs
+    python3 rnn-mnist-1.5.1.py --cell lstm                   # another recurrent layer
+    python3 rnn-mnist-1.5.1.py --cell gru --bidirectional    # from top to bottom and back
+    python3 rnn-mnist-1.5.1.py --layers 2 --units 128        # two recurrent layers
+    python3 rnn-mnist-1.5.1.py --sweep                       # the book's table 1.5.1
+    python3 rnn-mnist-1.5.1.py --sweep --resume              # continue an interrupted sweep
+    python3 rnn-mnist-1.5.1.py --weights=rnn_mnist.h5        # test pretrained weights
 
 Result to expect: 98.8 % test accuracy (98.81 %, 98.86 % and 98.68 % with seeds 0, 1 and 2; the
 book: 98 %, the lowest of its three networks). The printed listing (--constant --no-momentum) has

@@ -5,8 +5,8 @@ list of layers. The networks of the next sections have branches, which a list ca
 
 Realizes listing 2.1.1 of "Advanced Deep Learning with Keras" (R. Atienza).
 
-    python3 cnn-functional-2.1.1.py                                  train, 20 epochs
-    python3 cnn-functional-2.1.1.py --weights=cnn_functional.h5      test pretrained weights
+    python3 cnn-functional-2.1.1.py                                  # train, 20 epochs
+    python3 cnn-functional-2.1.1.py --weights=cnn_functional.h5      # test pretrained weights
 
 Result to expect: 99.42 % test accuracy after 20 epochs with --mixed-precision, in 6 minutes on two
 busy CPU cores (the book: 99.3 to 99.4 %).

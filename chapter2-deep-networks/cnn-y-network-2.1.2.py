@@ -5,8 +5,8 @@ thereby cover a larger area. A concatenation joins the branches.
 
 Realizes listing 2.1.2 of "Advanced Deep Learning with Keras" (R. Atienza).
 
-    python3 cnn-y-network-2.1.2.py                               train, 20 epochs
-    python3 cnn-y-network-2.1.2.py --weights=cnn_y_network.h5    test pretrained weights
+    python3 cnn-y-network-2.1.2.py                               # train, 20 epochs
+    python3 cnn-y-network-2.1.2.py --weights=cnn_y_network.h5    # test pretrained weights
 
 Result to expect: 99.54 % test accuracy after 20 epochs with --mixed-precision, in 21 minutes on two
 busy CPU cores (the book: 99.4 to 99.5 %).

@@ -7,10 +7,10 @@ before the 3 x 3 ones) and transitions that halve the number of maps keep the ne
 Realizes listing 2.4.1 of "Advanced Deep Learning with Keras" (R. Atienza).
 Paper: Huang et al., Densely Connected Convolutional Networks (2016), arXiv:1608.06993.
 
-    python3 densenet-cifar10-2.4.1.py                                DenseNet-BC-100, 200 epochs
-    python3 densenet-cifar10-2.4.1.py --recipe one-cycle             the same network in 60 epochs
-    python3 densenet-cifar10-2.4.1.py --depth 40 --epochs 10         a smaller network, fewer epochs
-    python3 densenet-cifar10-2.4.1.py --weights=cifar10_densenet100k12.h5    test pretrained weights
+    python3 densenet-cifar10-2.4.1.py                             # DenseNet-BC-100, 200 epochs
+    python3 densenet-cifar10-2.4.1.py --recipe one-cycle          # the same network in 60 epochs
+    python3 densenet-cifar10-2.4.1.py --depth 40 --epochs 10      # a smaller network
+    python3 densenet-cifar10-2.4.1.py --weights=cifar10_densenet100k12.h5  # test pretrained weights
 
 Result to expect: 94.07 % after 60 epochs with --recipe one-cycle and --mixed-precision, in 26
 minutes on an H200 that trained other networks at the same time (the book: 93.74 % after 200

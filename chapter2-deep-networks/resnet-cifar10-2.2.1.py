@@ -8,11 +8,11 @@ Realizes sections 2.2 and 2.3 of "Advanced Deep Learning with Keras" (R. Atienza
 Papers: He et al., Deep Residual Learning for Image Recognition (2015), arXiv:1512.03385, and
 Identity Mappings in Deep Residual Networks (2016), arXiv:1603.05027.
 
-    python3 resnet-cifar10-2.2.1.py                              ResNet20 v1, 200 epochs
-    python3 resnet-cifar10-2.2.1.py --recipe one-cycle           the same network in 60 epochs
-    python3 resnet-cifar10-2.2.1.py --n 6 --version 2            ResNet56 v2
-    python3 resnet-cifar10-2.2.1.py --epochs 30                  a shorter run
-    python3 resnet-cifar10-2.2.1.py --weights=cifar10_resnet20v1.h5    test pretrained weights
+    python3 resnet-cifar10-2.2.1.py                              # ResNet20 v1, 200 epochs
+    python3 resnet-cifar10-2.2.1.py --recipe one-cycle           # the same network in 60 epochs
+    python3 resnet-cifar10-2.2.1.py --n 6 --version 2            # ResNet56 v2
+    python3 resnet-cifar10-2.2.1.py --epochs 30                  # a shorter run
+    python3 resnet-cifar10-2.2.1.py --weights=cifar10_resnet20v1.h5    # test pretrained weights
     python3 resnet-cifar10-2.2.1.py --n 6 --version 2 --weights=cifar10_resnet56v2.h5
 
 Result to expect of ResNet20 v1: 92.17 % after 200 epochs, in three and a half hours on one to two

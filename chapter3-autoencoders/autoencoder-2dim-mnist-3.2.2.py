@@ -7,9 +7,9 @@ near 0, and some classes are outside of this square.
 
 Realizes listing 3.2.2 of "Advanced Deep Learning with Keras" (R. Atienza).
 
-    python3 autoencoder-2dim-mnist-3.2.2.py                                 train, 20 epochs
-    python3 autoencoder-2dim-mnist-3.2.2.py --resume                        continue a run
-    python3 autoencoder-2dim-mnist-3.2.2.py --weights=autoencoder_2dim.h5   load, measure, draw
+    python3 autoencoder-2dim-mnist-3.2.2.py                                 # train, 20 epochs
+    python3 autoencoder-2dim-mnist-3.2.2.py --resume                        # continue a run
+    python3 autoencoder-2dim-mnist-3.2.2.py --weights=autoencoder_2dim.h5   # load, measure, draw
 
 MSE is the mean squared error over the pixels of the test images, in [0, 1]. PSNR is the mean over
 the images of 10 log10(1 / the image's MSE), in decibels.

@@ -5,9 +5,9 @@ image. The loss compares this image with the input, so that the code must keep w
 
 Realizes listing 3.2.1 of "Advanced Deep Learning with Keras" (R. Atienza).
 
-    python3 autoencoder-mnist-3.2.1.py                                  train, 1 epoch
-    python3 autoencoder-mnist-3.2.1.py --epochs 20                      train for longer
-    python3 autoencoder-mnist-3.2.1.py --weights=autoencoder_mnist.h5   load, measure, draw
+    python3 autoencoder-mnist-3.2.1.py                                  # train, 1 epoch
+    python3 autoencoder-mnist-3.2.1.py --epochs 20                      # train for longer
+    python3 autoencoder-mnist-3.2.1.py --weights=autoencoder_mnist.h5   # load, measure, draw
 
 MSE is the mean squared error over the pixels of the test images, in [0, 1]. PSNR is the mean over
 the images of 10 log10(1 / the image's MSE), in decibels.

@@ -5,10 +5,10 @@ colors, so the network learns which ones are likely: blue skies, green grass.
 
 Realizes listing 3.4.1 of "Advanced Deep Learning with Keras" (R. Atienza).
 
-    python3 colorization-autoencoder-cifar10-3.4.1.py                            train, 30 epochs
-    python3 colorization-autoencoder-cifar10-3.4.1.py --chroma                   add colors to gray
-    python3 colorization-autoencoder-cifar10-3.4.1.py --resume                   continue a run
-    python3 colorization-autoencoder-cifar10-3.4.1.py --weights=colorized_ae.h5  load, measure, draw
+    python3 colorization-autoencoder-cifar10-3.4.1.py                            # train, 30 epochs
+    python3 colorization-autoencoder-cifar10-3.4.1.py --chroma                  # add colors to gray
+    python3 colorization-autoencoder-cifar10-3.4.1.py --resume                   # continue a run
+    python3 colorization-autoencoder-cifar10-3.4.1.py --weights=colorized_ae.h5  # measure and draw
     python3 colorization-autoencoder-cifar10-3.4.1.py --chroma --weights=colorized_ae_chroma.h5
 
 MSE and MAE are the mean squared and the mean absolute error over the pixels and channels of the

@@ -7,8 +7,8 @@ Realizes listing 3.3.1 of "Advanced Deep Learning with Keras" (R. Atienza).
 Paper: Vincent, Larochelle, Bengio, Manzagol, Extracting and Composing Robust Features with
 Denoising Autoencoders (2008).
 
-    python3 denoising-autoencoder-mnist-3.3.1.py                                train, 10 epochs
-    python3 denoising-autoencoder-mnist-3.3.1.py --resume                       continue a run
+    python3 denoising-autoencoder-mnist-3.3.1.py                                # train, 10 epochs
+    python3 denoising-autoencoder-mnist-3.3.1.py --resume                       # continue a run
     python3 denoising-autoencoder-mnist-3.3.1.py --weights=denoising_autoencoder.h5
     python3 denoising-autoencoder-mnist-3.3.1.py --weights=denoising_autoencoder.h5 --noise=0.3,0.9
 

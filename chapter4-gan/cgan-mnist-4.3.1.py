@@ -6,10 +6,10 @@ training, you choose the digit.
 Realizes listings 4.3.1 to 4.3.3 of "Advanced Deep Learning with Keras" (R. Atienza).
 Paper: Mirza, Osindero, Conditional Generative Adversarial Nets (2014), arXiv:1411.1784.
 
-    python3 cgan-mnist-4.3.1.py                                        train, 40,000 steps
-    python3 cgan-mnist-4.3.1.py --resume                               continue from a checkpoint
-    python3 cgan-mnist-4.3.1.py --generator=cgan_mnist.h5              draw random digits
-    python3 cgan-mnist-4.3.1.py --generator=cgan_mnist.h5 --digit=8    draw eights
+    python3 cgan-mnist-4.3.1.py                                        # train, 40,000 steps
+    python3 cgan-mnist-4.3.1.py --resume                               # continue from a checkpoint
+    python3 cgan-mnist-4.3.1.py --generator=cgan_mnist.h5              # draw random digits
+    python3 cgan-mnist-4.3.1.py --generator=cgan_mnist.h5 --digit=8    # draw eights
     python3 cgan-mnist-4.3.1.py --generator=cgan_mnist.h5 --evaluate
 
 Result to expect: FID-MNIST 9.3 after 40,000 steps with --mixed-precision; real images have 6.5. A

@@ -7,15 +7,15 @@ Realizes listings 4.2.1 to 4.2.4 of "Advanced Deep Learning with Keras" (R. Atie
 Paper: Radford, Metz, Chintala, Unsupervised Representation Learning with Deep Convolutional
 Generative Adversarial Networks (2016), arXiv:1511.06434.
 
-    python3 dcgan-mnist-4.2.1.py                              train, 40,000 steps
-    python3 dcgan-mnist-4.2.1.py --train-steps 5000           a shorter run
-    python3 dcgan-mnist-4.2.1.py --resume                     continue from the last checkpoint
-    python3 dcgan-mnist-4.2.1.py --resume --train-steps 60000  continue a finished run
-    python3 dcgan-mnist-4.2.1.py --bn                         see how batch normalization fails
-    python3 dcgan-mnist-4.2.1.py --bn=separate                see how batch normalization helps
-    python3 dcgan-mnist-4.2.1.py --r1 1                       penalize gradients on real images
-    python3 dcgan-mnist-4.2.1.py --images photos --color      train on your own images
-    python3 dcgan-mnist-4.2.1.py --generator=dcgan_mnist.h5   draw digits with trained weights
+    python3 dcgan-mnist-4.2.1.py                              # train, 40,000 steps
+    python3 dcgan-mnist-4.2.1.py --train-steps 5000           # a shorter run
+    python3 dcgan-mnist-4.2.1.py --resume                     # continue from the last checkpoint
+    python3 dcgan-mnist-4.2.1.py --resume --train-steps 60000  # continue a finished run
+    python3 dcgan-mnist-4.2.1.py --bn                         # see how batch normalization fails
+    python3 dcgan-mnist-4.2.1.py --bn=separate                # see how batch normalization helps
+    python3 dcgan-mnist-4.2.1.py --r1 1                       # penalize gradients on real images
+    python3 dcgan-mnist-4.2.1.py --images photos --color      # train on your own images
+    python3 dcgan-mnist-4.2.1.py --generator=dcgan_mnist.h5   # draw digits with trained weights
     python3 dcgan-mnist-4.2.1.py --generator=dcgan_mnist.h5 --evaluate
 
 Result to expect: FID-MNIST 24.6 after 40,000 steps with --mixed-precision; real images have 6.5.

@@ -9,9 +9,9 @@ cgan-mnist-4.3.1.py.
 Paper: Odena, Olah, Shlens, Conditional Image Synthesis with Auxiliary Classifier GANs (2016),
 arXiv:1610.09585.
 
-    python3 acgan-mnist-5.3.1.py                                        train, 40,000 steps
-    python3 acgan-mnist-5.3.1.py --generator=acgan_mnist.h5             draw random digits
-    python3 acgan-mnist-5.3.1.py --generator=acgan_mnist.h5 --digit=8   draw eights
+    python3 acgan-mnist-5.3.1.py                                        # train, 40,000 steps
+    python3 acgan-mnist-5.3.1.py --generator=acgan_mnist.h5             # draw random digits
+    python3 acgan-mnist-5.3.1.py --generator=acgan_mnist.h5 --digit=8   # draw eights
     python3 acgan-mnist-5.3.1.py --generator=acgan_mnist.h5 --evaluate
 
 All digits next to those of a CGAN (figure 5.3.4):

@@ -7,8 +7,8 @@ Realizes listing 5.2.1 of "Advanced Deep Learning with Keras" (R. Atienza); only
 from dcgan-mnist-4.2.1.py.
 Paper: Mao et al., Least Squares Generative Adversarial Networks (2016), arXiv:1611.04076.
 
-    python3 lsgan-mnist-5.2.1.py                              train, 40,000 steps
-    python3 lsgan-mnist-5.2.1.py --generator=lsgan_mnist.h5   draw digits with trained weights
+    python3 lsgan-mnist-5.2.1.py                              # train, 40,000 steps
+    python3 lsgan-mnist-5.2.1.py --generator=lsgan_mnist.h5   # draw digits with trained weights
     python3 lsgan-mnist-5.2.1.py --generator=lsgan_mnist.h5 --evaluate
 
 Result to expect: FID-MNIST 29.0 after 40,000 steps with --mixed-precision; real images have 6.5.

@@ -9,11 +9,11 @@ networks are those of dcgan-mnist-4.2.1.py.
 Papers: Arjovsky, Chintala, Bottou, Wasserstein GAN (2017), arXiv:1701.07875, algorithm 1;
 Gulrajani et al., Improved Training of Wasserstein GANs (2017), arXiv:1704.00028, algorithm 1.
 
-    python3 wgan-mnist-5.1.2.py                             train, 40,000 steps
-    python3 wgan-mnist-5.1.2.py --form=clip                 clip weights, as in the first paper
-    python3 wgan-mnist-5.1.2.py --form=book                 clip weights, two updates, as printed
-    python3 wgan-mnist-5.1.2.py --form=clip --bn            with batch normalization in the critic
-    python3 wgan-mnist-5.1.2.py --generator=wgan_mnist.h5   draw digits with trained weights
+    python3 wgan-mnist-5.1.2.py                             # train, 40,000 steps
+    python3 wgan-mnist-5.1.2.py --form=clip                 # clip weights, as in the first paper
+    python3 wgan-mnist-5.1.2.py --form=book                 # clip weights, two updates, as printed
+    python3 wgan-mnist-5.1.2.py --form=clip --bn            # with batch normalization in the critic
+    python3 wgan-mnist-5.1.2.py --generator=wgan_mnist.h5   # draw digits with trained weights
     python3 wgan-mnist-5.1.2.py --generator=wgan_mnist.h5 --evaluate
 
 Result to expect with --mixed-precision: FID-MNIST 9.9 after 10,000 steps and 7.9 after 40,000; real

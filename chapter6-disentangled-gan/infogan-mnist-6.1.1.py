@@ -9,11 +9,11 @@ Paper: Chen et al., InfoGAN: Interpretable Representation Learning by Informatio
 Generative Adversarial Nets (2016), arXiv:1606.03657. Unlike in the paper, the digits are
 supervised, as in the book.
 
-    python3 infogan-mnist-6.1.1.py                                          train, 40,000 steps
-    python3 infogan-mnist-6.1.1.py --generator=infogan_mnist.h5 --digit=8   draw eights
+    python3 infogan-mnist-6.1.1.py                                          # train, 40,000 steps
+    python3 infogan-mnist-6.1.1.py --generator=infogan_mnist.h5 --digit=8   # draw eights
     python3 infogan-mnist-6.1.1.py --generator=infogan_mnist.h5 --code1=0.5 --code2=-0.5
-    python3 infogan-mnist-6.1.1.py --generator=infogan_mnist.h5 --p1        sweep the first code
-    python3 infogan-mnist-6.1.1.py --generator=infogan_mnist.h5 --p2        sweep the second code
+    python3 infogan-mnist-6.1.1.py --generator=infogan_mnist.h5 --p1        # sweep the first code
+    python3 infogan-mnist-6.1.1.py --generator=infogan_mnist.h5 --p2        # sweep the second code
     python3 infogan-mnist-6.1.1.py --generator=infogan_mnist.h5 --evaluate
 
 Result to expect after 40,000 steps with --mixed-precision: FID-MNIST 8.2, where real images have

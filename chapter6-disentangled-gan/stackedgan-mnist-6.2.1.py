@@ -8,15 +8,15 @@ must be recoverable from the result.
 Realizes listings 6.2.1 to 6.2.5 of "Advanced Deep Learning with Keras" (R. Atienza).
 Paper: Huang et al., Stacked Generative Adversarial Networks (2016), arXiv:1612.04357.
 
-    python3 stackedgan-mnist-6.2.1.py                                       train, 40,000 steps
-    python3 stackedgan-mnist-6.2.1.py --train-steps 10000                   as the book's figures
+    python3 stackedgan-mnist-6.2.1.py                                       # train, 40,000 steps
+    python3 stackedgan-mnist-6.2.1.py --train-steps 10000                   # as the book's figures
 
 GEN stands for --generator0=stackedgan_mnist-gen0.h5 --generator1=stackedgan_mnist-gen1.h5:
 
-    python3 stackedgan-mnist-6.2.1.py GEN --digit=8                         draw eights
-    python3 stackedgan-mnist-6.2.1.py GEN --digit=8 --z0=0.5 --z1=-0.5      from constant noise
-    python3 stackedgan-mnist-6.2.1.py GEN --p0                              sweep z0, all digits
-    python3 stackedgan-mnist-6.2.1.py GEN --p1                              sweep z1, all digits
+    python3 stackedgan-mnist-6.2.1.py GEN --digit=8                         # draw eights
+    python3 stackedgan-mnist-6.2.1.py GEN --digit=8 --z0=0.5 --z1=-0.5      # from constant noise
+    python3 stackedgan-mnist-6.2.1.py GEN --p0                              # sweep z0, all digits
+    python3 stackedgan-mnist-6.2.1.py GEN --p1                              # sweep z1, all digits
     python3 stackedgan-mnist-6.2.1.py GEN --evaluate
 
 Result to expect after 40,000 steps with --mixed-precision: FID-MNIST 11.3, where real images have

@@ -8,12 +8,12 @@ Realizes listings 7.1.1 to 7.1.7 of "Advanced Deep Learning with Keras" (R. Atie
 Paper: Zhu, Park, Isola, Efros, Unpaired Image-to-Image Translation using Cycle-Consistent
 Adversarial Networks (2017), arXiv:1703.10593.
 
-    python3 cyclegan-7.1.1.py --cifar10                       gray <-> color, 100,000 steps
-    python3 cyclegan-7.1.1.py --cifar10 --no-patchgan         plain discriminators
-    python3 cyclegan-7.1.1.py --mnist-svhn                    MNIST <-> SVHN
-    python3 cyclegan-7.1.1.py --mnist-svhn --target mnist-m   MNIST <-> digits on photographs
-    python3 cyclegan-7.1.1.py --images horses zebras --color  your own two folders of images
-    python3 cyclegan-7.1.1.py --cifar10 --resume              continue an interrupted run
+    python3 cyclegan-7.1.1.py --cifar10                       # gray <-> color, 100,000 steps
+    python3 cyclegan-7.1.1.py --cifar10 --no-patchgan         # plain discriminators
+    python3 cyclegan-7.1.1.py --mnist-svhn                    # MNIST <-> SVHN
+    python3 cyclegan-7.1.1.py --mnist-svhn --target mnist-m   # MNIST <-> digits on photographs
+    python3 cyclegan-7.1.1.py --images horses zebras --color  # your own two folders of images
+    python3 cyclegan-7.1.1.py --cifar10 --resume              # continue an interrupted run
 
 Translate with trained generators (--mnist_svhn_g_source and --mnist_svhn_g_target for digits):
 

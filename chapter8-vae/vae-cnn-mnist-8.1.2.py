@@ -6,10 +6,10 @@ autoencoder-mnist-3.2.1.py. Sampling and losses are those of vae-mlp-mnist-8.1.1
 Realizes listing 8.1.3 of "Advanced Deep Learning with Keras" (R. Atienza).
 Paper: Kingma, Welling, Auto-Encoding Variational Bayes (2013), arXiv:1312.6114.
 
-    python3 vae-cnn-mnist-8.1.2.py                              train, 30 epochs
-    python3 vae-cnn-mnist-8.1.2.py --mse                        squared error for reconstruction
-    python3 vae-cnn-mnist-8.1.2.py --latent-dim 16              longer codes
-    python3 vae-cnn-mnist-8.1.2.py --weights=vae_cnn_mnist.h5   load, measure, draw
+    python3 vae-cnn-mnist-8.1.2.py                              # train, 30 epochs
+    python3 vae-cnn-mnist-8.1.2.py --mse                        # squared error for reconstruction
+    python3 vae-cnn-mnist-8.1.2.py --latent-dim 16              # longer codes
+    python3 vae-cnn-mnist-8.1.2.py --weights=vae_cnn_mnist.h5   # load, measure, draw
 
 Result to expect: a test -ELBO of 147.4 to 148.3 nats with seeds 0 to 2, in 12 to 35 minutes on one
 CPU core.

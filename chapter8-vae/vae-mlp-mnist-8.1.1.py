@@ -7,10 +7,10 @@ samples of N(0, 1) decode to new digits.
 Realizes listing 8.1.1 of "Advanced Deep Learning with Keras" (R. Atienza).
 Paper: Kingma, Welling, Auto-Encoding Variational Bayes (2013), arXiv:1312.6114.
 
-    python3 vae-mlp-mnist-8.1.1.py                              train, 50 epochs
-    python3 vae-mlp-mnist-8.1.1.py --mse                        squared error for reconstruction
-    python3 vae-mlp-mnist-8.1.1.py --latent-dim 16              longer codes
-    python3 vae-mlp-mnist-8.1.1.py --weights=vae_mlp_mnist.h5   load, measure, draw
+    python3 vae-mlp-mnist-8.1.1.py                              # train, 50 epochs
+    python3 vae-mlp-mnist-8.1.1.py --mse                        # squared error for reconstruction
+    python3 vae-mlp-mnist-8.1.1.py --latent-dim 16              # longer codes
+    python3 vae-mlp-mnist-8.1.1.py --weights=vae_mlp_mnist.h5   # load, measure, draw
 
 Result to expect: a test -ELBO of 151.2 to 152.6 nats with seeds 0 to 2, in 4 to 7 minutes on one
 CPU core.

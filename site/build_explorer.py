@@ -1,8 +1,8 @@
 """Build the explorer: a static page that runs and trains networks in the browser.
 
-    python site/build_explorer.py                     into site/_build/html/explorer/
-    python site/build_explorer.py --repository URL    link the scripts at URL/chapter4-gan/...
-    python3 -m http.server --directory site/_build/html    then open localhost:8000/explorer/
+    python site/build_explorer.py                     # into site/_build/html/explorer/
+    python site/build_explorer.py --repository URL    # link the scripts at URL/chapter4-gan/...
+    python3 -m http.server --directory site/_build/html    # then open localhost:8000/explorer/
 
 The build exports the networks to ONNX (lib/run/export.py) and the training steps of some
 (site/live_training.py), copies ONNX Runtime Web from site/node_modules (`npm ci` in site/), and

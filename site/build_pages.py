@@ -1,7 +1,7 @@
 """Builds the pages of the site from the Markdown files, the scripts and the records.
 
-    python3 site/build_pages.py                     into site/_build/html
-    python3 site/build_pages.py --repository URL    link folders at URL/results, ...
+    python3 site/build_pages.py                     # into site/_build/html
+    python3 site/build_pages.py --repository URL    # link folders at URL/results, ...
 
 Each script and each module has a page of its own: its docstring as prose, its figures, its measured
 results, and its code, function by function. Nothing on a page is written here.

@@ -1,7 +1,7 @@
 """Runs every listing of the collection on a tiny budget from the shell and prints a table.
 
-    python3 tests/smoke.py              all of them
-    python3 tests/smoke.py dqn cyclegan     the commands that contain one of these words
+    python3 tests/smoke.py              # all of them
+    python3 tests/smoke.py dqn cyclegan     # the commands that contain one of these words
 
 The data are random images in the real file format, so that no network is needed. The exit code is 1
 if a run has failed.

@@ -1,8 +1,8 @@
 """Redraws the figures of the chapters from the pretrained weights and the logs in results/.
 
-    python3 -m tools.figures                   all of them, up to an hour: VAEs are also measured
-    python3 -m tools.figures --chapters 1,8    those of chapters 1 and 8
-    python3 -m tools.figures --check           compare the pictures instead of replacing them
+    python3 -m tools.figures                   # all of them, up to an hour: VAEs are also measured
+    python3 -m tools.figures --chapters 1,8    # those of chapters 1 and 8
+    python3 -m tools.figures --check           # compare the pictures instead of replacing them
 
 Strips of a training, videos and comparisons of several trainings need the trainings themselves.
 """

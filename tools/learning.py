@@ -1,7 +1,7 @@
 """Films what an agent has learned after some episodes, side by side in one gif for each chapter.
 
-    python3 -m tools.learning                 chapters 9 and 10, some minutes each
-    python3 -m tools.learning --chapters 9    one of them
+    python3 -m tools.learning                 # chapters 9 and 10, some minutes each
+    python3 -m tools.learning --chapters 9    # one of them
 
 Trains DQN on CartPole and A2C on MountainCarContinuous with the default settings and seed 0. Copies
 of the networks are kept after 0, 20, 60 and all episodes. Each copy then plays one episode without

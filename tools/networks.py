@@ -1,8 +1,8 @@
 """Export pretrained networks to ONNX, which runs without Keras, in a browser for example.
 
-    python3 -m tools.networks                          all networks, into onnx/; two minutes
-    python3 -m tools.networks dcgan_mnist              the network of one weight file
-    python3 -m tools.networks --output-dir exported    into another folder
+    python3 -m tools.networks                          # all networks, into onnx/; two minutes
+    python3 -m tools.networks dcgan_mnist              # the network of one weight file
+    python3 -m tools.networks --output-dir exported    # into another folder
 
 Each script exports its own networks: this runs it with the flags of tools/registry.csv and
 `--export`. The files are compared with Keras, see `lib.run.export`. The packages are in

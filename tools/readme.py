@@ -1,7 +1,7 @@
 """Keeps the numbers of the pages equal to those that runs wrote to results/.
 
-    python3 -m tools.readme            rewrites the numbers
-    python3 -m tools.readme --check    prints the numbers that differ or have no result
+    python3 -m tools.readme            # rewrites the numbers
+    python3 -m tools.readme --check    # prints the numbers that differ or have no result
 
 A table between `<!-- table NAME -->` and `<!-- end of table -->` is written whole, see
 `tools.tables`. The few numbers in sentences are in tools/prose.csv. Its columns are the page, the

@@ -18,7 +18,7 @@ DOCSTRING = """Draws digits.
 
 Two networks <compete>, see `a*b`.
 
-    python3 a.py      train
+    python3 a.py      # train
 
     python3 a.py -x
 
@@ -33,7 +33,7 @@ def test_a_docstring_becomes_markdown():
     assert build_pages.prose(DOCSTRING).split("\n\n") == [
         "Draws digits.",
         "Two networks \\<compete\\>, see `a*b`.",
-        "```text\npython3 a.py      train",
+        "```text\npython3 a.py      # train",
         "python3 a.py -x\n```",
         "Departures:",
         "1. First, over\n    two lines.\n2. Second.",
