@@ -23,7 +23,10 @@ ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "site/_build"
 SOURCE = BUILD / "source"
 HTML = BUILD / "html"
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "site")]
+
+import explorer_results  # noqa: E402
+import explorer_sources  # noqa: E402
 
 from tools import registry  # noqa: E402
 from tools.tables import cells  # noqa: E402
@@ -31,6 +34,11 @@ from tools.tables import cells  # noqa: E402
 LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))|(?<=src=\")([^\"]+)(?=\")")
 CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 ITEM = re.compile(r" ?\d+\. ")
+PANEL = re.compile(r'<a href="#([\w-]+)">([^<]+)</a>')  # in the navigation of the explorer
+# What only a reader of the repository needs: how to build the site.
+NOT_HERE = re.compile(
+    r"<!-- not on the site -->.*?<!-- end -->\n*|^make site [^\n]*\n", re.DOTALL | re.MULTILINE
+)
 CHAPTERS = sorted(ROOT.glob("chapter*-*"), key=lambda path: int(re.search(r"\d+", path.name)[0]))
 PAGES = (
     "GUIDE.md",
@@ -181,10 +189,25 @@ def sections(source):
     return ast.get_docstring(tree) or "", [pair for pair in pairs if pair[1].strip()]
 
 
-def code_page(path, extra=""):
-    """Returns the page of a Python file; `extra` is Markdown between the prose and the code."""
+def panels_of(script):
+    """Returns the links to the panels of the explorer that run a script, or an empty text.
+
+    They are HTML, because Sphinx does not know the pages that build_explorer.py makes.
+    """
+    measured, shown, links = explorer_results.MEASURED, explorer_sources.SOURCES, []
+    for panel, title in PANEL.findall((ROOT / "site/explorer/index.html").read_text()):
+        if script.stem in [row[0] for row in measured.get(panel, ())] + [shown[panel].path]:
+            links.append(f'<a href="../explorer/index.html#{panel}">{title}</a>')
+    return f"Try it in your browser: {', '.join(links)}." if links else ""
+
+
+def code_page(path, extra="", top=""):
+    """Returns the page of a Python file.
+
+    `top` is Markdown before the prose, `extra` between the prose and the code.
+    """
     docstring, pairs = sections(path.read_text())
-    text = f"# {path.name}\n\n{prose(docstring)}\n\n{extra}\n\n## Code\n"
+    text = f"# {path.name}\n\n{top}\n\n{prose(docstring)}\n\n{extra}\n\n## Code\n"
     for title, code in pairs:
         # A remark between two functions does not get a section.
         if title in ("Settings", "Start") and len(code.splitlines()) < 4:
@@ -241,12 +264,8 @@ def write_sources(repository):
     """Writes all pages and what Sphinx needs."""
     shutil.rmtree(SOURCE, ignore_errors=True)
     SOURCE.mkdir(parents=True)
-    home = adjusted((ROOT / "README.md").read_text(), ROOT, repository)
-    if (ROOT / "site/explorer/index.html").exists():
-        # As HTML, because Sphinx does not know the pages that build_explorer.py makes.
-        link = '<a href="explorer/index.html">explorer</a>'
-        note = f"Try the pretrained networks in the {link}.\n\n## Quick start"
-        home = home.replace("## Quick start", note, 1)
+    home = adjusted(NOT_HERE.sub("", (ROOT / "README.md").read_text()), ROOT, repository)
+    home = re.sub(r"\[explorer\]\([^)]+\)", '<a href="explorer/index.html">explorer</a>', home)
     home += toctree("Chapters", [f"{chapter.name}/README.md" for chapter in CHAPTERS])
     home += toctree(
         "Results",
@@ -262,14 +281,20 @@ def write_sources(repository):
     for chapter in CHAPTERS:
         text = adjusted((chapter / "README.md").read_text(), chapter, repository)
         listed = [path.name for path in scripts(chapter)]
+        title, first, rest = text.split("\n\n", 2)
+        links = ", ".join(f"[{name}]({Path(name).with_suffix('.md')})" for name in listed)
+        text = "\n\n".join((title, first, f"Scripts: {links}.", rest))
         write(f"{chapter.name}/README.md", text + toctree("Scripts", listed))
         for script in scripts(chapter):
             extra = results_of(script) + "\n\n" + figures_of(script)
-            write(script.relative_to(ROOT).with_suffix(".md"), code_page(script, extra))
+            write(
+                script.relative_to(ROOT).with_suffix(".md"),
+                code_page(script, extra, panels_of(script)),
+            )
     for path in modules():
         write(path.relative_to(ROOT).with_suffix(".md"), code_page(path))
-    for name in ("conf.py", "pages.css"):
-        shutil.copyfile(ROOT / "site" / name, SOURCE / name)
+    for name in ("conf.py", "pages.css", "explorer/favicon.svg"):
+        shutil.copyfile(ROOT / "site" / name, SOURCE / Path(name).name)
 
 
 def main():

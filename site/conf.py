@@ -6,6 +6,7 @@ myst_enable_extensions = ["html_image"]
 myst_heading_anchors = 4
 html_theme = "furo"
 html_title = "Advanced Deep Learning with Keras"
+html_favicon = "favicon.svg"
 html_static_path = ["pages.css"]
 html_css_files = ["pages.css"]
 html_copy_source = False

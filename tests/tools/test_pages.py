@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import re
 import sys
 
 import pytest
@@ -62,6 +63,14 @@ def test_links_to_code_become_links_to_its_page(tmp_path, monkeypatch):
     assert (tmp_path / "chapter4-gan/figures/dcgan-evolution.png").exists()
 
 
+def test_a_script_is_linked_to_the_panels_that_run_it():
+    found = build_pages.panels_of(ROOT / "chapter4-gan/dcgan-mnist-4.2.1.py")
+    assert found.count("<a ") == 1 and "../explorer/index.html#noise" in found
+    found = build_pages.panels_of(ROOT / "chapter10-policy/policygradient-car-10.1.1.py")
+    assert "#car" in found and "#learn-policy" in found
+    assert build_pages.panels_of(ROOT / "chapter2-deep-networks/cnn-y-network-2.1.2.py") == ""
+
+
 @needs_sphinx
 def test_the_pages_build_without_a_warning(tmp_path, monkeypatch):
     monkeypatch.setattr(build_pages, "BUILD", tmp_path)
@@ -75,5 +84,14 @@ def test_the_pages_build_without_a_warning(tmp_path, monkeypatch):
         page = (tmp_path / "html" / path.relative_to(ROOT).with_suffix(".html")).read_text()
         assert 'class="next-page"' in page or 'class="prev-page"' in page, path
         assert 'id="main"' in page, path
+    home = (tmp_path / "html/index.html").read_text()
+    home = home[home.index("<article") :]
+    assert "make site" not in home
+    assert re.findall(r'<a [^>]*href="([^"#]+)"', home)[0] == "explorer/index.html"
+    for chapter in build_pages.CHAPTERS:
+        page = (tmp_path / "html" / chapter.name / "README.html").read_text()
+        page = page[page.index("<article") :]
+        assert all(f'href="{path.stem}.html"' in page for path in build_pages.scripts(chapter))
+    assert (tmp_path / "html/_static/favicon.svg").exists()
     assert (tmp_path / "html/searchindex.js").stat().st_size > 10_000
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".h5", ".npy", ".npz")]
