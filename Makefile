@@ -3,14 +3,17 @@
 # make smoke   runs every listing on a tiny budget and prints a table; BACKEND=torch or jax
 # make figures redraws the figures from the pretrained weights and the logs
 # make site    builds the pages and the explorer into site/_build/html; needs node and npm
-# make notebooks  runs the notebooks on a tiny budget
+# make notebooks  runs the notebooks on a tiny budget; their outputs stay as they are
+# make address URL=https://HOST/OWNER/NAME  writes the address of the repository everywhere
 # make lint    checks style, format, spelling, types and the direction of imports
 PYTHON ?= python3
 BIN := .venv/bin
-# make site REPOSITORY=https://HOST/OWNER/NAME/blob/main links the site to the files there.
+# `make address` writes the address of the repository into CITATION.cff; the site then links to its files.
+ADDRESS := $(shell sed -n 's/^repository-code: "\(.*\)"$$/\1/p' CITATION.cff)
+REPOSITORY ?= $(if $(ADDRESS),$(ADDRESS)/blob/main)
 LINKS := $(if $(REPOSITORY),--repository $(REPOSITORY))
 
-.PHONY: demo test smoke figures site notebooks lint clean
+.PHONY: demo test smoke figures site notebooks address lint clean
 
 demo: .venv/runtime
 	$(BIN)/python chapter4-gan/dcgan-mnist-4.2.1.py --generator=dcgan_mnist.h5 --output-dir=demo
@@ -31,7 +34,10 @@ site: .venv/site site/node_modules/.package-lock.json
 	$(BIN)/python site/build_pages.py $(LINKS)
 
 notebooks: .venv/site
-	$(BIN)/python -m tools.notebooks --run
+	$(BIN)/python -m tools.notebooks --tiny
+
+address:
+	@$(PYTHON) -m tools.address "$(URL)"
 
 lint: .venv/development
 	$(BIN)/ruff check .

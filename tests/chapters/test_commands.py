@@ -9,7 +9,7 @@ import pytest
 import smoke
 from conftest import ROOT, load_script, read_json
 
-from tools import notebooks, readme, registry
+from tools import readme, registry
 
 SCRIPTS = {path.name: path for path in ROOT.glob("chapter*/*.py")}
 # Abbreviations in the docstrings.
@@ -39,10 +39,9 @@ def all_commands():
         pages[path.name] = ast.get_docstring(ast.parse(path.read_text()))
     for path in (ROOT / "results").glob("*.json"):
         pages[path.name] = f"`{read_json(path)['command']}`"
-    for chapter in range(1, 11):
-        rows = notebooks.rows(chapter)
-        shown = [f"`python3 {row['command']} {row['tiny']}`" for row in rows]
-        pages[f"chapter{chapter}.ipynb"] = "\n".join(shown)
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        cells = read_json(path)["cells"]
+        pages[path.name] = "\n".join("".join(cell["source"]) for cell in cells)
     listed = [f"`python3 {row.command}`" for row in registry.rows() if row.flags or row.pictures]
     pages[registry.REGISTRY.name] = "\n".join(listed)
     tiny = [f"`python3 {command.partition('/')[2]}`" for command in smoke.RUNS]
