@@ -12,11 +12,11 @@ Learning (1992), Machine Learning 8; Sutton et al., Policy Gradient Methods for 
 Learning with Function Approximation (1999), NIPS 12; Mnih et al., Asynchronous Methods for Deep
 Reinforcement Learning (2016), arXiv:1602.01783.
 
-    python3 policygradient-car-10.1.1.py -e car_encoder.h5                  REINFORCE
-    python3 policygradient-car-10.1.1.py -e car_encoder.h5 -b --seeds 10    with baseline, ten runs
-    python3 policygradient-car-10.1.1.py -e car_encoder.h5 -a               actor-critic
-    python3 policygradient-car-10.1.1.py -e car_encoder.h5 -c               A2C
-    python3 policygradient-car-10.1.1.py -r                                 random actions
+    python3 policygradient-car-10.1.1.py -e car_encoder.h5                  # REINFORCE
+    python3 policygradient-car-10.1.1.py -e car_encoder.h5 -b --seeds 10    # with baseline
+    python3 policygradient-car-10.1.1.py -e car_encoder.h5 -a               # actor-critic
+    python3 policygradient-car-10.1.1.py -e car_encoder.h5 -c               # A2C
+    python3 policygradient-car-10.1.1.py -r                                 # random actions
     python3 policygradient-car-10.1.1.py -e car_encoder.h5 -c -w car_a2c_actor.h5 --record
 
 Result to expect of ten runs of 1,000 episodes, seeds 0 to 9: without noise, the mean reward is 93.6

@@ -9,14 +9,14 @@ Realizes listings 9.6.1 and 9.6.2 of "Advanced Deep Learning with Keras" (R. Ati
 Papers: Mnih et al., Human-level control through deep reinforcement learning (2015), Nature 518;
 van Hasselt et al., Deep Reinforcement Learning with Double Q-learning (2015), arXiv:1509.06461.
 
-    python3 dqn-cartpole-9.6.1.py                    train until it is solved
-    python3 dqn-cartpole-9.6.1.py --seeds 10         ten runs, median and spread
-    python3 dqn-cartpole-9.6.1.py --ddqn             double DQN
-    python3 dqn-cartpole-9.6.1.py --gamma 0.9        one setting of the book
-    python3 dqn-cartpole-9.6.1.py CartPole-v1        500 steps, solved at 475
+    python3 dqn-cartpole-9.6.1.py                    # train until it is solved
+    python3 dqn-cartpole-9.6.1.py --seeds 10         # ten runs, median and spread
+    python3 dqn-cartpole-9.6.1.py --ddqn             # double DQN
+    python3 dqn-cartpole-9.6.1.py --gamma 0.9        # one setting of the book
+    python3 dqn-cartpole-9.6.1.py CartPole-v1        # 500 steps, solved at 475
     python3 dqn-cartpole-9.6.1.py --replay-after-success --gamma 0.99 --target-update 100 \
-        --half-life 60 --episodes 500                without departure 2
-    python3 dqn-cartpole-9.6.1.py --weights=dqn_cartpole.h5 --record    test, and write a video
+        --half-life 60 --episodes 500                # without departure 2
+    python3 dqn-cartpole-9.6.1.py --weights=dqn_cartpole.h5 --record    # test, and write a video
 
 Result to expect of ten runs, seeds 0 to 9: DQN solves it after 114 to 212 episodes (median 177),
 double DQN after 114 to 226 episodes (median 176), in less than a minute a run on one CPU core. The

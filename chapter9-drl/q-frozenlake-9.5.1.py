@@ -6,13 +6,13 @@ slippery lake, a step goes in the chosen direction with probability 1/3, else to
 Realizes listings 9.5.1 and 9.5.2 of "Advanced Deep Learning with Keras" (R. Atienza).
 Paper: Watkins, Dayan, Q-learning (1992), Machine Learning 8.
 
-    python3 q-frozenlake-9.5.1.py                    train for 40,000 episodes and test
-    python3 q-frozenlake-9.5.1.py --slippery         train and test on the slippery lake
-    python3 q-frozenlake-9.5.1.py --slippery --demo  test the trained table
-    python3 q-frozenlake-9.5.1.py --demo --delay 1   watch the trained table
-    python3 q-frozenlake-9.5.1.py --demo --record    write a video
-    python3 q-frozenlake-9.5.1.py --explore          random actions, for comparison
-    python3 q-frozenlake-9.5.1.py --slippery --book --seeds 10    the printed method, ten runs
+    python3 q-frozenlake-9.5.1.py                    # train for 40,000 episodes and test
+    python3 q-frozenlake-9.5.1.py --slippery         # train and test on the slippery lake
+    python3 q-frozenlake-9.5.1.py --slippery --demo  # test the trained table
+    python3 q-frozenlake-9.5.1.py --demo --delay 1   # watch the trained table
+    python3 q-frozenlake-9.5.1.py --demo --record    # write a video
+    python3 q-frozenlake-9.5.1.py --explore          # random actions, for comparison
+    python3 q-frozenlake-9.5.1.py --slippery --book --seeds 10    # the printed method, ten runs
 
 Result to expect with each of the seeds 0 to 9: the table reaches the goal in 100 % of the episodes,
 on the slippery lake in 74.0 % (computed exactly). The optimal policy, which also uses the remaining

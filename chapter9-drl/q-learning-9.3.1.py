@@ -13,9 +13,9 @@ its cell. The terminal shows each step and the table after the step.
 Realizes listings 9.3.1 and 9.3.2 of "Advanced Deep Learning with Keras" (R. Atienza).
 Thesis: Watkins, Learning from Delayed Rewards (1989).
 
-    python3 q-learning-9.3.1.py              watch 10 wins, one second per step
-    python3 q-learning-9.3.1.py --delay 0.1  watch faster
-    python3 q-learning-9.3.1.py --train      2,000 wins without a pause, then the table
+    python3 q-learning-9.3.1.py              # watch 10 wins, one second per step
+    python3 q-learning-9.3.1.py --delay 0.1  # watch faster
+    python3 q-learning-9.3.1.py --train      # 2,000 wins without a pause, then the table
 
 Result to expect of --train, in 0.1 seconds: the row of the start cell is Left 81.0, Down 72.9,
 Right 90.0, Up 81.0, as in figure 9.3.9. V*, the best value of each cell, is shown below the table,

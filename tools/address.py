@@ -44,7 +44,7 @@ def write(root: Path, url: str) -> None:
         (r"\[explorer\]\([^)]+\)", f"[explorer]({explorer})"),
     )
     for path in (root / "notebooks").glob("*.ipynb"):
-        title = re.search(r'^    "# Chapter .*\n', path.read_text(), flags=re.MULTILINE)[0]
+        title = re.findall(r'^    "# Chapter .*\n', path.read_text(), flags=re.MULTILINE)[0]
         old = re.escape(title) + r'(    "\\n",\n    "\[!\[Open in Colab.*\n)?'
         badge = f'    "\\n",\n    "{BADGE}({colab}/{path.name})\\n",\n' if colab else ""
         address = (r'ADDRESS = \\"[^"\\]*', f'ADDRESS = \\"{url}')
