@@ -58,7 +58,7 @@ DQNS = {
     "DQN, book's settings": "-book",
     "double, book's settings": "-ddqn-book",
 }
-# The figure and the rank tests are for the runs above.
+# The rank tests are for the runs above.
 FURTHER = {"DQN, no rule": "-no-rule", "DQN, CartPole-v1": "-v1"}
 
 
