@@ -116,7 +116,7 @@ def draw_translations(path: Path, results: Path = RESULTS) -> list[str]:
 
 
 def draw_dqn(path: Path) -> None:
-    """Draws the share of solved runs and the mean reward: defaults, the book's, without the rule."""
+    """Draws the share of solved runs and the mean reward of each form of DQN."""
     import matplotlib.pyplot as plt
     import numpy as np
 
