@@ -43,14 +43,12 @@ LARGEST = 10  # of a normalized state or reward
 
 
 def parse_args():
-    parser = flags.Parser(__doc__)
+    parser = flags.Parser(__doc__, keras=True)
     parser.add_argument("--seed", type=kinds.seed_int, default=0, help="the first one (default 0)")
     parser.add_argument("--seeds", type=kinds.positive_int, default=3, help="(default 3)")
     parser.add_argument("--steps", type=kinds.positive_int, default=TOTAL_STEPS, metavar="N")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the numbers there")
-    args = parser.parse_args()
-    program.load_keras()
-    return args
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

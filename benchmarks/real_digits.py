@@ -24,11 +24,9 @@ SAMPLES = 10_000  # of each, fewer if there are fewer images
 
 
 def parse_args():
-    parser = flags.Parser(__doc__)
+    parser = flags.Parser(__doc__, keras=True)
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the numbers there")
-    args = parser.parse_args()
-    program.load_keras()
-    return args
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

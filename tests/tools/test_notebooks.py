@@ -13,7 +13,7 @@ LARGEST = 300_000  # bytes of a notebook
 SOURCES = [
     path.read_text() for folder in ("chapter*", "lib") for path in ROOT.glob(f"{folder}/**/*.py")
 ]
-TRACES = re.compile(r"/tmp/|/home/|/root/|/work/|site-packages|\r|\x1b|\x08|absl|oneDNN|cuda")
+TRACES = re.compile(r"/tmp/|/home/|/root/|site-packages|\r|\x1b|\x08|absl|oneDNN|cuda")
 
 
 def cells_of(chapter, kind=None):
